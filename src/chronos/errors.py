@@ -1,0 +1,172 @@
+"""Every error Chronos raises on purpose.
+
+    ChronosError
+    ├── Invalid            the request is wrong          400  exit 2
+    │   ├── Unprocessable  read, but it makes no sense   422
+    │   └── PreconditionRequired                         428
+    ├── Unauthenticated    nobody we know                401  exit 3
+    ├── Denied             the caller may not            403  exit 3
+    │   └── RateLimited                                  429
+    ├── NotFound           no such thing                 404  exit 4
+    ├── Conflict           the thing has moved on        409  exit 5
+    │   └── VersionConflict                              412
+    └── Unavailable        ask again, elsewhere          503  exit 6
+        └── StorageFull                                  507
+
+Families carry meaning; leaves carry facts. `server` and `cli` map the families drawn above to
+statuses and exit codes, so a new leaf touches neither.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ChronosError(Exception):
+    """Chronos failed in a way it has a name for."""
+
+    slug: ClassVar[str] = "chronos-error"  # stable, documented, part of the API
+
+    def __init_subclass__(cls) -> None:
+        cls.slug = "".join("-" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("-")
+
+    def __init__(self, message: str | None = None, **facts: object) -> None:
+        # The docstring is the message nobody has to write twice.
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+        self.facts = facts
+
+
+class Invalid(ChronosError):
+    """The request cannot be understood."""
+
+
+class Unprocessable(Invalid):
+    """The request is well formed, but what it asks for makes no sense."""
+
+
+class ScheduleInvalid(Unprocessable):
+    """Not a schedule. `facts` has `field`, `token` and `allowed` where they are known."""
+
+
+class ScheduleNeverFires(Unprocessable):
+    """The schedule has no instant at which it fires."""
+
+
+class TimezoneUnknown(Unprocessable):
+    """There is no such time zone."""
+
+
+class DurationInvalid(Unprocessable):
+    """Not a duration."""
+
+
+class CalendarInvalid(Unprocessable):
+    """Not a calendar."""
+
+
+class JobInvalid(Unprocessable):
+    """The job cannot be accepted."""
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """This idempotency key was used before with another body."""
+
+
+class ConfigInvalid(Invalid):
+    """The configuration cannot be used."""
+
+
+class PreconditionRequired(Invalid):
+    """Send `If-Match` with the job's ETag, so that nobody's change is overwritten unseen."""
+
+
+class Unauthenticated(ChronosError):
+    """Say who you are: send `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
+
+
+class Denied(ChronosError):
+    """The caller may not do this."""
+
+
+class EgressRefused(Denied):
+    """The target's address is not one this server may call."""
+
+
+class QuotaExceeded(Denied):
+    """The limit on how many of these there may be is reached."""
+
+
+class RateLimited(Denied):
+    """Too many requests; try again later."""
+
+
+class NotFound(ChronosError):
+    """There is no such thing."""
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+
+class ExecutionNotFound(NotFound):
+    """There is no such execution."""
+
+
+class RevisionNotFound(NotFound):
+    """The job has no such version."""
+
+
+class Conflict(ChronosError):
+    """The thing has changed since it was read."""
+
+
+class NameTaken(Conflict):
+    """Another job of this namespace has this name."""
+
+
+class Overlap(Conflict):
+    """The job is running already, and its concurrency policy forbids a second run."""
+
+
+class ExecutionEnded(Conflict):
+    """The execution has ended; what has ended does not change."""
+
+
+class NotRedrivable(Conflict):
+    """Only a dead-lettered execution can be redriven."""
+
+
+class VersionConflict(Conflict):
+    """The job was changed by someone else; read it again."""
+
+
+class Unavailable(ChronosError):
+    """Not here, not now; the same request may succeed later."""
+
+
+class NotLeader(Unavailable):
+    """This node does not lead; `facts["leader"]` may."""
+
+
+class Draining(Unavailable):
+    """This node is shutting down; send the request again in a second."""
+
+
+class Overloaded(Unavailable):
+    """Too much is waiting already; send the request again later."""
+
+
+class ClockHeld(Unavailable):
+    """The wall clock has jumped and is not trusted yet; `chronosctl clock accept` accepts it."""
+
+
+class LogDamaged(Unavailable):
+    """The log on disk does not verify; it is not served."""
+
+
+class DataFolderInUse(Unavailable):
+    """Another process uses this data folder."""
+
+
+class StorageFull(Unavailable):
+    """The disk is full; nothing was changed. Free some space and send the request again."""

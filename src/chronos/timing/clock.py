@@ -1,0 +1,86 @@
+"""The one clock and the one source of chance.
+
+Nothing else in the product reads the time or draws a random number (a test in
+`tests/architecture` sees to it), so that a simulation can own both.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time as _time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is. Wall time chooses instants; `boottime` measures waits, leases and deadlines."""
+
+    def time(self) -> float:
+        """Seconds since the epoch, UTC. May step in either direction."""
+        ...
+
+    def boottime(self) -> float:
+        """Seconds since some fixed point; never steps back, and runs on while the machine sleeps."""
+        ...
+
+
+class SystemClock:
+    """The operating system's clocks."""
+
+    def time(self) -> float:
+        return _time.time()
+
+    def boottime(self) -> float:
+        # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC runs through sleep.
+        if sys.platform == "linux":
+            return _time.clock_gettime(_time.CLOCK_BOOTTIME)
+        return _time.monotonic()
+
+
+class Chance(Protocol):
+    """Where ids, keys and jitter come from."""
+
+    def bytes(self, n: int) -> bytes:
+        """Return `n` random bytes."""
+        ...
+
+
+class SystemChance:
+    """The operating system's cryptographic generator."""
+
+    def bytes(self, n: int) -> bytes:
+        return secrets.token_bytes(n)
+
+
+class ChanceSource(Protocol):
+    """A seeded `random.Random`, for simulation."""
+
+    def randbytes(self, n: int, /) -> bytes: ...
+
+
+class SeededChance:
+    """Repeatable chance, for tests and simulation; never for keys in production."""
+
+    def __init__(self, source: ChanceSource) -> None:
+        self._source = source
+
+    def bytes(self, n: int) -> bytes:
+        return self._source.randbytes(n)
+
+
+def utc(seconds: float) -> datetime:
+    """Return the aware UTC datetime of `seconds` since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def ulid(clock: Clock, chance: Chance) -> str:
+    """Return a ULID: 26 characters, ordered by the millisecond it was drawn in.
+
+    Source: https://github.com/ulid/spec
+    """
+    value = (int(clock.time() * 1000) << 80) | int.from_bytes(chance.bytes(10), "big")
+    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
