@@ -1,0 +1,203 @@
+"""Executions (one per due instant) and the attempts numbered inside them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+
+class Kind(StrEnum):
+    """Where an execution comes from."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    BACKFILL = "backfill"
+    DAG = "dag"
+    EVENT = "event"
+
+
+class Status(StrEnum):
+    """Where an execution stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.SKIPPED, Status.CANCELLED})
+
+
+class SkipReason(StrEnum):
+    """Why a due instant did not run."""
+
+    MISFIRE = "misfire"
+    COALESCED = "coalesced"
+    OVERLAP = "overlap"
+    SUPERSEDED = "superseded"
+    PAUSED = "paused"
+    QUOTA = "quota"
+    EXPIRED = "expired"
+    POLICY = "policy"
+    BLACKOUT = "blackout"
+    NONEXISTENT_TARGET = "nonexistent_target"
+
+
+class AttemptStatus(StrEnum):
+    """What became of one attempt."""
+
+    STARTED = "started"
+    SUCCESS = "success"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+class Waited(Struct, frozen=True, array_like=True):
+    """What an attempt waited for before its first byte left, in milliseconds."""
+
+    slot: int = 0
+    breaker: int = 0
+    host_cap: int = 0
+    capacity: int = 0
+    jitter: int = 0
+    commit: int = 0
+
+
+class Attempt(Struct, frozen=True, array_like=True):
+    """One try at delivering an execution. Instants are microseconds since the epoch, UTC; 0 means not yet.
+
+    Attributes:
+        n: 1, 2, 3 … inside the execution, across redrives.
+        node: Node and incarnation that were given the right to send.
+        token: Fencing token `<restore_epoch>.<term>.<index>`.
+        not_before_us: No byte leaves before this instant.
+        body_bytes: Size of the answer's body as far as it was read.
+        excerpt: The redacted beginning of the answer, at most 1 KiB.
+    """
+
+    series: int
+    n: int
+    node: str
+    token: str
+    not_before_us: int
+    started_at_us: int = 0
+    ended_at_us: int = 0
+    status: AttemptStatus = AttemptStatus.STARTED
+    status_code: int | None = None
+    error_class: str = ""
+    error: str = ""
+    body_bytes: int = 0
+    sha256: str = ""
+    excerpt: str = ""
+    body_ref: str = ""
+    waited: Waited = Waited()
+    resent: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+class Execution(Struct, frozen=True, array_like=True):
+    """One due instant of one job, from decision to outcome. A new field goes to the end.
+
+    Attributes:
+        discriminator: What tells it from other executions of the job and kind (semantics B1).
+        scheduled_s: The instant it was due, whole seconds since the epoch.
+        effective_us: The instant it may start: due instant plus jitter.
+        revision: The job's revision whose target is called.
+        reason: Why it was skipped, cancelled or failed.
+        blocked_by: The execution that held the slot, or that superseded or absorbed it.
+        retry_at_us: When the next attempt is due; 0 when none is.
+        unknowns: Attempts of which nobody can say whether they arrived; they do not count as tries.
+        force: Whether it may start beside a run that holds the slot.
+    """
+
+    id: str
+    job_id: str
+    job_name: str
+    namespace: str
+    kind: Kind
+    discriminator: str
+    scheduled_s: int
+    effective_us: int
+    revision: int
+    priority: int
+    decided_at_us: int
+    status: Status = Status.PENDING
+    reason: str = ""
+    blocked_by: str = ""
+    series: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
+    retry_at_us: int = 0
+    started_at_us: int = 0
+    ended_at_us: int = 0
+    unknowns: int = 0
+    by: str = ""
+    force: bool = False
+    replay_of: str = ""
+    cancel_requested: bool = False
+    late: bool = False
+    notes: list[str] = field(default_factory=list)
+    tries: int = 0
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def running_attempt(self) -> Attempt | None:
+        """The attempt that holds the right to send, if one does."""
+        if self.attempts and self.attempts[-1].status is AttemptStatus.STARTED:
+            return self.attempts[-1]
+        return None
+
+
+class RangeRecord(Struct, frozen=True, array_like=True):
+    """Adjacent instants of one job that were skipped for one reason, kept as one record.
+
+    Attributes:
+        first_s: First instant of the range, seconds since the epoch.
+        last_s: Last instant of the range.
+        count: How many planned instants lie in it, both ends included.
+        into: The execution that ran in their place, when coalesced.
+    """
+
+    job_id: str
+    namespace: str
+    first_s: int
+    last_s: int
+    count: int
+    reason: SkipReason
+    into: str = ""
+    decided_at_us: int = 0
+    facts: str = ""
+    job_name: str = ""
+
+
+def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) -> str:
+    """Return the id of an execution: the same on every node, in every replay and restore; ordered in time.
+
+    `occ_` and 32 base32 characters (RFC 4648 extended hex, which keeps the order of the bytes): the
+    instant as 40 bits of seconds, then BLAKE2b-120 of job, kind and discriminator.
+    """
+    assert 0 <= instant_s < 1 << 40
+    key = "\0".join((job_id, kind.value, discriminator)).encode()
+    raw = instant_s.to_bytes(5, "big") + hashlib.blake2b(key, digest_size=15).digest()
+    return "occ_" + base64.b32hexencode(raw).decode().lower()
+
+
+def instant_of(execution: str) -> int:
+    """Return the instant (seconds since the epoch) inside an execution id.
+
+    Raises:
+        ValueError: It is not an execution id.
+    """
+    prefix, _, text = execution.partition("_")
+    if prefix != "occ" or len(text) != 32:
+        raise ValueError(execution)
+    return int.from_bytes(base64.b32hexdecode(text.upper())[:5], "big")

@@ -1,0 +1,109 @@
+"""Targets: where an execution is delivered to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from chronos.model.limits import BODY_BYTES_MAX, HEADERS_MAX, DurationText, HeaderName, HeaderValue, Url
+from chronos.model.secret import Credential
+
+
+class Method(StrEnum):
+    """HTTP methods a target may be called with."""
+
+    GET = "GET"
+    HEAD = "HEAD"
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+    OPTIONS = "OPTIONS"
+
+
+class BasicAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="basic"):
+    """`Authorization: Basic …`."""
+
+    username: Annotated[str, Meta(max_length=256)]
+    password: Credential
+
+
+class BearerAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bearer"):
+    """`Authorization: Bearer …`."""
+
+    token: Credential
+
+
+class ApiKeyAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="api_key"):
+    """A key in a header of its own."""
+
+    api_key: Credential
+    header: HeaderName = "X-API-Key"
+
+
+Auth = BasicAuth | BearerAuth | ApiKeyAuth
+
+Headers = Annotated[dict[HeaderName, HeaderValue], Meta(max_length=HEADERS_MAX, extra={"headers": True})]
+StatusCode = Annotated[int, Meta(ge=100, le=599)]
+
+
+class StoreResponse(StrEnum):
+    """How much of the answer is kept."""
+
+    NONE = "none"
+    EXCERPT = "excerpt"
+    NODE = "node"
+
+
+class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http"):
+    """An HTTP request.
+
+    Attributes:
+        body: May hold `{{.JobID}} {{.JobName}} {{.ExecutionID}} {{.ScheduledTime}} {{.Attempt}}`.
+        success_codes: Statuses that count as success; empty means 200 to 299.
+        timeout: Bounds one attempt; the job's `timeout` wins over it.
+        follow_redirects: How many redirects to follow, 0 to 3.
+        cancel_url: Called with POST and the execution's id when a run is to stop.
+        signing_secret: Signs every request as Standard Webhooks says (`whsec_…`).
+    """
+
+    url: Url
+    method: Method = Method.POST
+    headers: Headers = field(default_factory=dict)
+    body: Annotated[str, Meta(max_length=BODY_BYTES_MAX)] = ""
+    auth: Auth | None = None
+    success_codes: Annotated[list[StatusCode], Meta(max_length=100)] = field(default_factory=list)
+    timeout: DurationText | None = None
+    tls_skip_verify: bool = False
+    follow_redirects: Annotated[int, Meta(ge=0, le=3)] = 0
+    pause_on_gone: bool = False
+    cancel_url: Url | None = None
+    signing_secret: Credential | None = None
+    store_response: StoreResponse = StoreResponse.EXCERPT
+
+
+class ProcessTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="process"):
+    """A program on the node, run without a shell unless `argv` names one.
+
+    Attributes:
+        argv: The program and its arguments; templates are filled in as in an HTTP body.
+        env: Added to an otherwise empty environment.
+        env_allow: Names passed through from the server's environment.
+        directory: Working directory; a fresh empty one when absent.
+        run_as: The system user to run as; needed when the server is root.
+    """
+
+    argv: Annotated[list[Annotated[str, Meta(min_length=1, max_length=8_192)]], Meta(min_length=1, max_length=256)]
+    env: Annotated[dict[str, str], Meta(max_length=128)] = field(default_factory=dict)
+    env_allow: Annotated[list[str], Meta(max_length=64)] = field(default_factory=list)
+    directory: Annotated[str, Meta(max_length=1_024)] | None = None
+    run_as: Annotated[str, Meta(max_length=64)] | None = None
+    stdin: Annotated[str, Meta(max_length=BODY_BYTES_MAX)] = ""
+    success_exit_codes: Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=32)] = field(
+        default_factory=lambda: [0]
+    )
+
+
+Target = HttpTarget | ProcessTarget
