@@ -1,0 +1,56 @@
+"""Domain events: what the fold says has happened. Features and views listen to these and to nothing else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from chronos.model.execution import Execution, RangeRecord
+from chronos.model.job import Job
+
+
+class EventType(StrEnum):
+    """What has happened."""
+
+    JOB_CREATED = "job_created"
+    JOB_UPDATED = "job_updated"
+    JOB_DELETED = "job_deleted"
+    JOB_PAUSED = "job_paused"
+    JOB_RESUMED = "job_resumed"
+    EXECUTION_DECIDED = "execution_decided"
+    EXECUTION_STARTED = "execution_started"
+    EXECUTION_RETRYING = "execution_retrying"
+    EXECUTION_WAITING = "execution_waiting"
+    EXECUTION_CANCELLING = "execution_cancelling"
+    EXECUTION_FINISHED = "execution_finished"
+    EXECUTION_REDRIVEN = "execution_redriven"
+    RANGE_SKIPPED = "range_skipped"
+    LATE_RESULT = "late_result"
+    LEADER_CHANGED = "leader_changed"
+    DOCUMENT_CHANGED = "document_changed"
+    CLOCK_RESET = "clock_reset"
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that is true now.
+
+    Attributes:
+        index: The log entry that made it true.
+        seq: Its place among the events of that entry; (index, seq) orders all events.
+        time_us: Log time, microseconds since the epoch.
+        job: The job after the change (before it, when it was deleted).
+        key: For documents: `prefix/namespace/key`.
+    """
+
+    type: EventType
+    index: int
+    seq: int
+    time_us: int
+    namespace: str = ""
+    job_id: str = ""
+    by: str = ""
+    job: Job | None = None
+    execution: Execution | None = None
+    range: RangeRecord | None = None
+    key: str = ""

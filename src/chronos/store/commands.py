@@ -1,0 +1,309 @@
+"""The commands: everything that can change Chronos, as data.
+
+Encoded as msgpack arrays. A field, once shipped, keeps its place; new fields go to the end with a default,
+and golden files of every command see to it.
+
+Time and zone decisions are made before a command is proposed and travel inside it; the fold never
+recomputes them. What depends on concurrent state (slot, pause, version, uniqueness) the fold decides.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct, field
+
+from chronos.model.execution import Attempt, Kind, RangeRecord
+from chronos.model.job import JobSpec, Pause
+
+
+class Idem(Struct, frozen=True, array_like=True):
+    """A client's promise that a repeated request is the same request.
+
+    Attributes:
+        scope: Tenant, principal and route, joined.
+        body_hash: Hex BLAKE2b of the body; the same key with another hash is refused.
+    """
+
+    scope: str
+    key: str
+    body_hash: str
+
+
+class Owed(Struct, frozen=True, array_like=True):
+    """One instant a job owes.
+
+    Attributes:
+        effective_us: The instant plus its jitter.
+        late: Past its grace: a catch-up run, which waits for the slot instead of being skipped.
+    """
+
+    job_id: str
+    scheduled_s: int
+    effective_us: int
+    late: bool = False
+    coalesced_wall_times: list[str] = field(default_factory=list)
+
+
+class NewLeader(Struct, frozen=True, array_like=True, tag=1):
+    """The boot record of a term: term := state.term + 1; attempts of the node's earlier lives become UNKNOWN."""
+
+    node: str
+    incarnation: str
+
+
+class PutJob(Struct, frozen=True, array_like=True, tag=2):
+    """Create a job (`expect_revision` 0) or replace its spec.
+
+    Attributes:
+        spec: Normal form, credentials sealed.
+        expect_revision: The revision the writer has read; 0 creates, -1 takes whatever is there.
+        owed_ahead: Instants in (log time, `owed_to`] under the new definition.
+        owed_to: The high-water mark the writer knew; the fold refuses when it has moved past it.
+        same_schedule: The edit left what is owed as it was, so pending executions stay.
+        anchor_s: What `@every` counts from if the schedule is new; 0 means log time.
+    """
+
+    job_id: str
+    spec: JobSpec
+    by: str
+    expect_revision: int = 0
+    owed_ahead: list[Owed] = field(default_factory=list)
+    owed_to: int = 0
+    same_schedule: bool = False
+    anchor_s: int = 0
+    idem: Idem | None = None
+    comment: str = ""
+
+
+class DeleteJob(Struct, frozen=True, array_like=True, tag=3):
+    """Delete a job; what is pending is cancelled, what runs may end, history and dead letters stay."""
+
+    job_id: str
+    by: str
+    expect_revision: int = -1
+    idem: Idem | None = None
+
+
+class SetPause(Struct, frozen=True, array_like=True, tag=4):
+    """Pause a job, or resume it (`pause` None). Pausing a paused job replaces the reason."""
+
+    job_id: str
+    pause: Pause | None
+    by: str
+    expect_revision: int = -1
+    owed_ahead: list[Owed] = field(default_factory=list)
+    owed_to: int = 0
+    idem: Idem | None = None
+
+
+class Decide(Struct, frozen=True, array_like=True, tag=5):
+    """What is owed in (`from_s`, `to_s`]; the high-water mark becomes `to_s`.
+
+    Attributes:
+        plan_version: The version of the schedules this was computed from; another one is refused.
+        ranges: Instants that are skipped, with the reason.
+    """
+
+    shard: int
+    from_s: int
+    to_s: int
+    plan_version: int
+    occurrences: list[Owed] = field(default_factory=list)
+    ranges: list[RangeRecord] = field(default_factory=list)
+
+
+class BeginCatchup(Struct, frozen=True, array_like=True, tag=6):
+    """After an outage: the mark jumps to `to_s`; what lies between is decided job by job behind it."""
+
+    shard: int
+    from_s: int
+    to_s: int
+
+
+class Catchup(Struct, frozen=True, array_like=True, tag=7):
+    """What the jobs in (`cursor`, `cursor_to`] (by id) owe from the outage. An empty `cursor_to` ends it."""
+
+    shard: int
+    cursor: str
+    cursor_to: str
+    plan_version: int
+    occurrences: list[Owed] = field(default_factory=list)
+    ranges: list[RangeRecord] = field(default_factory=list)
+
+
+class StartAttempt(Struct, frozen=True, array_like=True):
+    """A request for the right to send.
+
+    Attributes:
+        n: The attempt's number; refused unless it is the execution's next.
+        not_before_us: No byte leaves before; until then an occupied slot means *not yet*.
+    """
+
+    execution_id: str
+    n: int
+    node: str
+    not_before_us: int
+
+
+class Start(Struct, frozen=True, array_like=True, tag=8):
+    """Give the right to send, skip, or leave waiting: the fold decides for each."""
+
+    attempts: list[StartAttempt]
+
+
+class Next(StrEnum):
+    """What follows an attempt, as `scheduler.outcomes` has decided."""
+
+    SUCCEED = "succeed"
+    RETRY = "retry"
+    FAIL = "fail"
+    AGAIN = "again"
+    CANCEL = "cancel"
+
+
+class Settlement(Struct, frozen=True, array_like=True):
+    """What became of one attempt, and what follows.
+
+    Attributes:
+        attempt: The attempt's record as it ended; its `n` and `series` say which one.
+        retry_at_us: When the next attempt is due (`RETRY`, `AGAIN`).
+        unknown: Nobody can say whether it arrived; it does not count as a try.
+        reason: Why it failed for good, or was cancelled.
+
+    `AGAIN` means that nothing was sent: the attempt is taken back and its number used again.
+    """
+
+    execution_id: str
+    attempt: Attempt
+    next: Next
+    retry_at_us: int = 0
+    unknown: bool = False
+    reason: str = ""
+
+
+class Settle(Struct, frozen=True, array_like=True, tag=9):
+    """What became of attempts. A result of an attempt that was superseded becomes a note."""
+
+    results: list[Settlement]
+
+
+class Trigger(Struct, frozen=True, array_like=True, tag=10):
+    """Owe one execution now: by hand, by replay, by an event, by a finished dependency.
+
+    Attributes:
+        revision: The job revision to run; 0 means the current one.
+        force: Start beside a run that holds the slot.
+        strict: Under `forbid`, answer with `overlap` (and a SKIPPED record) when the slot is taken.
+    """
+
+    execution_id: str
+    job_id: str
+    kind: Kind
+    discriminator: str
+    scheduled_s: int
+    by: str
+    force: bool = False
+    strict: bool = True
+    replay_of: str = ""
+    revision: int = 0
+    idem: Idem | None = None
+
+
+class Backfill(Struct, frozen=True, array_like=True, tag=11):
+    """Owe the instants of a past range once more, one after the other, each under an id of its own."""
+
+    job_id: str
+    backfill_id: str
+    instants_s: list[int]
+    by: str
+    idem: Idem | None = None
+
+
+class Cancel(Struct, frozen=True, array_like=True, tag=12):
+    """Cancel an execution: at once when nothing of it runs, else when its executor has stopped it."""
+
+    execution_id: str
+    by: str
+    reason: str = ""
+    idem: Idem | None = None
+
+
+class Redrive(Struct, frozen=True, array_like=True, tag=13):
+    """Start dead-lettered executions anew: the same ids, the next series."""
+
+    execution_ids: list[str]
+    by: str
+    idem: Idem | None = None
+
+
+class ExpireDead(Struct, frozen=True, array_like=True, tag=14):
+    """Drop dead letters that ended before `before_us`, oldest first, at most `most`."""
+
+    before_us: int
+    most: int = 1_000
+
+
+class PutDocument(Struct, frozen=True, array_like=True, tag=15):
+    """Write or delete (`value` None) a feature's document. The value is bytes to the fold.
+
+    Attributes:
+        expect_revision: 0 creates, -1 takes whatever is there.
+        replans: The document changes what jobs owe (a calendar).
+    """
+
+    prefix: str
+    namespace: str
+    key: str
+    value: bytes | None
+    by: str = ""
+    expect_revision: int = -1
+    replans: bool = False
+    idem: Idem | None = None
+
+
+class ResetClock(Struct, frozen=True, array_like=True, tag=16):
+    """Open a new restore epoch with the high-water mark at `hwm_s`, whatever it was."""
+
+    hwm_s: int
+    by: str
+
+
+Command = (
+    NewLeader
+    | PutJob
+    | DeleteJob
+    | SetPause
+    | Decide
+    | BeginCatchup
+    | Catchup
+    | Start
+    | Settle
+    | Trigger
+    | Backfill
+    | Cancel
+    | Redrive
+    | ExpireDead
+    | PutDocument
+    | ResetClock
+)
+
+
+class LogEntry(Struct, frozen=True, array_like=True):
+    """One entry of the log: commands that become true together.
+
+    Attributes:
+        format: Of this encoding, 1.
+        time_us: Log time: never before the entry's predecessor.
+        batch: Random, so that a writer recognises its own entry after an unknown outcome.
+    """
+
+    format: int
+    time_us: int
+    batch: bytes
+    commands: list[Command]
+
+
+encode_entry = msgspec.msgpack.Encoder().encode
+decode_entry = msgspec.msgpack.Decoder(LogEntry).decode

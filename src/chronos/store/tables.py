@@ -1,0 +1,152 @@
+"""The tables of the state: what lies under which key, and the values that are the store's own."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct, field
+
+from chronos.model.execution import Execution, RangeRecord
+from chronos.model.job import Job
+
+T = TypeVar("T")
+
+
+class Table(Generic[T]):
+    """A name and the type of its values."""
+
+    __slots__ = ("name", "of")
+
+    def __init__(self, name: str, of: type[T]) -> None:
+        self.name = name
+        self.of = of
+
+
+class Shard(Struct, frozen=True, array_like=True):
+    """How far planning has come.
+
+    Attributes:
+        hwm_s: The decided high-water mark: every instant up to it is decided (behind the catch-up cursor, to
+            `catchup_from_s` only). Never moves back but by `ResetClock`.
+        plan_version: Raised by every change of what any job owes.
+        catchup_to_s: End of the outage being made up for; 0 when there is none.
+        cursor: Jobs with ids up to it are decided to `catchup_to_s`.
+    """
+
+    hwm_s: int = 0
+    plan_version: int = 0
+    catchup_from_s: int = 0
+    catchup_to_s: int = 0
+    cursor: str = ""
+
+
+class Slots(Struct, frozen=True, array_like=True):
+    """Which executions of a job are open.
+
+    Attributes:
+        holding: Those that hold a slot: started and not yet terminal.
+        waiting: Those decided and not started, in the order in which they may start.
+        skips: The range record that the next adjacent skip extends.
+        last_decided_s: The last `schedule` instant decided; only a skip right after it extends the range.
+    """
+
+    holding: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    skips: RangeRecord | None = None
+    last_decided_s: int = 0
+
+
+class Meta(Struct, frozen=True, array_like=True):
+    """State about the state. The rings are bounded first-in-first-out lists: `head` is the oldest kept."""
+
+    term: int = 0
+    restore_epoch: int = 0
+    leader: str = ""
+    incarnation: str = ""
+    idem_head: int = 0
+    idem_tail: int = 0
+    dead_head: int = 0
+    dead_tail: int = 0
+    jobs: int = 0
+    jobs_enabled: int = 0
+    format: int = 1
+    dead: int = 0
+
+
+class IdemRecord(Struct, frozen=True, array_like=True):
+    """The verdict kept for an idempotency key: enough to answer a repeat without doing it twice."""
+
+    body_hash: str
+    error: str
+    message: str
+    resource: str
+    revision: int
+    time_us: int
+
+
+class RingItem(Struct, frozen=True, array_like=True):
+    """One place in a ring: the key it stands for, and since when."""
+
+    key: str
+    time_us: int
+
+
+class Document(Struct, frozen=True, array_like=True):
+    """A feature's replicated document."""
+
+    value: bytes
+    revision: int
+    updated_at_us: int
+    updated_by: str = ""
+
+
+class Name(Struct, frozen=True, array_like=True):
+    """Who has a name."""
+
+    job_id: str
+
+
+class Revision(Struct, frozen=True, array_like=True):
+    """A job as it was at one revision."""
+
+    job: Job
+    comment: str = ""
+
+
+JOBS = Table("jobs", Job)  # job id
+NAMES = Table("names", Name)  # namespace/name
+REVISIONS = Table("revisions", Revision)  # job id/revision, ten digits
+OPEN = Table("open", Execution)  # execution id: not terminal
+DEAD = Table("dead", Execution)  # execution id: dead letters, until redriven or expired
+SLOTS = Table("slots", Slots)  # job id
+SHARDS = Table("shards", Shard)  # shard number
+META = Table("meta", Meta)  # "meta"
+IDEM = Table("idem", IdemRecord)  # scope \n key
+IDEM_RING = Table("idem_ring", RingItem)  # sequence, twelve digits
+DEAD_RING = Table("dead_ring", RingItem)  # sequence, twelve digits
+DOCUMENTS = Table("documents", Document)  # prefix/namespace/key
+
+TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
+    JOBS,
+    NAMES,
+    REVISIONS,
+    OPEN,
+    DEAD,
+    SLOTS,
+    SHARDS,
+    META,
+    IDEM,
+    IDEM_RING,
+    DEAD_RING,
+    DOCUMENTS,
+)
+
+
+def revision_key(job_id: str, revision: int) -> str:
+    """Return the key of a job's revision; keys of one job sort by revision."""
+    return f"{job_id}/{revision:010d}"
+
+
+def document_key(prefix: str, namespace: str, key: str) -> str:
+    """Return the key of a feature's document."""
+    return f"{prefix}/{namespace}/{key}"
