@@ -1,0 +1,222 @@
+"""The doors: everything a feature may do to Chronos, on one page.
+
+A feature is a folder with an `install(host, settings)`. It walks through these doors and through no other;
+third parties walk through the same ones (entry-point group `chronos.features`). The server and the core do
+not know the features' names.
+
+    def install(host: Host, settings: Settings) -> None:
+        host.endpoint(Endpoint("GET", "/api/v1/things", list_things, permission="thing:read", …))
+        host.on({EventType.EXECUTION_FINISHED}, tell, where=Where.LEADER)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from chronos.dispatch.port import AroundDispatch, Dispatcher
+from chronos.model.events import Event, EventType
+from chronos.model.job import Job, JobSpec
+from chronos.model.principal import Principal
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import Chance, Clock
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Struct)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, decoded and authorised.
+
+    Attributes:
+        path: The path's parameters, as text.
+        query: The endpoint's `query` struct, or None.
+        body: The endpoint's `body` struct, or None.
+        idempotency_key: As the client sent it, or None.
+        if_match: The revision in `If-Match`, or None; -1 for `*`.
+    """
+
+    principal: Principal
+    namespace: str
+    path: dict[str, str]
+    query: Any = None
+    body: Any = None
+    raw: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    if_match: int | None = None
+    route: str = ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer. `value` is encoded as JSON; `text` is sent as it is; `stream` as server-sent events."""
+
+    value: Any = None
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    text: bytes | None = None
+    content_type: str = "application/json"
+    stream: AsyncIterator[bytes] | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A route of the REST API. The permission is part of the declaration: there is no route without one.
+
+    Attributes:
+        path: Absolute, parameters in braces: `/api/v1/jobs/{job}`.
+        permission: Like `job:read`; `public` for the few routes that need no caller.
+        body: Struct the request's JSON is decoded into, strictly; None refuses a body other than `{}`.
+        query: Struct the query string is decoded into, strictly.
+        answers: Struct (or list of it) of the success answer, for the OpenAPI document.
+        status: The success status.
+        errors: Statuses, besides the usual ones, that the operation can answer.
+        idempotent_key: Whether `Idempotency-Key` is honoured.
+        needs_if_match: Whether `If-Match` is required (428 when missing, 412 when stale).
+        links: OpenAPI links: answer field → (operation id, parameter).
+        operation: The operation id; derived from the handler's name when empty.
+        raw_body: Content type taken undecoded into `Call.raw`, instead of JSON.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[Reply]]
+    permission: str
+    summary: str = ""
+    body: Any = None
+    query: type[Struct] | None = None
+    answers: Any = None
+    status: int = 200
+    errors: tuple[int, ...] = ()
+    idempotent_key: bool = False
+    needs_if_match: bool = False
+    content_type: str = "application/json"
+    tag: str = ""
+    links: dict[str, tuple[str, str]] = field(default_factory=dict)
+    operation: str = ""
+    raw_body: str = ""
+
+
+class Place(StrEnum):
+    """Which process `install` runs in."""
+
+    MAIN = "main"
+    API = "api"
+    WORKER = "worker"
+
+
+class Where(StrEnum):
+    """On which nodes a subscriber is called."""
+
+    EVERY_NODE = "every_node"
+    LEADER = "leader"
+
+
+class Action(StrEnum):
+    """What is about to be proposed, for `admit`."""
+
+    CREATE_JOB = "create_job"
+    UPDATE_JOB = "update_job"
+    DELETE_JOB = "delete_job"
+    TRIGGER_JOB = "trigger_job"
+
+
+Admit = Callable[[Action, JobSpec, Principal], Awaitable[None]]
+"""Lets a write through by returning; refuses it by raising `Denied` or `Unprocessable`."""
+
+
+class Collection(Protocol, Generic[D]):
+    """A feature's replicated documents, under its own prefix. Reads are local; writes go through the log."""
+
+    async def get(self, key: str, *, namespace: str = "default") -> D | None: ...
+    async def put(self, key: str, value: D, *, by: str, namespace: str = "default", expect: int = -1) -> int:
+        """Write and return the new revision; `expect` 0 creates, -1 takes whatever is there.
+
+        Raises:
+            VersionConflict: The document is at another revision than `expect`.
+        """
+        ...
+
+    async def delete(self, key: str, *, by: str, namespace: str = "default") -> bool:
+        """Return whether there was such a document."""
+        ...
+
+    async def items(self, *, namespace: str | None = None) -> list[tuple[str, D]]:
+        """Return every (key, document), by key; None means every namespace."""
+        ...
+
+
+class Jobs(Protocol):
+    """The job service, as features may use it."""
+
+    async def get(self, ref: str, *, namespace: str) -> Job: ...
+    async def replace(
+        self, ref: str, spec: JobSpec, *, namespace: str, revision: int, by: str, comment: str = ""
+    ) -> Job: ...
+    async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]: ...
+
+
+class Host(Protocol):
+    """Chronos, as a feature sees it."""
+
+    place: Place
+    clock: Clock
+    chance: Chance
+    telemetry: Telemetry
+    jobs: Jobs
+
+    def endpoint(self, endpoint: Endpoint) -> None:
+        """Serve a route. Raises `ConfigInvalid` when the method and path are taken."""
+        ...
+
+    def admit(self, hook: Admit) -> None:
+        """Ask `hook` before every write of a job."""
+        ...
+
+    def on(
+        self,
+        types: Set[EventType],
+        handler: Callable[[Event], Awaitable[None]],
+        *,
+        where: Where = Where.EVERY_NODE,
+        durable: str = "",
+        bound: int = 10_000,
+    ) -> None:
+        """Call `handler` after commit, one event at a time, in order, from a bounded queue.
+
+        With `durable` (a name for the cursor) each event is delivered at least once, across crashes: the
+        cursor moves when the handler returns, and an event whose handler raised is tried again later.
+        Without it, events that find the queue full are dropped and counted.
+        """
+        ...
+
+    def around_dispatch(self, around: AroundDispatch, *, order: int = 50) -> None:
+        """Wrap every delivery; a lower `order` is further outside."""
+        ...
+
+    def dispatcher(self, kind: str, dispatcher: Dispatcher) -> None:
+        """Deliver targets of type `kind`."""
+        ...
+
+    def service(self, service: AbstractAsyncContextManager[Any]) -> None:
+        """Enter at start, leave at stop, in order and in reverse."""
+        ...
+
+    def collection(self, name: str, of: type[D]) -> Collection[D]:
+        """Return the replicated documents called `name`."""
+        ...
+
+    def provide(self, protocol: type[T], implementation: T) -> None:
+        """Offer a capability to other features."""
+        ...
+
+    def require(self, protocol: type[T]) -> T:
+        """Return the capability; raises `ConfigInvalid` when no feature provides it."""
+        ...
