@@ -1,0 +1,75 @@
+# `make run` starts Chronos, `make test` tests it; `make help` lists the rest.
+# Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format types contracts deps check bench services lock clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input --quiet
+COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+WORKERS ?= auto
+ARGS ?=
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.runtime ## Start one node with a demo on http://127.0.0.1:8080, data in ./data
+	@exec $(VENV)/bin/chronos server --demo --data-dir data $(ARGS)
+
+test: $(VENV)/.dev ## Run every test that needs no optional service
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.dev ## Look for what ruff knows to be wrong
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.dev ## Let ruff lay out the code
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+types: $(VENV)/.dev ## Check the types, strictly
+	@$(VENV)/bin/mypy
+
+contracts: $(VENV)/.dev ## Check who imports whom
+	@$(VENV)/bin/lint-imports
+
+deps: $(VENV)/.dev ## Check that what is imported is declared, and the other way round
+	@$(VENV)/bin/deptry src
+
+check: lint types contracts deps test ## All of the above
+
+bench: $(VENV)/.dev ## Measure against the budget
+	@$(PY) -m bench $(ARGS)
+
+services: ## Install what the integration tests talk to (as root on Debian)
+	@.ci/services
+
+lock: $(VENV)/.dev ## Pin every dependency anew, with hashes
+	@test -x $(VENV)/bin/uv || $(PIP) install uv
+	@$(COMPILE) pyproject.toml --upgrade -o requirements/runtime.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt --upgrade -o requirements/dev.txt
+	@$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+
+clean: ## Remove what was installed and cached; ./data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is touched last, so that an interrupted step is done again and a finished one is not.
+
+$(VENV)/.made:
+	@python=`.ci/find-python` && echo "Making $(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made pyproject.toml requirements/build.txt requirements/runtime.txt
+	@echo "Installing what Chronos needs to run (once; about a minute)"
+	@$(PIP) install --require-hashes -r requirements/build.txt
+	@$(PIP) install --require-hashes -r requirements/runtime.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "Installing what the tests need (once; about a minute)"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
