@@ -156,6 +156,14 @@ class Overloaded(Unavailable):
     """Too much is waiting already; send the request again later."""
 
 
+class PlanMoved(Unavailable):
+    """Planning has gone on since this was computed; compute it again."""
+
+
+class CatchingUp(Unavailable):
+    """What this job owes from an outage is being decided; send the request again in a second."""
+
+
 class ClockHeld(Unavailable):
     """The wall clock has jumped and is not trusted yet; `chronosctl clock accept` accepts it."""
 

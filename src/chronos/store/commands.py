@@ -63,6 +63,7 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
         owed_to: The high-water mark the writer knew; the fold refuses when it has moved past it.
         same_schedule: The edit left what is owed as it was, so pending executions stay.
         anchor_s: What `@every` counts from if the schedule is new; 0 means log time.
+        ranges: Instants that passed while the job was paused, up to now.
     """
 
     job_id: str
@@ -75,6 +76,7 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
     anchor_s: int = 0
     idem: Idem | None = None
     comment: str = ""
+    ranges: list[RangeRecord] = field(default_factory=list)
 
 
 class DeleteJob(Struct, frozen=True, array_like=True, tag=3):
@@ -96,6 +98,7 @@ class SetPause(Struct, frozen=True, array_like=True, tag=4):
     owed_ahead: list[Owed] = field(default_factory=list)
     owed_to: int = 0
     idem: Idem | None = None
+    ranges: list[RangeRecord] = field(default_factory=list)
 
 
 class Decide(Struct, frozen=True, array_like=True, tag=5):

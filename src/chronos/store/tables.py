@@ -47,13 +47,15 @@ class Slots(Struct, frozen=True, array_like=True):
         holding: Those that hold a slot: started and not yet terminal.
         waiting: Those decided and not started, in the order in which they may start.
         skips: The range record that the next adjacent skip extends.
-        last_decided_s: The last `schedule` instant decided; only a skip right after it extends the range.
+        last_decided_s: The last `schedule` instant decided, and `prev_decided_s` the one before it: only a skip
+            right after the range extends it.
     """
 
     holding: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     skips: RangeRecord | None = None
     last_decided_s: int = 0
+    prev_decided_s: int = 0
 
 
 class Meta(Struct, frozen=True, array_like=True):

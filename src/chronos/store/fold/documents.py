@@ -1,0 +1,33 @@
+"""Features' documents: bytes to the fold."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.errors import NotFound, VersionConflict
+from chronos.model.events import EventType
+from chronos.store.commands import PutDocument
+from chronos.store.fold.draft import Draft, accepted, rejected
+from chronos.store.port import Result
+from chronos.store.tables import DOCUMENTS, Document, document_key
+
+
+def put_document(draft: Draft, command: PutDocument) -> Result:
+    """Write, replace or delete one document."""
+    key = document_key(command.prefix, command.namespace, command.key)
+    old = draft.get(DOCUMENTS, key)
+    revision = old.revision if old else 0
+    if command.expect_revision not in (-1, revision):
+        return rejected(VersionConflict, f"The document is at version {revision}.", revision=revision)
+    if command.value is None:
+        if old is None:
+            return rejected(NotFound)
+        draft.delete(DOCUMENTS, key)
+    else:
+        new = Document(command.value, revision + 1, draft.at.time_us, command.by)
+        draft.put(DOCUMENTS, key, new)
+    if command.replans:
+        shard = draft.shard()
+        draft.put_shard(replace(shard, plan_version=shard.plan_version + 1))
+    draft.emit(EventType.DOCUMENT_CHANGED, namespace=command.namespace, key=key, by=command.by)
+    return accepted(revision + 1, revision=revision + 1)

@@ -1,0 +1,83 @@
+"""What one command is about to change, seen over the state it changes."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from chronos.errors import ChronosError
+from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution, RangeRecord
+from chronos.store.port import At, Changes, Result, View
+from chronos.store.tables import META, SHARDS, SLOTS, Meta, Shard, Slots, Table
+
+T = TypeVar("T")
+
+
+class Draft:
+    """Reads see what the command has written so far; nothing reaches the state before `changes`."""
+
+    def __init__(self, view: View, at: At) -> None:
+        self.at = at
+        self._view = view
+        self._puts: dict[tuple[str, str], Any] = {}
+        self._ended: list[Execution] = []
+        self._ranges: list[RangeRecord] = []
+        self._events: list[Event] = []
+
+    def get(self, table: Table[T], key: str) -> T | None:
+        slot = (table.name, key)
+        if slot in self._puts:
+            value: T | None = self._puts[slot]
+            return value
+        return self._view.get(table, key)
+
+    def put(self, table: Table[T], key: str, value: T) -> None:
+        self._puts[table.name, key] = value
+
+    def delete(self, table: Table[Any], key: str) -> None:
+        self._puts[table.name, key] = None
+
+    def end(self, execution: Execution) -> None:
+        """Hand a terminal execution to history."""
+        self._ended.append(execution)
+
+    def record_range(self, record: RangeRecord) -> None:
+        """Hand a range record, new or grown, to history."""
+        self._ranges.append(record)
+
+    def emit(self, kind: EventType, **facts: Any) -> None:
+        seq = len(self._events)
+        self._events.append(Event(type=kind, index=self.at.index, seq=seq, time_us=self.at.time_us, **facts))
+
+    def changes(self, result: Result) -> Changes:
+        return Changes(result=result, puts=self._puts, ended=self._ended, ranges=self._ranges, events=self._events)
+
+    # The values that are always there, with their defaults.
+
+    def meta(self) -> Meta:
+        return self.get(META, "meta") or Meta()
+
+    def put_meta(self, meta: Meta) -> None:
+        self.put(META, "meta", meta)
+
+    def shard(self, number: int = 0) -> Shard:
+        return self.get(SHARDS, str(number)) or Shard()
+
+    def put_shard(self, shard: Shard, number: int = 0) -> None:
+        self.put(SHARDS, str(number), shard)
+
+    def slots(self, job_id: str) -> Slots:
+        return self.get(SLOTS, job_id) or Slots()
+
+    def put_slots(self, job_id: str, slots: Slots) -> None:
+        self.put(SLOTS, job_id, slots)
+
+
+def accepted(value: Any = None, **facts: Any) -> Result:
+    """Return the verdict yes."""
+    return Result(value=value, facts=facts)
+
+
+def rejected(error: type[ChronosError], message: str | None = None, **facts: Any) -> Result:
+    """Return the verdict no: a value, because a command that no longer fits is no bug."""
+    return Result(error=error.slug, message=str(error(message)), facts=facts)

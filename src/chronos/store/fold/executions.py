@@ -1,0 +1,213 @@
+"""How an execution opens, ends and is skipped: the steps that every other rule is made of."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.model.events import EventType
+from chronos.model.execution import (
+    Execution,
+    Kind,
+    RangeRecord,
+    SkipReason,
+    Status,
+    execution_id,
+)
+from chronos.model.job import Job
+from chronos.store.commands import Owed
+from chronos.store.fold.draft import Draft
+from chronos.store.tables import DEAD, DEAD_RING, JOBS, OPEN, SLOTS, RingItem, Slots
+
+DEAD_LETTERS_MAX = 10_000
+
+
+def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
+    """Open the execution of a due instant; None when it is open already."""
+    key = execution_id(job.id, Kind.SCHEDULE, str(owed.scheduled_s), owed.scheduled_s)
+    if draft.get(OPEN, key) is not None:
+        return None
+    execution = Execution(
+        id=key,
+        job_id=job.id,
+        job_name=job.name,
+        namespace=job.namespace,
+        kind=Kind.SCHEDULE,
+        discriminator=str(owed.scheduled_s),
+        scheduled_s=owed.scheduled_s,
+        effective_us=owed.effective_us,
+        revision=job.revision,
+        priority=job.spec.priority,
+        decided_at_us=draft.at.time_us,
+        late=owed.late,
+        notes=[f"also due at {wall}" for wall in owed.coalesced_wall_times],
+    )
+    open_execution(draft, execution)
+    note_decided(draft, job.id, owed.scheduled_s)
+    return execution
+
+
+def open_execution(draft: Draft, execution: Execution) -> None:
+    """Make `execution` pending: last in its job's line."""
+    draft.put(OPEN, execution.id, execution)
+    slots = draft.slots(execution.job_id)
+    draft.put_slots(execution.job_id, replace(slots, waiting=[*slots.waiting, execution.id]))
+    draft.emit(EventType.EXECUTION_DECIDED, namespace=execution.namespace, job_id=execution.job_id, execution=execution)
+
+
+def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
+    """Remember the last two instants decided, so that a skip knows what it is adjacent to."""
+    slots = draft.slots(job_id)
+    if instant_s > slots.last_decided_s:
+        draft.put_slots(job_id, replace(slots, last_decided_s=instant_s, prev_decided_s=slots.last_decided_s))
+
+
+def finish(draft: Draft, execution: Execution) -> None:
+    """End `execution` (its status is terminal): out of the state, into history, its slot free."""
+    assert execution.is_terminal
+    draft.delete(OPEN, execution.id)
+    leave_slots(draft, execution)
+    if execution.status is Status.FAILED:
+        keep_dead_letter(draft, execution)
+    draft.end(execution)
+    draft.emit(
+        EventType.EXECUTION_FINISHED,
+        namespace=execution.namespace,
+        job_id=execution.job_id,
+        execution=execution,
+        job=draft.get(JOBS, execution.job_id),
+    )
+
+
+def leave_slots(draft: Draft, execution: Execution) -> None:
+    """Take `execution` out of its job's line and slots."""
+    slots = without(draft.slots(execution.job_id), execution.id)
+    if not slots.holding and not slots.waiting and draft.get(JOBS, execution.job_id) is None:
+        draft.delete(SLOTS, execution.job_id)
+    else:
+        draft.put_slots(execution.job_id, slots)
+
+
+def without(slots: Slots, execution: str) -> Slots:
+    """Return `slots` without `execution`."""
+    return replace(
+        slots,
+        holding=[i for i in slots.holding if i != execution],
+        waiting=[i for i in slots.waiting if i != execution],
+    )
+
+
+def cancel(draft: Draft, execution: Execution, reason: str, by: str = "", blocked_by: str = "") -> None:
+    """End an execution of which nothing runs as CANCELLED."""
+    finish(
+        draft,
+        replace(
+            execution,
+            status=Status.CANCELLED,
+            reason=reason,
+            by=by or execution.by,
+            blocked_by=blocked_by or execution.blocked_by,
+            retry_at_us=0,
+            ended_at_us=draft.at.time_us,
+        ),
+    )
+
+
+def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str = "") -> None:
+    """End an open execution that never ran as SKIPPED.
+
+    Due instants become range records, which grow while one reason lasts, so that a job that is blocked
+    all night costs one row; what was asked for by hand keeps a record of its own.
+    """
+    skipped = replace(
+        execution,
+        status=Status.SKIPPED,
+        reason=reason.value,
+        blocked_by=blocked_by,
+        ended_at_us=draft.at.time_us,
+    )
+    draft.delete(OPEN, execution.id)
+    leave_slots(draft, execution)
+    if execution.kind is Kind.SCHEDULE:
+        instant = execution.scheduled_s
+        extend_skips(
+            draft,
+            RangeRecord(
+                job_id=execution.job_id,
+                job_name=execution.job_name,
+                namespace=execution.namespace,
+                first_s=instant,
+                last_s=instant,
+                count=1,
+                reason=reason,
+                into=blocked_by,
+                decided_at_us=draft.at.time_us,
+            ),
+        )
+    else:
+        draft.end(skipped)
+    draft.emit(
+        EventType.EXECUTION_FINISHED,
+        namespace=execution.namespace,
+        job_id=execution.job_id,
+        execution=skipped,
+        job=draft.get(JOBS, execution.job_id),
+    )
+
+
+def add_range(draft: Draft, record: RangeRecord) -> None:
+    """Record instants that were skipped without ever being open."""
+    slots = draft.slots(record.job_id)
+    if record.last_s > slots.last_decided_s:
+        draft.put_slots(
+            record.job_id,
+            replace(slots, last_decided_s=record.last_s, prev_decided_s=slots.last_decided_s),
+        )
+    extend_skips(draft, replace(record, decided_at_us=draft.at.time_us))
+    draft.emit(EventType.RANGE_SKIPPED, namespace=record.namespace, job_id=record.job_id, range=record)
+
+
+def extend_skips(draft: Draft, record: RangeRecord) -> None:
+    """Grow the job's last range by `record` when nothing lies between them, else begin a new one."""
+    slots = draft.slots(record.job_id)
+    last = slots.skips
+    adjacent = (
+        last is not None
+        and last.reason is record.reason
+        and last.last_s < record.first_s
+        and slots.last_decided_s == record.last_s
+        and slots.prev_decided_s == last.last_s
+    )
+    if last is not None and adjacent:
+        record = replace(last, last_s=record.last_s, count=last.count + record.count, into=record.into or last.into)
+    draft.put_slots(record.job_id, replace(slots, skips=record))
+    draft.record_range(record)
+
+
+def keep_dead_letter(draft: Draft, execution: Execution) -> None:
+    """Keep a failed execution where a redrive finds it; the oldest gives way when there are too many."""
+    meta = draft.meta()
+    if meta.dead_tail - meta.dead_head >= DEAD_LETTERS_MAX:
+        drop_oldest_dead(draft)
+        meta = draft.meta()
+    draft.put(DEAD, execution.id, execution)
+    draft.put(DEAD_RING, ring_key(meta.dead_tail), RingItem(execution.id, draft.at.time_us))
+    draft.put_meta(replace(meta, dead_tail=meta.dead_tail + 1, dead=meta.dead + 1))
+
+
+def drop_oldest_dead(draft: Draft) -> str | None:
+    """Forget the oldest dead letter; return its id, or None when it had been redriven already."""
+    meta = draft.meta()
+    item = draft.get(DEAD_RING, ring_key(meta.dead_head))
+    draft.delete(DEAD_RING, ring_key(meta.dead_head))
+    dead = draft.get(DEAD, item.key) if item else None
+    # A redriven execution that died again stands in the ring twice; only its newest place counts.
+    here = item is not None and dead is not None and dead.ended_at_us == item.time_us
+    if item and here:
+        draft.delete(DEAD, item.key)
+    draft.put_meta(replace(meta, dead_head=meta.dead_head + 1, dead=meta.dead - (1 if here else 0)))
+    return item.key if item and here else None
+
+
+def ring_key(sequence: int) -> str:
+    """Return a ring's key for a place; keys sort as their places do."""
+    return f"{sequence:012d}"

@@ -1,0 +1,262 @@
+"""Jobs: created, edited, paused, resumed, deleted; and what becomes of what they owed."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.errors import CatchingUp, JobInvalid, JobNotFound, NameTaken, PlanMoved, VersionConflict
+from chronos.model.events import EventType
+from chronos.model.execution import Execution, Kind, SkipReason, Status
+from chronos.model.job import Job, JobSpec, Pause
+from chronos.store.commands import DeleteJob, Owed, PutJob, SetPause
+from chronos.store.fold.draft import Draft, accepted, rejected
+from chronos.store.fold.executions import add_range, cancel, open_owed, skip
+from chronos.store.port import Result
+from chronos.store.tables import JOBS, NAMES, OPEN, REVISIONS, SLOTS, Name, Revision, revision_key
+from chronos.timing.clock import utc
+
+
+def put_job(draft: Draft, command: PutJob) -> Result:
+    """Create a job or replace its spec; pending executions follow the new definition."""
+    old = draft.get(JOBS, command.job_id)
+    refusal = (
+        _refuse_write(old, command)
+        or _refuse_name(draft, command.spec, command.job_id)
+        or _refuse_plan(draft, old, command.owed_to, replans=not command.same_schedule)
+    )
+    if refusal is not None:
+        return refusal
+    job = _created(draft, command) if old is None else _edited(draft, old, command)
+    for record in command.ranges:
+        add_range(draft, record)
+    _keep(draft, job, old, command.comment)
+    recall: list[str] = []
+    if not command.same_schedule:
+        _replan(draft)
+        owed = [] if job.paused else command.owed_ahead
+        recall = _match_pending(draft, job, owed, because="edited")
+    draft.emit(
+        EventType.JOB_CREATED if old is None else EventType.JOB_UPDATED,
+        namespace=job.namespace,
+        job_id=job.id,
+        by=command.by,
+        job=job,
+    )
+    return accepted(job, recall=recall)
+
+
+def set_pause(draft: Draft, command: SetPause) -> Result:
+    """Pause or resume. A resumed job owes its first instant after the log time of the resumption."""
+    old = draft.get(JOBS, command.job_id)
+    if old is None:
+        return rejected(JobNotFound)
+    if command.expect_revision not in (-1, old.revision):
+        return _stale(old)
+    if old.paused is None and command.pause is None:
+        return accepted(old, recall=[])
+    refusal = _refuse_plan(draft, old, command.owed_to, replans=True)
+    if refusal is not None:
+        return refusal
+    at = utc(draft.at.time_us / 1e6)
+    pause = replace(command.pause, by=command.by, at=at) if command.pause is not None else None
+    job = replace(
+        old,
+        paused=pause,
+        revision=old.revision + 1,
+        updated_at_us=draft.at.time_us,
+        updated_by=command.by,
+        owed_since_us=draft.at.time_us,
+    )
+    for record in command.ranges:
+        add_range(draft, record)
+    _keep(draft, job, old, "paused" if pause else "resumed")
+    _replan(draft)
+    owed = [] if pause else command.owed_ahead
+    recall = _match_pending(draft, job, owed, because="paused")
+    draft.emit(
+        EventType.JOB_PAUSED if pause else EventType.JOB_RESUMED,
+        namespace=job.namespace,
+        job_id=job.id,
+        by=command.by,
+        job=job,
+    )
+    return accepted(job, recall=recall)
+
+
+def delete_job(draft: Draft, command: DeleteJob) -> Result:
+    """Delete; what runs may end, what is pending is cancelled, history and dead letters stay."""
+    old = draft.get(JOBS, command.job_id)
+    if old is None:
+        return rejected(JobNotFound)
+    if command.expect_revision not in (-1, old.revision):
+        return _stale(old)
+    draft.delete(JOBS, old.id)
+    draft.delete(NAMES, _name_key(old.spec))
+    _count(draft, old, None)
+    _replan(draft)
+    recall = []
+    for execution in _open(draft, old.id):
+        if execution.running_attempt is None:
+            cancel(draft, execution, "job_deleted", command.by)
+        elif _request_stop(draft, execution, "job_deleted"):
+            recall.append(execution.id)
+    slots = draft.slots(old.id)
+    if not slots.holding and not slots.waiting:
+        draft.delete(SLOTS, old.id)
+    draft.emit(EventType.JOB_DELETED, namespace=old.namespace, job_id=old.id, by=command.by, job=old)
+    return accepted(old, recall=recall)
+
+
+def _refuse_write(old: Job | None, command: PutJob) -> Result | None:
+    if old is None:
+        return rejected(JobNotFound) if command.expect_revision > 0 else None
+    if command.expect_revision not in (-1, old.revision):
+        return _stale(old)
+    if old.namespace != command.spec.namespace:
+        return rejected(JobInvalid, "A job keeps its namespace; create it anew in the other one.", field="namespace")
+    return None
+
+
+def _refuse_name(draft: Draft, spec: JobSpec, job_id: str) -> Result | None:
+    holder = draft.get(NAMES, _name_key(spec))
+    if holder is not None and holder.job_id != job_id:
+        return rejected(
+            NameTaken,
+            f"Namespace {spec.namespace!r} has a job called {spec.name!r} already.",
+            field="name",
+            job_id=holder.job_id,
+        )
+    return None
+
+
+def _refuse_plan(draft: Draft, old: Job | None, owed_to: int, *, replans: bool) -> Result | None:
+    """What is owed ahead was computed up to a mark; if planning has passed it, instants would be lost."""
+    shard = draft.shard()
+    if not replans:
+        return None
+    if shard.hwm_s > owed_to:
+        return rejected(PlanMoved, hwm_s=shard.hwm_s)
+    if old is not None and shard.catchup_to_s and old.id > shard.cursor and old.paused is None:
+        return rejected(CatchingUp)
+    return None
+
+
+def _stale(old: Job) -> Result:
+    return rejected(
+        VersionConflict,
+        f"The job is at version {old.revision}; it was changed by {old.updated_by or 'someone'} since it was read.",
+        revision=old.revision,
+    )
+
+
+def _created(draft: Draft, command: PutJob) -> Job:
+    now = draft.at.time_us
+    spec = command.spec
+    start = int(spec.start_at.timestamp()) if spec.start_at else now // 1_000_000
+    paused = Pause(reason="disabled", by=command.by, at=utc(now / 1e6)) if spec.enabled is False else None
+    return Job(
+        id=command.job_id,
+        spec=replace(spec, enabled=None),
+        revision=1,
+        created_at_us=now,
+        updated_at_us=now,
+        created_by=command.by,
+        updated_by=command.by,
+        owed_since_us=now,
+        anchor_s=command.anchor_s or start,
+        paused=paused,
+    )
+
+
+def _edited(draft: Draft, old: Job, command: PutJob) -> Job:
+    now = draft.at.time_us
+    paused = old.paused
+    if command.spec.enabled is True:
+        paused = None
+    elif command.spec.enabled is False and paused is None:
+        paused = Pause(reason="disabled", by=command.by, at=utc(now / 1e6))
+    return replace(
+        old,
+        spec=replace(command.spec, enabled=None),
+        revision=old.revision + 1,
+        updated_at_us=now,
+        updated_by=command.by,
+        owed_since_us=old.owed_since_us if command.same_schedule else now,
+        anchor_s=command.anchor_s or old.anchor_s,
+        paused=paused,
+    )
+
+
+def _keep(draft: Draft, job: Job, old: Job | None, comment: str) -> None:
+    if old is not None and _name_key(old.spec) != _name_key(job.spec):
+        draft.delete(NAMES, _name_key(old.spec))
+    draft.put(JOBS, job.id, job)
+    draft.put(NAMES, _name_key(job.spec), Name(job.id))
+    draft.put(REVISIONS, revision_key(job.id, job.revision), Revision(job, comment))
+    _count(draft, old, job)
+
+
+def _count(draft: Draft, old: Job | None, new: Job | None) -> None:
+    meta = draft.meta()
+    jobs = (new is not None) - (old is not None)
+    enabled = (new is not None and new.paused is None) - (old is not None and old.paused is None)
+    if jobs or enabled:
+        draft.put_meta(replace(meta, jobs=meta.jobs + jobs, jobs_enabled=meta.jobs_enabled + enabled))
+
+
+def _replan(draft: Draft) -> None:
+    shard = draft.shard()
+    draft.put_shard(replace(shard, plan_version=shard.plan_version + 1))
+
+
+def _match_pending(draft: Draft, job: Job, owed: list[Owed], *, because: str) -> list[str]:
+    """Keep, add or cancel what is pending so that it matches `owed`; return the attempts to recall."""
+    now_us, hwm_s = draft.at.time_us, draft.shard().hwm_s
+    wanted = {o.scheduled_s: o for o in owed if now_us < o.scheduled_s * 1_000_000 and o.scheduled_s <= hwm_s}
+    recall: list[str] = []
+    for execution in _open(draft, job.id):
+        ahead = execution.kind is Kind.SCHEDULE and execution.scheduled_s * 1_000_000 > now_us
+        kept = wanted.pop(execution.scheduled_s, None) if ahead else None
+        if execution.running_attempt is not None:
+            if (ahead and kept is None) or job.paused is not None:
+                _request_stop_if_staged(draft, execution, because, recall)
+        elif kept is not None:
+            draft.put(OPEN, execution.id, replace(execution, revision=job.revision, effective_us=kept.effective_us))
+        elif execution.kind is Kind.SCHEDULE and execution.status is Status.PENDING:
+            _drop_pending(draft, execution, job, ahead=ahead, because=because)
+    for instant in sorted(wanted):
+        open_owed(draft, job, wanted[instant])
+    return recall
+
+
+def _drop_pending(draft: Draft, execution: Execution, job: Job, *, ahead: bool, because: str) -> None:
+    if job.paused is not None:
+        skip(draft, execution, SkipReason.PAUSED)
+    elif ahead:
+        cancel(draft, execution, because, job.updated_by)
+
+
+def _request_stop_if_staged(draft: Draft, execution: Execution, because: str, recall: list[str]) -> None:
+    attempt = execution.running_attempt
+    if attempt is not None and attempt.not_before_us > draft.at.time_us and _request_stop(draft, execution, because):
+        recall.append(execution.id)
+
+
+def _request_stop(draft: Draft, execution: Execution, because: str) -> bool:
+    """Mark an attempt that has not left yet as unwanted; return whether its executor must be asked."""
+    attempt = execution.running_attempt
+    assert attempt is not None
+    if attempt.not_before_us <= draft.at.time_us:
+        return False
+    draft.put(OPEN, execution.id, replace(execution, cancel_requested=True, reason=because))
+    return True
+
+
+def _open(draft: Draft, job_id: str) -> list[Execution]:
+    slots = draft.slots(job_id)
+    found = (draft.get(OPEN, key) for key in [*slots.holding, *slots.waiting])
+    return [execution for execution in found if execution is not None]
+
+
+def _name_key(spec: JobSpec) -> str:
+    return f"{spec.namespace}/{spec.name}"

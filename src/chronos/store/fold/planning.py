@@ -1,0 +1,93 @@
+"""What is owed: decided ahead of time, and made up for after an outage."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.errors import PlanMoved
+from chronos.model.events import EventType
+from chronos.model.execution import RangeRecord
+from chronos.store.commands import BeginCatchup, Catchup, Decide, NewLeader, Owed, ResetClock
+from chronos.store.fold.draft import Draft, accepted, rejected
+from chronos.store.fold.executions import add_range, open_owed
+from chronos.store.port import Result
+from chronos.store.tables import JOBS
+
+
+def new_leader(draft: Draft, command: NewLeader) -> Result:
+    """Begin a term."""
+    meta = draft.meta()
+    draft.put_meta(replace(meta, term=meta.term + 1, leader=command.node, incarnation=command.incarnation))
+    draft.emit(EventType.LEADER_CHANGED, by=command.incarnation)
+    return accepted(term=meta.term + 1)
+
+
+def decide(draft: Draft, command: Decide) -> Result:
+    """Open what is owed in (from, to], record what is skipped, move the mark."""
+    shard = draft.shard(command.shard)
+    if (command.from_s, command.plan_version) != (shard.hwm_s, shard.plan_version):
+        return rejected(PlanMoved, hwm_s=shard.hwm_s, plan_version=shard.plan_version)
+    if command.to_s < command.from_s:
+        return rejected(PlanMoved, "The high-water mark never moves back.", hwm_s=shard.hwm_s)
+    draft.put_shard(replace(shard, hwm_s=command.to_s), command.shard)
+    return accepted(opened=_owe(draft, command.occurrences, command.ranges))
+
+
+def begin_catchup(draft: Draft, command: BeginCatchup) -> Result:
+    """Let live planning go on from `to_s` while (from_s, to_s] is made up for job by job."""
+    shard = draft.shard(command.shard)
+    if command.from_s != shard.hwm_s or command.to_s < shard.hwm_s or shard.catchup_to_s:
+        return rejected(PlanMoved, hwm_s=shard.hwm_s)
+    caught = replace(shard, hwm_s=command.to_s, catchup_from_s=command.from_s, catchup_to_s=command.to_s, cursor="")
+    draft.put_shard(caught, command.shard)
+    return accepted()
+
+
+def catchup(draft: Draft, command: Catchup) -> Result:
+    """Decide what the next jobs owe from the outage."""
+    shard = draft.shard(command.shard)
+    if not shard.catchup_to_s or command.cursor != shard.cursor or command.plan_version != shard.plan_version:
+        return rejected(PlanMoved, hwm_s=shard.hwm_s, plan_version=shard.plan_version)
+    if command.cursor_to:
+        draft.put_shard(replace(shard, cursor=command.cursor_to), command.shard)
+    else:
+        draft.put_shard(replace(shard, catchup_from_s=0, catchup_to_s=0, cursor=""), command.shard)
+    return accepted(opened=_owe(draft, command.occurrences, command.ranges))
+
+
+def reset_clock(draft: Draft, command: ResetClock) -> Result:
+    """Open a restore epoch. The only way the mark moves back; ids stay, so receivers still recognise repeats."""
+    meta = draft.meta()
+    draft.put_meta(replace(meta, restore_epoch=meta.restore_epoch + 1))
+    shard = draft.shard()
+    draft.put_shard(
+        replace(
+            shard,
+            hwm_s=command.hwm_s,
+            catchup_from_s=0,
+            catchup_to_s=0,
+            cursor="",
+            plan_version=shard.plan_version + 1,
+        )
+    )
+    draft.emit(EventType.CLOCK_RESET, by=command.by)
+    return accepted(restore_epoch=meta.restore_epoch + 1)
+
+
+def _owe(draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord]) -> list[str]:
+    opened = []
+    # By instant, so that each job's line and its adjacent skips come out in order.
+    steps: list[tuple[int, Owed | RangeRecord]] = [(o.scheduled_s, o) for o in occurrences]
+    steps += [(r.first_s, r) for r in ranges]
+    steps.sort(key=lambda step: step[0])
+    for _, step in steps:
+        job = draft.get(JOBS, step.job_id)
+        if job is None:
+            continue
+        if isinstance(step, RangeRecord):
+            add_range(draft, step)
+            continue
+        execution = open_owed(draft, job, step)
+        if execution is not None:
+            opened.append(execution.id)
+    return opened

@@ -1,0 +1,112 @@
+"""What became of attempts, and what follows from it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.model.events import EventType
+from chronos.model.execution import Attempt, AttemptStatus, Execution, Status
+from chronos.store.commands import Next, Settle, Settlement
+from chronos.store.fold.draft import Draft, accepted
+from chronos.store.fold.executions import finish, without
+from chronos.store.port import Result
+from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
+
+NOTES_MAX = 20
+
+
+def settle(draft: Draft, command: Settle) -> Result:
+    """Fold results in. One of an attempt that no longer holds the right to send becomes a note."""
+    changed: list[Execution] = []
+    for result in command.results:
+        execution = draft.get(OPEN, result.execution_id)
+        if execution is None or not _holds(execution, result.attempt):
+            _note_late(draft, execution, result)
+            continue
+        changed.append(_settle_one(draft, execution, result))
+    return accepted(changed)
+
+
+def _holds(execution: Execution, attempt: Attempt) -> bool:
+    running = execution.running_attempt
+    return running is not None and (running.series, running.n) == (attempt.series, attempt.n)
+
+
+def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execution:
+    if result.next is Next.AGAIN:
+        return _take_back(draft, execution, result)
+    ended = replace(
+        execution,
+        attempts=[*execution.attempts[:-1], result.attempt],
+        unknowns=execution.unknowns + result.unknown,
+        tries=execution.tries + (not result.unknown),
+    )
+    if result.next is Next.RETRY and not execution.cancel_requested:
+        return _wait_for_retry(draft, ended, result)
+    return _end(draft, ended, result)
+
+
+def _take_back(draft: Draft, execution: Execution, result: Settlement) -> Execution:
+    """Nothing was sent: the attempt never was, and its number is used again."""
+    back = replace(execution, attempts=execution.attempts[:-1])
+    if execution.cancel_requested or draft.get(JOBS, execution.job_id) is None:
+        return _end(draft, back, replace(result, next=Next.CANCEL))
+    retry = replace(
+        back,
+        status=Status.RETRYING if back.attempts else Status.PENDING,
+        retry_at_us=max(result.retry_at_us, draft.at.time_us),
+        reason=result.reason,
+    )
+    draft.put(OPEN, execution.id, retry)
+    if not back.attempts:
+        slots = without(draft.slots(execution.job_id), execution.id)
+        draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
+    _tell_retry(draft, retry)
+    return retry
+
+
+def _wait_for_retry(draft: Draft, execution: Execution, result: Settlement) -> Execution:
+    retry = replace(execution, status=Status.RETRYING, retry_at_us=result.retry_at_us, reason=result.reason)
+    draft.put(OPEN, execution.id, retry)
+    kept = draft.get(REVISIONS, revision_key(execution.job_id, execution.revision))
+    if kept is not None and not kept.job.spec.retry_policy.retry_holds_slot:
+        slots = without(draft.slots(execution.job_id), execution.id)
+        draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
+    _tell_retry(draft, retry)
+    return retry
+
+
+def _tell_retry(draft: Draft, execution: Execution) -> None:
+    draft.emit(
+        EventType.EXECUTION_RETRYING,
+        namespace=execution.namespace,
+        job_id=execution.job_id,
+        execution=execution,
+    )
+
+
+def _end(draft: Draft, execution: Execution, result: Settlement) -> Execution:
+    status = {Next.SUCCEED: Status.SUCCESS, Next.CANCEL: Status.CANCELLED}.get(result.next, Status.FAILED)
+    reason = result.reason
+    if execution.cancel_requested and status is not Status.SUCCESS:
+        status, reason = Status.CANCELLED, execution.reason
+    ended = replace(
+        execution,
+        status=status,
+        reason="" if status is Status.SUCCESS else reason,
+        retry_at_us=0,
+        ended_at_us=draft.at.time_us,
+    )
+    finish(draft, ended)
+    return ended
+
+
+def _note_late(draft: Draft, execution: Execution | None, result: Settlement) -> None:
+    """A fenced attempt answered after all. Its execution's outcome does not change; that it came is kept."""
+    status = result.attempt.status
+    if execution is not None:
+        note = f"late_result: attempt {result.attempt.n} {status.value}"
+        notes = [*execution.notes, note][-NOTES_MAX:]
+        draft.put(OPEN, execution.id, replace(execution, notes=notes))
+    if status is not AttemptStatus.UNKNOWN:
+        draft.emit(EventType.LATE_RESULT, key=result.execution_id, execution=execution)

@@ -1,0 +1,154 @@
+"""Who gets the right to send: overlap, pause and order, decided where everybody's slots are known."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.model.events import EventType
+from chronos.model.execution import Attempt, Execution, Kind, SkipReason, Status
+from chronos.model.job import Concurrency, Job
+from chronos.store.commands import Start, StartAttempt
+from chronos.store.fold.draft import Draft, accepted
+from chronos.store.fold.executions import cancel, skip
+from chronos.store.port import Result
+from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
+
+ALLOW_QUEUE_LIMIT = 1_000
+
+
+def start(draft: Draft, command: Start) -> Result:
+    """Grant, skip or leave waiting each attempt asked for; the value is the granted executions."""
+    granted: list[Execution] = []
+    for asked in command.attempts:
+        execution = draft.get(OPEN, asked.execution_id)
+        if execution is None or execution.running_attempt is not None or _next_n(execution) != asked.n:
+            continue
+        started = _start_one(draft, execution, asked)
+        if started is not None:
+            granted.append(started)
+    return accepted(granted)
+
+
+def _start_one(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution | None:
+    job = _definition(draft, execution)
+    if job is None:
+        cancel(draft, execution, "job_deleted")
+        return None
+    current = draft.get(JOBS, execution.job_id)
+    if execution.cancel_requested:
+        cancel(draft, execution, execution.reason or "cancelled")
+        return None
+    if current is not None and current.paused is not None and execution.kind is Kind.SCHEDULE:
+        if not execution.attempts:
+            skip(draft, execution, SkipReason.PAUSED)
+        return None
+    if not execution.force and not _slot_is_free(draft, execution, current or job, asked):
+        return None
+    return _grant(draft, execution, asked)
+
+
+def _definition(draft: Draft, execution: Execution) -> Job | None:
+    """The job as of the revision to run; None when the job is gone and nothing has run yet."""
+    if draft.get(JOBS, execution.job_id) is None:
+        return None
+    kept = draft.get(REVISIONS, revision_key(execution.job_id, execution.revision))
+    return kept.job if kept else draft.get(JOBS, execution.job_id)
+
+
+def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAttempt) -> bool:
+    """Whether it may start now; if not, it has been skipped, or it waits."""
+    slots = draft.slots(execution.job_id)
+    if execution.id in slots.holding:
+        return True
+    others = slots.holding
+    policy = job.spec.concurrency
+    room = job.spec.max_concurrent if policy is Concurrency.ALLOW else 1
+    if len(others) < room:
+        return policy is not Concurrency.QUEUE or _is_first_in_line(slots.waiting, execution)
+    # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
+    due = asked.not_before_us <= draft.at.time_us
+    if not due or execution.attempts:
+        return False
+    _refuse_or_wait(draft, execution, job, others)
+    return False
+
+
+def _refuse_or_wait(draft: Draft, execution: Execution, job: Job, others: list[str]) -> None:
+    policy = job.spec.concurrency
+    if policy is Concurrency.REPLACE:
+        _replace(draft, execution, others)
+    elif execution.late or execution.kind is Kind.BACKFILL:
+        # Runs that make up for an outage, and backfills, go one after the other; they are bounded at the source.
+        pass
+    elif policy is Concurrency.FORBID:
+        skip(draft, execution, SkipReason.OVERLAP, blocked_by=others[0])
+    else:
+        limit = job.spec.queue_limit if policy is Concurrency.QUEUE else ALLOW_QUEUE_LIMIT
+        if _place_in_line(draft, execution) >= limit:
+            skip(draft, execution, SkipReason.OVERLAP, blocked_by=others[0])
+
+
+def _is_first_in_line(waiting: list[str], execution: Execution) -> bool:
+    return not waiting or waiting[0] == execution.id or execution.id not in waiting
+
+
+def _place_in_line(draft: Draft, execution: Execution) -> int:
+    """How many wait before it, not counting runs that make up for an outage."""
+    place = 0
+    for key in draft.slots(execution.job_id).waiting:
+        if key == execution.id:
+            break
+        other = draft.get(OPEN, key)
+        place += other is not None and not other.late and other.kind is not Kind.BACKFILL
+    return place
+
+
+def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
+    """Ask for what runs to be stopped; of several that wait, the newest wins."""
+    waiting = [draft.get(OPEN, key) for key in draft.slots(execution.job_id).waiting]
+    line = [w for w in waiting if w is not None and w.effective_us <= draft.at.time_us]
+    newest = max(line, key=lambda w: (w.scheduled_s, w.id), default=execution)
+    for other in line:
+        if other.id != newest.id:
+            skip(draft, other, SkipReason.SUPERSEDED, blocked_by=newest.id)
+    for key in others:
+        old = draft.get(OPEN, key)
+        if old is None or old.cancel_requested:
+            continue
+        if old.running_attempt is None:
+            cancel(draft, old, "superseded", blocked_by=newest.id)
+            continue
+        asked = replace(old, cancel_requested=True, reason="superseded", blocked_by=newest.id)
+        draft.put(OPEN, key, asked)
+        draft.emit(EventType.EXECUTION_CANCELLING, namespace=old.namespace, job_id=old.job_id, execution=asked)
+
+
+def _grant(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution:
+    meta = draft.meta()
+    attempt = Attempt(
+        series=execution.series,
+        n=asked.n,
+        node=asked.node,
+        token=f"{meta.restore_epoch}.{meta.term}.{draft.at.index}",
+        not_before_us=asked.not_before_us,
+    )
+    started = replace(
+        execution,
+        status=Status.RUNNING,
+        attempts=[*execution.attempts, attempt],
+        retry_at_us=0,
+        started_at_us=execution.started_at_us or max(asked.not_before_us, draft.at.time_us),
+    )
+    draft.put(OPEN, execution.id, started)
+    slots = draft.slots(execution.job_id)
+    holding = slots.holding if execution.id in slots.holding else [*slots.holding, execution.id]
+    draft.put_slots(
+        execution.job_id,
+        replace(slots, holding=holding, waiting=[i for i in slots.waiting if i != execution.id]),
+    )
+    draft.emit(EventType.EXECUTION_STARTED, namespace=execution.namespace, job_id=execution.job_id, execution=started)
+    return started
+
+
+def _next_n(execution: Execution) -> int:
+    return len(execution.attempts) + 1

@@ -1,0 +1,71 @@
+"""The fold: `apply` turns state and command into what changes.
+
+**Invariant:** pure. It reads no clock, draws no number, touches no file and never raises on a command that
+no longer fits; it answers with a rejection. Folding the same log anywhere gives the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chronos.store.commands import (
+    Backfill,
+    BeginCatchup,
+    Cancel,
+    Catchup,
+    Command,
+    Decide,
+    DeleteJob,
+    ExpireDead,
+    NewLeader,
+    PutDocument,
+    PutJob,
+    Redrive,
+    ResetClock,
+    SetPause,
+    Settle,
+    Start,
+    Trigger,
+)
+from chronos.store.fold import asking, documents, idempotency, jobs, planning, settling, starting
+from chronos.store.fold.draft import Draft
+from chronos.store.port import At, Changes, Result, View
+
+_RULES: dict[type, Callable[[Draft, Any], Result]] = {
+    NewLeader: planning.new_leader,
+    PutJob: jobs.put_job,
+    DeleteJob: jobs.delete_job,
+    SetPause: jobs.set_pause,
+    Decide: planning.decide,
+    BeginCatchup: planning.begin_catchup,
+    Catchup: planning.catchup,
+    Start: starting.start,
+    Settle: settling.settle,
+    Trigger: asking.trigger,
+    Backfill: asking.backfill,
+    Cancel: asking.cancel_execution,
+    Redrive: asking.redrive,
+    ExpireDead: asking.expire_dead,
+    PutDocument: documents.put_document,
+    ResetClock: planning.reset_clock,
+}
+
+_UNDECIDED = frozenset({"plan-moved", "catching-up"})
+"""Verdicts that say *compute it again*: they are no answer to the client, and no key remembers them."""
+
+
+def apply(view: View, command: Command, at: At) -> Changes:
+    """Return what `command` changes in the state that `view` shows, and the verdict on it."""
+    draft = Draft(view, at)
+    idem = getattr(command, "idem", None)
+    if idem is not None:
+        earlier = idempotency.recall(draft, idem)
+        if earlier is not None:
+            return draft.changes(earlier)
+    result = _RULES[type(command)](draft, command)
+    if result.error in _UNDECIDED:
+        return Changes(result=result)
+    if idem is not None:
+        idempotency.remember(draft, idem, result)
+    return draft.changes(result)
