@@ -1,0 +1,43 @@
+"""The typed SDK: `Client` blocks, `AsyncClient` is awaited; both follow the same rules.
+
+with Client("http://127.0.0.1:8080") as chronos:
+    job = chronos.create_job({"name": "hello", "schedule": "@hourly", "webhook": {"url": "http://…"}})
+    run = chronos.trigger_job(job.id, wait="30s")
+"""
+
+from __future__ import annotations
+
+from chronos.client.answers import (
+    AttemptAnswer,
+    ExecutionAnswer,
+    ExecutionPage,
+    JobAnswer,
+    JobPage,
+    PauseAnswer,
+    SchedulePreview,
+    Whoami,
+)
+from chronos.client.asynchronous import AsyncClient
+from chronos.client.blocking import Client
+from chronos.client.exchange import Patience
+from chronos.client.operation import Operation
+from chronos.client.problems import ServerFailed, UnknownAnswer
+from chronos.client.wire import StreamEvent
+
+__all__ = [
+    "AsyncClient",
+    "AttemptAnswer",
+    "Client",
+    "ExecutionAnswer",
+    "ExecutionPage",
+    "JobAnswer",
+    "JobPage",
+    "Operation",
+    "Patience",
+    "PauseAnswer",
+    "SchedulePreview",
+    "ServerFailed",
+    "StreamEvent",
+    "UnknownAnswer",
+    "Whoami",
+]
