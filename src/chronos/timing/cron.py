@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -75,6 +76,7 @@ class _Bad(Exception):
         self.why = why
 
 
+@lru_cache(maxsize=4096)  # the same expression in many zones shares its masks, which keeps the hot path in cache
 def parse_cron(text: str, hash_key: str = "") -> CronFields:
     """Return what the five or six fields of `text` match.
 
