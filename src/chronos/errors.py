@@ -164,6 +164,18 @@ class CatchingUp(Unavailable):
     """What this job owes from an outage is being decided; send the request again in a second."""
 
 
+class Fenced(NotLeader):
+    """Another node leads by now; what this one wanted to append is not in the log."""
+
+
+class SnapshotNeeded(Unavailable):
+    """The log no longer reaches back that far; `facts["first"]` is the first entry it has."""
+
+
+class LogFailed(Unavailable):
+    """Writing to disk failed, and nobody can say what is on it; the server has to be started anew."""
+
+
 class ClockHeld(Unavailable):
     """The wall clock has jumped and is not trusted yet; `chronosctl clock accept` accepts it."""
 

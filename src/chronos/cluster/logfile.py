@@ -1,0 +1,251 @@
+"""One SQLite file of chained entries. Synchronous; belongs to one thread."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from chronos.cluster.port import Entry
+from chronos.errors import Fenced, LogDamaged, LogFailed, SnapshotNeeded, StorageFull
+
+ROOT = bytes(32)
+"""What the very first entry is chained to."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+  idx INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL, hash BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('format', 1), ('base', 0), ('base_hash', zeroblob(32));
+"""
+
+
+def link(before: bytes, index: int, epoch: int, data: bytes) -> bytes:
+    """Return the hash of an entry: BLAKE2b-256 over its predecessor's hash, its place, its length and its bytes."""
+    head = b"".join(number.to_bytes(8, "big") for number in (index, epoch, len(data)))
+    return hashlib.blake2b(before + head + data, digest_size=32).digest()
+
+
+class LogFile:
+    """The entries in one file.
+
+    After an input/output error every call answers `LogFailed`: what a failed fsync has left behind looks written
+    and is not, and only a new process, after a checkpoint and a boot record, may build on it.
+    """
+
+    def __init__(self, path: Path, bytes_max: int, vfs: str | None = None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._bytes_max = bytes_max
+        self._db: apsw.Connection | None = None
+        self._base = 0
+        self._base_hash = ROOT
+        self._last = 0
+        self._last_hash = ROOT
+        self._wal_pages = 0
+        self._broken: LogFailed | None = None
+
+    def open(self) -> None:
+        """Open or create the file, folding in what a crash has left in its write-ahead log."""
+        with self._translated():
+            self._db = db = apsw.Connection(str(self._path), vfs=self._vfs)
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            db.set_busy_timeout(2_000)
+            # Exclusive: nobody else has business here, and the index of the write-ahead log stays in memory.
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0"):
+                db.execute("PRAGMA " + pragma)
+            for pragma in ("fullfsync=1", "checkpoint_fullfsync=1", "journal_size_limit=67108864"):
+                db.execute("PRAGMA " + pragma)
+            db.set_wal_hook(self._on_commit)
+            with _transaction(db):
+                db.execute(_SCHEMA)
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            page_size = int(db.pragma("page_size"))
+            db.pragma("max_page_count", max(self._bytes_max // page_size, 1))
+            self._load_ends(db)
+
+    def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _load_ends(self, db: apsw.Connection) -> None:
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        self._base, self._base_hash = int(meta["base"]), bytes(meta["base_hash"])
+        newest = db.execute("SELECT idx, hash FROM entries ORDER BY idx DESC LIMIT 1").fetchone()
+        self._last, self._last_hash = newest or (self._base, self._base_hash)
+
+    def close(self) -> None:
+        """Close the file; fold in the write-ahead log unless something broke."""
+        if self._db is None:
+            return
+        try:
+            if self._broken is None:
+                self.checkpoint()
+        finally:
+            self._db.close()
+            self._db = None
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the file, and start it anew."""
+        with self._translated():
+            self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._wal_pages = 0
+
+    def append(self, index: int, data: bytes, epoch: int) -> int:
+        """Write an entry durably and return how many pages the write-ahead log has by now."""
+        if index <= self._last:
+            self._same_as_before(index, data)
+            return self._wal_pages
+        if index > self._last + 1:
+            raise ValueError(f"entry {index} would leave a gap after {self._last}")
+        chained = link(self._last_hash, index, epoch, data)
+        with self._translated():
+            self._open().execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, epoch, len(data), data, chained))
+        self._last, self._last_hash = index, chained
+        return self._wal_pages
+
+    def _same_as_before(self, index: int, data: bytes) -> None:
+        with self._translated():
+            row = self._open().execute("SELECT data FROM entries WHERE idx = ?", (index,)).fetchone()
+        if row is None or row[0] != data:
+            raise Fenced(f"Entry {index} holds other bytes already.")
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the first retained and the last index."""
+        self._open()
+        return self._base + 1, self._last
+
+    def size(self) -> int:
+        """Return what the retained entries weigh."""
+        with self._translated():
+            row = self._open().execute("SELECT coalesce(sum(length), 0) FROM entries").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def read(self, frm: int, to: int, most: int) -> list[Entry]:
+        """Return at most `most` entries from `frm` to `to`, verified."""
+        if frm <= self._base:
+            raise SnapshotNeeded(first=self._base + 1)
+        return list(self._verified(frm, min(to, frm + most - 1)))
+
+    def verify(self) -> int:
+        """Verify every entry and return how many there are."""
+        return sum(1 for _ in self._verified(self._base + 1, self._last))
+
+    def _verified(self, frm: int, to: int) -> Iterator[Entry]:
+        good = frm - 1
+        try:
+            before = self._hash_of(good)
+            for index, epoch, length, data, chained in self._open().execute(
+                "SELECT idx, epoch, length, data, hash FROM entries WHERE idx BETWEEN ? AND ? ORDER BY idx", (frm, to)
+            ):
+                if index != good + 1 or length != len(data) or chained != link(before, index, epoch, data):
+                    break
+                yield Entry(index, epoch, data)
+                good, before = index, chained
+        except (apsw.CorruptError, apsw.NotADBError) as exc:
+            raise self._damaged(good) from exc
+        except apsw.Error as exc:
+            raise self._break(exc) from exc
+        if good != to:
+            raise self._damaged(good)
+
+    def _hash_of(self, index: int) -> bytes:
+        if index == self._base:
+            return self._base_hash
+        row = self._open().execute("SELECT hash FROM entries WHERE idx = ?", (index,)).fetchone()
+        return bytes(row[0]) if row else b""
+
+    def keep_from(self, entries: int, size: int) -> int:
+        """Return the lowest index from which on at most `entries` entries of `size` bytes remain."""
+        first, total = self._last, 0
+        with self._translated():
+            rows = self._open().execute("SELECT idx, length FROM entries ORDER BY idx DESC LIMIT ?", (entries,))
+            for index, length in rows:
+                total += length
+                if total > size:
+                    break
+                first = index
+        return first
+
+    def truncate(self, below: int, most: int) -> bool:
+        """Delete at most `most` entries below `below`, the newest never; return whether there is more to delete."""
+        below = min(below, self._last)
+        upto = min(below - 1, self._base + most)
+        if upto <= self._base:
+            return False
+        with self._translated():
+            base_hash = self._hash_of(upto)
+            with _transaction(self._open()) as db:
+                db.execute("DELETE FROM entries WHERE idx <= ?", (upto,))
+                db.execute("UPDATE meta SET value = ? WHERE key = 'base'", (upto,))
+                db.execute("UPDATE meta SET value = ? WHERE key = 'base_hash'", (base_hash,))
+        self._base, self._base_hash = upto, base_hash
+        return upto < below - 1
+
+    def cut(self, after: int) -> int:
+        """Delete every entry after `after`, for recovery from damage; return how many are left."""
+        with self._translated():
+            self._open().execute("DELETE FROM entries WHERE idx > ?", (after,))
+        self._load_ends(self._open())
+        return self.verify()
+
+    def _open(self) -> apsw.Connection:
+        if self._broken is not None:
+            raise self._broken
+        if self._db is None:
+            raise LogFailed("The log is not open.")
+        return self._db
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.FullError as exc:
+            raise StorageFull(log=str(self._path)) from exc
+        except (apsw.CorruptError, apsw.NotADBError) as exc:
+            raise self._damaged(None) from exc
+        except apsw.Error as exc:
+            raise self._break(exc) from exc
+
+    def _break(self, exc: apsw.Error) -> LogFailed:
+        self._broken = LogFailed(f"Writing {self._path} failed: {exc}. Check the disk, then start again.")
+        return self._broken
+
+    def _damaged(self, good: int | None) -> LogDamaged:
+        upto = "" if good is None else f" after entry {good}"
+        return LogDamaged(
+            f"The log {self._path} does not verify{upto}. Restore a backup, or cut it off there: "
+            "`chronos recover --truncate-at INDEX` (what lies behind is lost).",
+            log=str(self._path),
+            last_good=good,
+        )
+
+
+@contextmanager
+def _transaction(db: apsw.Connection) -> Iterator[apsw.Connection]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:  # SQLite has rolled back by itself when the disk was full
+            db.execute("ROLLBACK")
+
+
+def recover(path: Path, truncate_at: int) -> int:
+    """Cut a damaged log off after entry `truncate_at` and return how many entries are left.
+
+    Raises:
+        LogDamaged: What would be left does not verify either.
+    """
+    file = LogFile(path, 1 << 40)
+    file.open()
+    try:
+        return file.cut(truncate_at)
+    finally:
+        file.close()

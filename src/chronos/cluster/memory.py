@@ -1,0 +1,149 @@
+"""A log in memory: for tests and simulation, on any loop, without a thread.
+
+Several `MemoryLog`s over one `SharedLog` are the nodes of a cluster: they see one order and fence each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+
+from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
+from chronos.errors import Fenced, SnapshotNeeded, StorageFull
+
+
+class SharedLog:
+    """What all nodes agree on. It outlives the `MemoryLog`s that look at it, as a disk outlives a process.
+
+    Attributes:
+        bytes_max: What the retained entries may weigh together.
+    """
+
+    def __init__(self, bytes_max: int = 1 << 30) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.base = 0
+        self.last = 0
+        self.bytes = 0
+        self.bytes_max = bytes_max
+        self.leader = LeaderInfo("", "", 0)
+        self.progress: dict[str, Progress] = {}
+        self.leader_changed = asyncio.Condition()
+
+
+class MemoryLog:
+    """One node's door to a `SharedLog`.
+
+    Args:
+        latency: Seconds the next append takes; called once for each.
+    """
+
+    def __init__(
+        self,
+        shared: SharedLog | None = None,
+        *,
+        node: str = "local",
+        address: str = "",
+        latency: Callable[[], float] | None = None,
+    ) -> None:
+        self._shared = shared or SharedLog()
+        self._node = node
+        self._address = address
+        self._latency = latency
+
+    async def __aenter__(self) -> MemoryLog:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def append(self, index: int, data: bytes, epoch: Epoch) -> None:
+        if self._latency is not None:
+            await asyncio.sleep(self._latency())
+        shared = self._shared
+        if epoch.id != shared.leader.epoch:
+            raise Fenced(leader=shared.leader.node)
+        if index <= shared.last:
+            self._same_as_before(index, data)
+            return
+        if index > shared.last + 1:
+            raise ValueError(f"entry {index} would leave a gap after {shared.last}")
+        if shared.bytes + len(data) > shared.bytes_max:
+            raise StorageFull
+        shared.entries[index] = Entry(index, epoch.id, data)
+        shared.last = index
+        shared.bytes += len(data)
+
+    def _same_as_before(self, index: int, data: bytes) -> None:
+        there = self._shared.entries.get(index)
+        if there is None or there.data != data:
+            raise Fenced(f"Entry {index} holds other bytes already.", leader=self._shared.leader.node)
+
+    async def tail(self, frm: int) -> AsyncIterator[Entry]:
+        shared = self._shared
+        end = shared.last
+        for index in range(frm, end + 1):
+            if index <= shared.base:
+                raise SnapshotNeeded(first=shared.base + 1)
+            yield shared.entries[index]
+
+    async def bounds(self) -> tuple[int, int]:
+        return self._shared.base + 1, self._shared.last
+
+    async def truncate(self, below: int, epoch: Epoch) -> None:
+        shared = self._shared
+        if epoch.id != shared.leader.epoch:
+            raise Fenced(leader=shared.leader.node)
+        below = min(below, shared.last)
+        for index in range(shared.base + 1, below):
+            shared.bytes -= len(shared.entries.pop(index).data)
+            shared.base = index
+
+    async def keep_from(self, entries: int, size: int) -> int:
+        shared = self._shared
+        first, total = shared.last, 0
+        for index in range(shared.last, shared.base, -1):
+            total += len(shared.entries[index].data)
+            if shared.last - index >= entries or total > size:
+                break
+            first = index
+        return first
+
+    async def read_barrier(self) -> int:
+        return self._shared.last
+
+    async def campaign(self) -> Epoch:
+        epoch = self._shared.leader.epoch + 1
+        await self._lead(LeaderInfo(self._node, self._address, epoch))
+        return Epoch(epoch)
+
+    async def resign(self, epoch: Epoch, to: str | None = None) -> None:
+        if epoch.id == self._shared.leader.epoch:
+            await self._lead(LeaderInfo("", "", epoch.id + 1))
+
+    async def _lead(self, leader: LeaderInfo) -> None:
+        async with self._shared.leader_changed:
+            self._shared.leader = leader
+            self._shared.leader_changed.notify_all()
+
+    async def leadership(self) -> AsyncIterator[LeaderInfo]:
+        shared = self._shared
+        seen: LeaderInfo | None = None
+        while True:
+            async with shared.leader_changed:
+                while shared.leader == seen:
+                    await shared.leader_changed.wait()
+                seen = shared.leader
+            yield seen
+
+    async def publish_progress(self, node: str, durable_index: int, address: str) -> None:
+        self._shared.progress[node] = Progress(durable_index, address)
+
+    async def progress(self) -> Mapping[str, Progress]:
+        return dict(self._shared.progress)
+
+    async def health(self) -> Health:
+        shared = self._shared
+        return Health(True, shared.base + 1, shared.last, shared.bytes)

@@ -1,0 +1,223 @@
+"""Every log keeps the same promises, whatever it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import wraps
+from pathlib import Path
+
+import pytest
+
+from chronos.cluster.local import LocalLog, LocalLogSettings
+from chronos.cluster.memory import MemoryLog, SharedLog
+from chronos.cluster.port import Entry, Epoch, ReplicatedLog
+from chronos.errors import Fenced, SnapshotNeeded, StorageFull
+
+BYTES_MAX = 1 << 20
+
+
+class Disk:
+    """Where a log lies, so that it can be opened twice."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._kind = kind
+        self._folder = folder
+        self._shared = SharedLog(BYTES_MAX)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[ReplicatedLog]:
+        async with AsyncExitStack() as stack:
+            if self._kind == "memory":
+                yield await stack.enter_async_context(MemoryLog(self._shared))
+            else:
+                settings = LocalLogSettings(bytes_max=BYTES_MAX, checkpoint_pages=20)
+                yield await stack.enter_async_context(LocalLog(self._folder, settings))
+
+
+@pytest.fixture(params=["memory", "local"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    return Disk(request.param, tmp_path)
+
+
+def on_a_loop(test: Callable[[Disk], Awaitable[None]]) -> Callable[[Disk], None]:
+    @wraps(test)
+    def run(disk: Disk) -> None:
+        async def main() -> None:
+            await test(disk)
+
+        asyncio.run(main())
+
+    return run
+
+
+async def filled(log: ReplicatedLog, count: int, size: int = 10) -> Epoch:
+    epoch = await log.campaign()
+    for index in range(1, count + 1):
+        await log.append(index, entry(index, size), epoch)
+    return epoch
+
+
+def entry(index: int, size: int = 10) -> bytes:
+    return index.to_bytes(4, "big") * (size // 4 + 1)
+
+
+async def read(log: ReplicatedLog, frm: int) -> list[tuple[int, bytes]]:
+    return [(index, data) async for index, _, data in log.tail(frm)]
+
+
+@on_a_loop
+async def test_a_new_log_is_empty(disk: Disk) -> None:
+    async with disk.open() as log:
+        assert await log.bounds() == (1, 0)
+        assert await read(log, 1) == []
+        assert await log.read_barrier() == 0
+        assert isinstance(log, ReplicatedLog)
+
+
+@on_a_loop
+async def test_what_was_appended_is_read_in_order_from_anywhere(disk: Disk) -> None:
+    async with disk.open() as log:
+        await filled(log, 100)
+        for frm in (1, 2, 33, 64, 100, 101):
+            assert await read(log, frm) == [(index, entry(index)) for index in range(frm, 101)]
+
+
+@on_a_loop
+async def test_what_was_appended_is_there_after_a_restart(disk: Disk) -> None:
+    async with disk.open() as log:
+        await filled(log, 5)
+    async with disk.open() as log:
+        assert await log.bounds() == (1, 5)
+        assert [e async for e in log.tail(5)] == [Entry(5, 1, entry(5))]
+
+
+@on_a_loop
+async def test_appending_the_same_bytes_again_changes_nothing(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 3)
+        await log.append(2, entry(2), epoch)
+        await log.append(3, entry(3), epoch)
+        assert await log.bounds() == (1, 3)
+
+
+@on_a_loop
+async def test_other_bytes_at_a_taken_index_are_refused(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 3)
+        with pytest.raises(Fenced):
+            await log.append(3, b"other", epoch)
+        assert await read(log, 3) == [(3, entry(3))]
+
+
+@on_a_loop
+async def test_a_gap_is_refused(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 3)
+        with pytest.raises(ValueError, match="gap"):
+            await log.append(5, b"five", epoch)
+        assert await log.bounds() == (1, 3)
+
+
+@on_a_loop
+async def test_who_does_not_lead_neither_appends_nor_truncates(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 3)
+        with pytest.raises(Fenced):
+            await log.append(4, b"four", Epoch(epoch.id + 7))
+        with pytest.raises(Fenced):
+            await log.truncate(3, Epoch(epoch.id + 7))
+        assert await log.bounds() == (1, 3)
+
+
+@on_a_loop
+async def test_what_was_truncated_is_gone_and_said_to_be(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 600)
+        await log.truncate(550, epoch)
+        assert await log.bounds() == (550, 600)
+        assert await read(log, 550) == [(index, entry(index)) for index in range(550, 601)]
+        with pytest.raises(SnapshotNeeded) as caught:
+            await read(log, 549)
+        assert caught.value.facts["first"] == 550
+
+
+@on_a_loop
+async def test_truncating_less_than_before_does_nothing(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 10)
+        await log.truncate(8, epoch)
+        await log.truncate(3, epoch)
+        assert await log.bounds() == (8, 10)
+
+
+@on_a_loop
+async def test_the_newest_entry_is_never_truncated(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 10)
+        await log.truncate(1_000, epoch)
+        assert await log.bounds() == (10, 10)
+
+
+@on_a_loop
+async def test_a_truncated_log_goes_on_after_a_restart(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 10)
+        await log.truncate(8, epoch)
+    async with disk.open() as log:
+        epoch = await log.campaign()
+        await log.append(11, entry(11), epoch)
+        assert await read(log, 8) == [(index, entry(index)) for index in range(8, 12)]
+
+
+@on_a_loop
+async def test_a_full_log_says_so_and_takes_the_same_index_when_there_is_space_again(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await log.campaign()
+        index = 1
+        while (await log.health()).bytes < BYTES_MAX * 3 // 4:
+            await log.append(index, entry(index, 50_000), epoch)
+            index += 1
+        with pytest.raises(StorageFull):
+            await log.append(index, bytes(BYTES_MAX), epoch)
+        assert await log.bounds() == (1, index - 1)
+        await log.truncate(index - 1, epoch)
+        await log.append(index, b"something else", epoch)
+        assert await read(log, index) == [(index, b"something else")]
+
+
+@on_a_loop
+async def test_what_to_keep_is_bounded_by_entries_and_by_size(disk: Disk) -> None:
+    async with disk.open() as log:
+        assert await log.keep_from(10, 100) == 0
+        await filled(log, 20, size=99)
+        assert await log.keep_from(5, 10_000) == 16
+        assert await log.keep_from(100, 10_000) == 1
+        assert await log.keep_from(100, 399) == 18
+        assert await log.keep_from(100, 1) == 20
+
+
+@on_a_loop
+async def test_progress_is_told(disk: Disk) -> None:
+    async with disk.open() as log:
+        await log.publish_progress("n1", 7, "127.0.0.1:1")
+        await log.publish_progress("n1", 9, "127.0.0.1:1")
+        assert {node: p.durable_index for node, p in (await log.progress()).items()} == {"n1": 9}
+
+
+@on_a_loop
+async def test_health_tells_bounds_and_weight(disk: Disk) -> None:
+    async with disk.open() as log:
+        await filled(log, 4, size=99)
+        health = await log.health()
+        assert (health.ok, health.first, health.last, health.bytes) == (True, 1, 4, 400)
+
+
+@on_a_loop
+async def test_the_leader_is_told(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await log.campaign()
+        async for leader in log.leadership():
+            assert (leader.node, leader.epoch) == ("local", epoch.id)
+            break
