@@ -1,0 +1,122 @@
+"""Every metric by name: what emits it, what it is, and how finely it is measured."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+DYNAMIC_NAMES_MAX = 200
+"""How many names outside the table are taken in; what comes after is dropped with a warning."""
+
+SERIES_MAX = 2_000
+"""How many label combinations one metric keeps (a job's series are bounded by `max_jobs` instead)."""
+
+OTHER = "other"
+"""The label value that stands for everything above a bound."""
+
+
+class Prometheus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the metrics are served.
+
+    Attributes:
+        public: Whether anybody may read them; otherwise the caller needs `metrics:read`. Where authentication
+            is off, everybody has it.
+    """
+
+    enabled: bool = True
+    path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")] = "/metrics"
+    public: bool = False
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is measured.
+
+    Attributes:
+        max_jobs: How many jobs get series of their own; the others share `job_id="other"`.
+    """
+
+    prometheus: Prometheus = Prometheus()
+    max_jobs: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
+
+
+class MetricKind(StrEnum):
+    """How a number behaves."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(Struct, frozen=True):
+    """One metric.
+
+    Attributes:
+        name: Without the `chronos_` prefix; counters end in `_total`.
+        buckets: Upper bounds, ascending; for histograms only.
+    """
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+def doubling(first: float, count: int) -> tuple[float, ...]:
+    """Return `count` bounds, each twice the one before."""
+    return tuple(first * 2**k for k in range(count))
+
+
+WEB = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Fine around the promises: 5 ms, 100 ms and 1 s.
+LATENESS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
+
+EXECUTIONS = Metric(
+    "executions_total",
+    MetricKind.COUNTER,
+    "Executions that came to their end.",
+    ("job_id", "job_name", "status"),
+)
+DURATION = Metric(
+    "execution_duration_seconds",
+    MetricKind.HISTOGRAM,
+    "From the first attempt's start to the end, waits between attempts included.",
+    ("job_id", "job_name"),
+    doubling(0.1, 15),
+)
+ATTEMPTS = Metric(
+    "execution_attempts",
+    MetricKind.HISTOGRAM,
+    "Attempts an execution took.",
+    buckets=(1, 2, 3, 4, 5, 7, 10, 20, 50, 100),
+)
+
+BY_EVENTS: tuple[Metric, ...] = (EXECUTIONS, DURATION, ATTEMPTS)
+"""Taken from what the fold says, on the leader."""
+
+_C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
+
+BY_TELEMETRY: tuple[Metric, ...] = (
+    Metric("scheduled_runs_total", _C, "Due instants decided to run."),
+    Metric("missed_runs_total", _C, "Due instants that nobody could run in time."),
+    Metric("http_requests_total", _C, "API requests answered.", ("method", "path", "status")),
+    Metric("notifications_total", _C, "Notices by what became of them.", ("channel", "event", "outcome")),
+    Metric("scheduler_tick_duration_seconds", _H, "One turn of the scheduling loop.", buckets=doubling(0.0001, 15)),
+    Metric("http_request_duration_seconds", _H, "Answering an API request.", ("method", "path"), WEB),
+    Metric("start_lateness_seconds", _H, "From the due instant to the first byte.", buckets=LATENESS),
+    Metric("log_commit_seconds", _H, "From proposing an entry to its being durable.", buckets=doubling(0.0001, 15)),
+    Metric("raft_is_leader", _G, "Whether this node leads: 1 or 0."),
+    Metric("raft_peers", _G, "Members of the cluster, this node included."),
+    Metric("raft_commit_index", _G, "The last log entry known to be durable."),
+    Metric("raft_applied_index", _G, "The last log entry folded into this node's state."),
+    Metric("jobs_total", _G, "Jobs."),
+    Metric("jobs_enabled", _G, "Jobs that are not paused."),
+    Metric("executions_in_flight", _G, "Attempts under way on this node."),
+    Metric("queue_depth", _G, "Entries waiting.", ("queue",)),
+    Metric("clock_hold_seconds", _G, "How long the clock is still held; 0 when it is not."),
+)
+"""Emitted by name through `chronos.telemetry`. A gauge shows up with its first emission: 0 would be a claim."""
+
+TABLE: dict[str, Metric] = {metric.name: metric for metric in BY_EVENTS + BY_TELEMETRY}

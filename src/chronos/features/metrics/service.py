@@ -1,0 +1,189 @@
+"""Collects emissions and events into a Prometheus registry of its own."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+import chronos
+from chronos.features.metrics.model import (
+    ATTEMPTS,
+    BY_EVENTS,
+    BY_TELEMETRY,
+    DURATION,
+    DYNAMIC_NAMES_MAX,
+    EXECUTIONS,
+    SERIES_MAX,
+    TABLE,
+    WEB,
+    Metric,
+    MetricKind,
+)
+from chronos.features.metrics.rules import JobLabels, Labels, SeriesBound
+from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution
+
+PREFIX = "chronos_"
+
+_log = structlog.get_logger(__name__)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_LABEL = re.compile(r"(?!__)[a-z_][a-z0-9_]{0,49}")
+
+
+class Exporter:
+    """A `telemetry.Sink` and a subscriber to events; `page` is what Prometheus reads.
+
+    Emissions never raise: one that does not fit its metric is dropped, with one warning for each name.
+
+    Args:
+        jobs_max: How many jobs get series of their own.
+    """
+
+    def __init__(self, jobs_max: int = 1_000) -> None:
+        # Without this every counter and histogram brings a `_created` gauge that nobody asked for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._metrics: dict[str, Counter | Gauge | Histogram] = {}
+        self._kinds: dict[str, tuple[MetricKind, frozenset[str]]] = {}
+        self._children: dict[tuple[str, Labels], Counter | Gauge | Histogram] = {}
+        self._warned: set[str] = set()
+        self._dynamic = 0
+        self._jobs = JobLabels(jobs_max)
+        self._series = SeriesBound(SERIES_MAX)
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        for metric in BY_EVENTS + BY_TELEMETRY:
+            if metric.kind is not MetricKind.GAUGE:
+                self._register(metric)
+        build = Metric("build_info", MetricKind.GAUGE, "Which Chronos this is; always 1.", ("version", "python"))
+        self._register(build)
+        self.gauge("build_info", 1, {"version": chronos.__version__, "python": platform.python_version()})
+
+    def page(self) -> bytes:
+        """Return everything in the text format 0.0.4. May be called from another thread."""
+        return generate_latest(self._registry)
+
+    def count(self, name: str, value: float, labels: dict[str, str]) -> None:
+        child = self._child(name, MetricKind.COUNTER, labels)
+        if isinstance(child, Counter) and value >= 0:
+            child.inc(value)
+
+    def gauge(self, name: str, value: float, labels: dict[str, str]) -> None:
+        child = self._child(name, MetricKind.GAUGE, labels)
+        if isinstance(child, Gauge):
+            child.set(value)
+
+    def observe(self, name: str, value: float, labels: dict[str, str]) -> None:
+        child = self._child(name, MetricKind.HISTOGRAM, labels)
+        if isinstance(child, Histogram):
+            child.observe(value)
+
+    async def on_event(self, event: Event) -> None:
+        """Count an execution's end; give a deleted job's series back."""
+        if event.type is EventType.JOB_DELETED:
+            if self._jobs.forget(event.job_id):
+                self._drop_series(event.job_id)
+        elif event.execution is not None:
+            self._finished(event.execution)
+
+    def _finished(self, execution: Execution) -> None:
+        if self._jobs.renamed(execution.job_id, execution.job_name):
+            self._jobs.forget(execution.job_id)
+            self._drop_series(execution.job_id)
+        job = self._jobs.of(execution.job_id, execution.job_name)
+        executions = self._metrics[EXECUTIONS.name]
+        executions.labels(*job, execution.status.value).inc()  # type: ignore[union-attr]
+        if execution.started_at_us:
+            seconds = max(0, execution.ended_at_us - execution.started_at_us) / 1e6
+            self._metrics[DURATION.name].labels(*job).observe(seconds)  # type: ignore[union-attr]
+            self.observe(ATTEMPTS.name, len(execution.attempts), {})
+
+    def _drop_series(self, job_id: str) -> None:
+        for metric in (EXECUTIONS, DURATION):
+            self._metrics[metric.name].remove_by_labels({"job_id": job_id})
+
+    def _child(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Counter | Gauge | Histogram | None:
+        known = self._kinds.get(name) or self._admit(name, kind, labels)
+        if known is None:
+            return None
+        if known[0] is not kind or known[1] != frozenset(labels):
+            self._warn(name, "a metric was emitted as something else than it is", kind=kind, labels=sorted(labels))
+            return None
+        metric = self._metrics[name]
+        if not labels:
+            return metric
+        values = self._series.of(name, tuple(labels[label] for label in metric._labelnames))
+        child = self._children.get((name, values))
+        if child is None:
+            child = self._children[name, values] = metric.labels(*values)
+        return child
+
+    def _admit(self, name: str, kind: MetricKind, labels: dict[str, str]) -> tuple[MetricKind, frozenset[str]] | None:
+        """Register a gauge of the table with its first emission, or a name that nobody has announced."""
+        metric = TABLE.get(name)
+        if metric is None and (metric := self._unannounced(name, kind, labels)) is None:
+            return None
+        self._register(metric)
+        return self._kinds[name]
+
+    def _unannounced(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Metric | None:
+        if self._dynamic >= DYNAMIC_NAMES_MAX:
+            self._warn("(bound)", "too many metrics outside the table; new ones are dropped", name=name)
+            return None
+        if not _NAME.fullmatch(name) or not all(map(_LABEL.fullmatch, labels)):
+            self._warn("(name)", "a metric's name or label is not one Prometheus takes; it is dropped", name=name)
+            return None
+        self._dynamic += 1
+        buckets = WEB if kind is MetricKind.HISTOGRAM else ()
+        return Metric(name, kind, f"Emitted as {name}.", tuple(sorted(labels)), buckets)
+
+    def _register(self, metric: Metric) -> None:
+        name = PREFIX + metric.name
+        made: Counter | Gauge | Histogram
+        if metric.kind is MetricKind.COUNTER:
+            made = Counter(name, metric.help, metric.labels, registry=self._registry)
+        elif metric.kind is MetricKind.HISTOGRAM:
+            made = Histogram(name, metric.help, metric.labels, registry=self._registry, buckets=metric.buckets)
+        elif name.endswith("_total"):
+            made = Gauge(name, metric.help, metric.labels, registry=None)
+            self._registry.register(Untyped(made))
+        else:
+            made = Gauge(name, metric.help, metric.labels, registry=self._registry)
+        self._metrics[metric.name] = made
+        self._kinds[metric.name] = (metric.kind, frozenset(metric.labels))
+
+    def _warn(self, about: str, what: str, **facts: object) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            _log.warning(what, metric=about, **facts)
+
+
+class Untyped(Collector):
+    """Shows a gauge without its type.
+
+    `chronos_jobs_total` is a documented name and a gauge; Prometheus' own check keeps `_total` for counters.
+    Called a counter it would be a lie (jobs get deleted), so it says nothing about its type.
+    """
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+
+    def collect(self) -> Iterator[Family]:
+        for family in self._gauge.collect():
+            family.type = "unknown"
+            yield family

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
+from tests.unit.features.fake_host import FakeHost
+
+from chronos.features.metrics import install
+from chronos.features.metrics.model import BY_TELEMETRY, TABLE, MetricKind, Prometheus, Settings
+from chronos.model.events import EventType
+from chronos.model.execution import Attempt, Execution, Kind, Status
+from chronos.plugin import Place, Where
+
+# Facts other tools (dashboards, alerts) are built on; not read from the table under test.
+DOCUMENTED = {
+    "chronos_jobs_total": "unknown",
+    "chronos_jobs_enabled": "gauge",
+    "chronos_executions_total": "counter",
+    "chronos_execution_duration_seconds": "histogram",
+    "chronos_execution_attempts": "histogram",
+    "chronos_scheduler_tick_duration_seconds": "histogram",
+    "chronos_scheduled_runs_total": "counter",
+    "chronos_missed_runs_total": "counter",
+    "chronos_raft_is_leader": "gauge",
+    "chronos_raft_peers": "gauge",
+    "chronos_http_requests_total": "counter",
+    "chronos_http_request_duration_seconds": "histogram",
+    "chronos_start_lateness_seconds": "histogram",
+    "chronos_log_commit_seconds": "histogram",
+    "chronos_build_info": "gauge",
+    "process_cpu_seconds_total": "counter",
+}
+
+
+def an_execution(job_id: str = "J1", name: str = "nightly", status: Status = Status.SUCCESS, **facts: Any) -> Execution:
+    return Execution(
+        id="occ_1",
+        job_id=job_id,
+        job_name=name,
+        namespace="default",
+        kind=Kind.SCHEDULE,
+        discriminator="",
+        scheduled_s=1,
+        effective_us=1,
+        revision=1,
+        priority=5,
+        decided_at_us=1,
+        status=status,
+        **facts,
+    )
+
+
+def a_host(**settings: Any) -> FakeHost:
+    host = FakeHost()
+    install(host, Settings(**settings))
+    return host
+
+
+async def page(host: FakeHost, path: str = "/metrics") -> str:
+    reply = await host.call("GET", path)
+    assert reply.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert reply.text is not None
+    return reply.text.decode()
+
+
+async def values(host: FakeHost) -> dict[str, float]:
+    """Return every sample by its name and labels, as `name{a="b"}`."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(await page(host)):
+        for sample in family.samples:
+            labels = ",".join(f'{k}="{v}"' for k, v in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def emit_everything(host: FakeHost) -> None:
+    for metric in BY_TELEMETRY:
+        labels = dict.fromkeys(metric.labels, "x")
+        if metric.kind is MetricKind.COUNTER:
+            host.telemetry.count(metric.name, 2, **labels)
+        elif metric.kind is MetricKind.GAUGE:
+            host.telemetry.gauge(metric.name, 3, **labels)
+        else:
+            host.telemetry.observe(metric.name, 0.25, **labels)
+
+
+@pytest.mark.asyncio
+async def test_every_documented_name_is_served_with_its_type() -> None:
+    host = a_host()
+    emit_everything(host)
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution())
+    text = await page(host)
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    assert {name: types.get(name, "").replace("untyped", "unknown") for name in DOCUMENTED} == DOCUMENTED
+    assert not [name for name in types if name.endswith("_created")]
+
+
+@pytest.mark.asyncio
+async def test_everything_in_the_table_moves_when_it_is_emitted() -> None:
+    host = a_host()
+    emit_everything(host)
+    seen = await values(host)
+    for metric in BY_TELEMETRY:
+        labels = ",".join(f'{k}="x"' for k in sorted(metric.labels))
+        suffix, value = {"counter": ("", 2), "gauge": ("", 3), "histogram": ("_sum", 0.25)}[metric.kind]
+        key = f"chronos_{metric.name}{suffix}" + (f"{{{labels}}}" if labels else "")
+        assert seen[key] == value, metric.name
+
+
+@pytest.mark.asyncio
+async def test_a_gauge_nobody_has_set_is_absent_and_a_counter_starts_at_zero() -> None:
+    seen = await values(a_host())
+    assert "chronos_raft_is_leader" not in seen
+    assert "chronos_jobs_total" not in seen
+    assert seen["chronos_missed_runs_total"] == 0
+
+
+@pytest.mark.asyncio
+async def test_an_execution_is_counted_with_its_status_duration_and_attempts() -> None:
+    host = a_host()
+    attempts = [Attempt(series=0, n=n, node="n", token="", not_before_us=0) for n in (1, 2)]
+    failed = an_execution(
+        status=Status.FAILED, started_at_us=1_000_000, ended_at_us=3_500_000, attempts=attempts, tries=2
+    )
+    await host.emit(EventType.EXECUTION_FINISHED, execution=failed)
+    seen = await values(host)
+    assert seen['chronos_executions_total{job_id="J1",job_name="nightly",status="failed"}'] == 1
+    assert seen['chronos_execution_duration_seconds_sum{job_id="J1",job_name="nightly"}'] == 2.5
+    assert seen["chronos_execution_attempts_sum"] == 2
+
+
+@pytest.mark.asyncio
+async def test_a_skipped_execution_has_a_status_and_no_duration() -> None:
+    host = a_host()
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(status=Status.SKIPPED))
+    seen = await values(host)
+    assert seen['chronos_executions_total{job_id="J1",job_name="nightly",status="skipped"}'] == 1
+    assert not [name for name in seen if name.startswith("chronos_execution_duration_seconds_")]
+    assert seen["chronos_execution_attempts_count"] == 0
+
+
+@pytest.mark.asyncio
+async def test_jobs_above_the_bound_share_the_label_other_and_no_count_is_lost() -> None:
+    host = a_host(max_jobs=2)
+    for i in range(5):
+        await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(f"J{i}", f"job-{i}"))
+    counts = {k: v for k, v in (await values(host)).items() if k.startswith("chronos_executions_total{")}
+    assert counts.pop('chronos_executions_total{job_id="other",job_name="other",status="success"}') == 3
+    assert len(counts) == 2
+    assert sum(counts.values()) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_deleted_job_takes_its_series_with_it() -> None:
+    host = a_host()
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(started_at_us=1, ended_at_us=2))
+    await host.emit(EventType.JOB_DELETED, job_id="J1")
+    assert 'job_id="J1"' not in await page(host)
+
+
+@pytest.mark.asyncio
+async def test_a_renamed_job_is_shown_under_its_new_name_only() -> None:
+    host = a_host()
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(name="before"))
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(name="after"))
+    text = await page(host)
+    assert 'job_name="after"' in text
+    assert "before" not in text
+
+
+@pytest.mark.asyncio
+async def test_executions_are_counted_on_the_leader_so_that_a_sum_over_nodes_is_true() -> None:
+    assert [s.where for s in a_host().subscriptions] == [Where.LEADER]
+
+
+@pytest.mark.asyncio
+async def test_a_name_nobody_announced_is_taken_in_up_to_a_bound_with_one_warning() -> None:
+    host = a_host()
+    with capture_logs() as logs:
+        for i in range(205):
+            host.telemetry.count(f"extra_{i}_total", 1, kind="x")
+    seen = await values(host)
+    assert seen['chronos_extra_199_total{kind="x"}'] == 1
+    assert not [name for name in seen if "extra_200" in name]
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+@pytest.mark.asyncio
+async def test_an_emission_that_does_not_fit_is_dropped_with_one_warning_and_never_raises() -> None:
+    host = a_host()
+    with capture_logs() as logs:
+        for _ in range(3):
+            host.telemetry.count("missed_runs_total", 1, colour="red")
+            host.telemetry.gauge("scheduled_runs_total", 1)
+            host.telemetry.observe("no good name", 1)
+        host.telemetry.count("missed_runs_total", -1)
+    assert len(logs) == 3
+    assert (await values(host))["chronos_missed_runs_total"] == 0
+
+
+@pytest.mark.asyncio
+async def test_paths_without_end_do_not_become_series_without_end() -> None:
+    host = a_host()
+    for i in range(2_010):
+        host.telemetry.count("http_requests_total", method="GET", path=f"/{i}", status="200")
+    seen = {k: v for k, v in (await values(host)).items() if k.startswith("chronos_http_requests_total")}
+    assert len(seen) == 2_001
+    assert seen['chronos_http_requests_total{method="other",path="other",status="other"}'] == 10
+
+
+@pytest.mark.asyncio
+async def test_the_page_is_rendered_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = a_host()
+    used: list[str] = []
+    to_thread = asyncio.to_thread
+
+    async def noted(function: Any, *args: Any) -> Any:
+        used.append(function.__name__)
+        return await to_thread(function, *args)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    await page(host)
+    assert used == ["page"]
+
+
+def test_the_page_needs_a_right_unless_it_is_made_public_and_stands_where_it_is_told() -> None:
+    assert a_host().endpoints["GET", "/metrics"].permission == "metrics:read"
+    moved = a_host(prometheus=Prometheus(path="/internal/prom", public=True))
+    assert moved.endpoints["GET", "/internal/prom"].permission == "public"
+
+
+@pytest.mark.parametrize("place", [Place.API, Place.WORKER])
+def test_only_the_main_process_collects_and_answers(place: Place) -> None:
+    host = FakeHost(place)
+    install(host, Settings())
+    assert (host.endpoints, host.subscriptions) == ({}, [])
+
+
+def test_switched_off_it_does_nothing() -> None:
+    host = a_host(prometheus=Prometheus(enabled=False))
+    assert (host.endpoints, host.subscriptions) == ({}, [])
+
+
+@pytest.mark.asyncio
+async def test_prometheus_own_check_finds_nothing_to_complain_about() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        assert os.environ.get("CHRONOS_REQUIRE_SERVICES") != "1", "promtool is required here (Debian: prometheus)"
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    host = a_host()
+    emit_everything(host)
+    host.telemetry.count("extra_total", 1, kind="x")
+    host.telemetry.gauge("extra_things_total", 1)
+    host.telemetry.observe("extra_seconds", 1)
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(started_at_us=1, ended_at_us=2))
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        [promtool, "check", "metrics"],
+        input=(await page(host)).encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_the_reference_lists_every_metric() -> None:
+    reference = Path(__file__).parents[4] / "docs/reference/metrics.md"
+    text = reference.read_text(encoding="utf-8")
+    assert [name for name in TABLE if f"`chronos_{name}`" not in text] == []
