@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 from prometheus_client import (
@@ -61,6 +62,7 @@ class Exporter:
         self._metrics: dict[str, Counter | Gauge | Histogram] = {}
         self._kinds: dict[str, tuple[MetricKind, frozenset[str]]] = {}
         self._children: dict[tuple[str, Labels], Counter | Gauge | Histogram] = {}
+        self._of_jobs: dict[tuple[str, Labels], Counter | Gauge | Histogram] = {}
         self._warned: set[str] = set()
         self._dynamic = 0
         self._jobs = JobLabels(jobs_max)
@@ -106,16 +108,24 @@ class Exporter:
             self._jobs.forget(execution.job_id)
             self._drop_series(execution.job_id)
         job = self._jobs.of(execution.job_id, execution.job_name)
-        executions = self._metrics[EXECUTIONS.name]
-        executions.labels(*job, execution.status.value).inc()  # type: ignore[union-attr]
+        self._series_of(EXECUTIONS, (*job, execution.status.value)).inc()
         if execution.started_at_us:
             seconds = max(0, execution.ended_at_us - execution.started_at_us) / 1e6
-            self._metrics[DURATION.name].labels(*job).observe(seconds)  # type: ignore[union-attr]
-            self.observe(ATTEMPTS.name, len(execution.attempts), {})
+            self._series_of(DURATION, job).observe(seconds)
+            self._metrics[ATTEMPTS.name].observe(len(execution.attempts))  # type: ignore[union-attr]
+
+    def _series_of(self, metric: Metric, labels: Labels) -> Any:
+        # Asking the client for labels costs more than counting does.
+        child = self._of_jobs.get((metric.name, labels))
+        if child is None:
+            child = self._of_jobs[metric.name, labels] = self._metrics[metric.name].labels(*labels)
+        return child
 
     def _drop_series(self, job_id: str) -> None:
         for metric in (EXECUTIONS, DURATION):
             self._metrics[metric.name].remove_by_labels({"job_id": job_id})
+        for key in [key for key in self._of_jobs if key[1][0] == job_id]:
+            del self._of_jobs[key]
 
     def _child(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Counter | Gauge | Histogram | None:
         known = self._kinds.get(name) or self._admit(name, kind, labels)
