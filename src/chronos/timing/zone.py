@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from chronos.errors import TimezoneUnknown
 from chronos.timing import tzif
-from chronos.timing.civil import END_S, END_YEAR, WALL_SHIFT_S
+from chronos.timing.civil import DAY_S, END_S, END_YEAR, WALL_SHIFT_S
 
 _FIRST_STAGE_YEAR = 2080  # enough to judge any expression over fifty years; the rest waits to be asked for
 _BEFORE_ALL_S = -(2**62)
@@ -111,11 +111,11 @@ class Zone:
     def instants_of(self, wall_s: int, gap: Gap, overlap: OverlapTime) -> list[int]:
         """Return the instants of a wall time (given as if it were UTC): none, one or two, ascending."""
         wall = wall_s + WALL_SHIFT_S
-        if wall_s + 2 * 86_400 > self.until_s:
+        if wall_s + 2 * DAY_S > self.until_s:
             self.grow()
         windows = self._windows[overlap]
-        first = max(0, bisect_right(windows.starts, wall_s - 2 * 86_400) - 1)
-        last = bisect_right(windows.starts, wall_s + 2 * 86_400)
+        first = max(0, bisect_right(windows.starts, wall_s - 2 * DAY_S) - 1)
+        last = bisect_right(windows.starts, wall_s + 2 * DAY_S)
         found = []
         for i in range(first, last):
             if windows.opens[i] <= wall < windows.closes[i]:
@@ -123,6 +123,12 @@ class Zone:
             elif gap is Gap.AFTER and i and windows.closes[i - 1] <= wall < windows.opens[i]:
                 found.append(windows.starts[i])
         return found
+
+    def day_start(self, day: int) -> int:
+        """Return the first instant of a wall day, counted from 0 = 1970-01-01."""
+        if day >= END_S // DAY_S - 1:
+            return END_S
+        return self.instants_of(day * DAY_S, Gap.AFTER, OverlapTime.FIRST)[0]
 
     def windows(self, rule: OverlapTime) -> Windows:
         """Return the table for one overlap rule; it is shared and must not be changed."""
