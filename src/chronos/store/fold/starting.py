@@ -64,6 +64,8 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAtte
     policy = job.spec.concurrency
     room = job.spec.max_concurrent if policy is Concurrency.ALLOW else 1
     if len(others) < room:
+        if policy is Concurrency.REPLACE:
+            return _supersede(draft, execution).id == execution.id
         return policy is not Concurrency.QUEUE or _is_first_in_line(slots.waiting, execution)
     # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
     due = asked.not_before_us <= draft.at.time_us
@@ -103,14 +105,20 @@ def _place_in_line(draft: Draft, execution: Execution) -> int:
     return place
 
 
-def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
-    """Ask for what runs to be stopped; of several that wait, the newest wins."""
+def _supersede(draft: Draft, execution: Execution) -> Execution:
+    """Of the runs that wait and are due, skip all but the newest, and return that one."""
     waiting = [draft.get(OPEN, key) for key in draft.slots(execution.job_id).waiting]
     line = [w for w in waiting if w is not None and w.effective_us <= draft.at.time_us]
-    newest = max(line, key=lambda w: (w.scheduled_s, w.id), default=execution)
+    newest = max([*line, execution], key=lambda w: (w.scheduled_s, w.id))
     for other in line:
         if other.id != newest.id:
             skip(draft, other, SkipReason.SUPERSEDED, blocked_by=newest.id)
+    return newest
+
+
+def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
+    """Ask for what runs to be stopped; of several that wait, the newest wins."""
+    newest = _supersede(draft, execution)
     for key in others:
         old = draft.get(OPEN, key)
         if old is None or old.cancel_requested:

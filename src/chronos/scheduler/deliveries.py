@@ -1,0 +1,54 @@
+"""From a granted execution to a delivery: the definition that is to run, with its deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chronos.dispatch.port import Delivery
+from chronos.model.execution import Execution
+from chronos.model.job import Job
+from chronos.model.target import HttpTarget
+from chronos.scheduler.settings import SchedulerSettings
+from chronos.store.port import View
+from chronos.store.tables import JOBS, REVISIONS, revision_key
+from chronos.timing.duration import parse_duration
+
+
+def definition(view: View, execution: Execution) -> Job | None:
+    """Return the job as of the revision that the execution runs, or None when even that is gone."""
+    kept = view.get(REVISIONS, revision_key(execution.job_id, execution.revision))
+    return kept.job if kept is not None else view.get(JOBS, execution.job_id)
+
+
+def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> Delivery:
+    """Return the delivery of the execution's running attempt."""
+    attempt = execution.running_attempt
+    assert attempt is not None
+    return Delivery(
+        execution_id=execution.id,
+        job_id=execution.job_id,
+        job_name=execution.job_name,
+        namespace=execution.namespace,
+        attempt=attempt.n,
+        token=attempt.token,
+        scheduled_s=execution.scheduled_s,
+        target=job.target,
+        timeout_us=_timeout_us(job, settings),
+        not_before_us=attempt.not_before_us,
+        priority=execution.priority,
+        cancel_grace_us=parse_duration(job.spec.cancel_grace),
+        series=execution.series,
+    )
+
+
+def _timeout_us(job: Job, settings: SchedulerSettings) -> int:
+    target = job.target
+    if job.spec.timeout is not None:
+        return parse_duration(job.spec.timeout)
+    if isinstance(target, HttpTarget):
+        return parse_duration(target.timeout) if target.timeout is not None else settings.http_timeout_us
+    return settings.execution_timeout_us
+
+
+KeepBody = Callable[[str, int, bytes], str]
+"""Keeps an answer's body on this node under (execution id, attempt); returns the reference."""

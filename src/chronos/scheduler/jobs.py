@@ -1,0 +1,446 @@
+"""The job service: everything people do to jobs and executions, as commands.
+
+It computes what depends on time (what a changed job owes ahead, which instants passed in a pause), proposes,
+and waits until nothing that was taken back can still leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from chronos.errors import (
+    CatchingUp,
+    ChronosError,
+    ExecutionNotFound,
+    JobInvalid,
+    JobNotFound,
+    PlanMoved,
+    RevisionNotFound,
+)
+from chronos.model.execution import Execution, Kind, RangeRecord, execution_id
+from chronos.model.job import Job, JobSpec, Pause
+from chronos.model.sealing import Sealer
+from chronos.model.secret import STARS, map_credentials
+from chronos.model.target import Target
+from chronos.scheduler.loop import Scheduler
+from chronos.scheduler.plan import Plan, check_spec
+from chronos.scheduler.planner import paused_range
+from chronos.scheduler.ports import Commands
+from chronos.store.commands import (
+    Backfill,
+    Cancel,
+    Command,
+    DeleteJob,
+    Idem,
+    Owed,
+    PutJob,
+    Redrive,
+    SetPause,
+    Trigger,
+)
+from chronos.store.port import Result
+from chronos.store.tables import JOBS, NAMES, OPEN, REVISIONS, revision_key
+from chronos.timing.clock import Chance, Clock, ulid
+
+STALE_TRIES = 100
+STALE_WAIT_S = 0.05
+BACKFILL_MAX = 10_000
+OWED_AHEAD_MAX = 1_000
+PREFIX_LENGTH_MIN = 4
+
+
+class Lookup(Protocol):
+    """The reads the service needs (`store.queries.Queries`)."""
+
+    def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]: ...
+    def execution(self, execution_id: str) -> Execution | RangeRecord | None: ...
+    def revisions(self, job_id: str) -> list[tuple[Job, str]]: ...
+
+
+class Changed(Struct, frozen=True):
+    """A job after a change.
+
+    Attributes:
+        already_sent: Executions whose first byte had left before the change could stop them.
+        replayed: This answers a request that was answered before under the same idempotency key.
+    """
+
+    job: Job
+    already_sent: list[str] = field(default_factory=list)
+    replayed: bool = False
+
+
+CheckTarget = Callable[[Target], None]
+
+
+class JobService:
+    """See the module."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        lookup: Lookup,
+        scheduler: Scheduler,
+        *,
+        clock: Clock,
+        chance: Chance,
+        sealer: Sealer,
+        check_target: CheckTarget,
+    ) -> None:
+        self._commands = commands
+        self._lookup = lookup
+        self._scheduler = scheduler
+        self._clock = clock
+        self._chance = chance
+        self._sealer = sealer
+        self._check_target = check_target
+
+    # Reading.
+
+    async def get(self, ref: str, *, namespace: str) -> Job:
+        """Return the job whose id or name is `ref`, or the only one whose id begins with it.
+
+        Raises:
+            JobNotFound: There is none.
+            JobInvalid: Several ids begin with it; `facts["candidates"]` lists them.
+        """
+        view = self._commands.view
+        job = view.get(JOBS, ref)
+        if job is not None and job.namespace == namespace:
+            return job
+        named = view.get(NAMES, f"{namespace}/{ref}")
+        if named is not None:
+            job = view.get(JOBS, named.job_id)
+            assert job is not None, "a name belongs to a job"
+            return job
+        found = self._lookup.jobs_by_prefix(ref, namespace) if len(ref) >= PREFIX_LENGTH_MIN else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = [f"{j.id} ({j.name})" for j in found[:10]]
+            raise JobInvalid(f"{ref!r} could be any of {len(found)} jobs.", field="job", candidates=names)
+        raise JobNotFound(f"Namespace {namespace!r} has no job {ref!r}.", job=ref)
+
+    async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:
+        """Return (job as it was, comment) of every version, newest first."""
+        job = await self.get(ref, namespace=namespace)
+        return self._lookup.revisions(job.id)
+
+    async def revision(self, ref: str, number: int, *, namespace: str) -> Job:
+        """Return the job as it was at version `number`; raises RevisionNotFound."""
+        job = await self.get(ref, namespace=namespace)
+        kept = self._commands.view.get(REVISIONS, revision_key(job.id, number))
+        if kept is None:
+            raise RevisionNotFound(f"Job {job.name!r} has no version {number}.", version=number)
+        return kept.job
+
+    async def check(self, spec: JobSpec) -> JobSpec:
+        """Return `spec` in normal form; raises what is wrong with it, naming the field."""
+        normal = spec.normal()
+        assert normal.target is not None
+        self._check_target(normal.target)
+        check_spec(normal, self._scheduler.calendars.find, self._scheduler.now_us // 1_000_000)
+        return normal
+
+    # Changing jobs.
+
+    async def create(self, spec: JobSpec, *, by: str, idem: Idem | None = None) -> Changed:
+        """Create a job. Its first instant lies strictly after the log time of the acknowledgement."""
+        normal = await self.check(spec)
+        job_id = ulid(self._clock, self._chance)
+        sealed = self._sealed(normal, job_id, None)
+
+        def command() -> PutJob:
+            now_us = self._scheduler.now_us
+            anchor_s = int(sealed.start_at.timestamp()) if sealed.start_at else now_us // 1_000_000
+            owed_to = self._scheduler.planned_to_s
+            future = Job(id=job_id, spec=sealed, revision=1, created_at_us=0, updated_at_us=0, anchor_s=anchor_s)
+            owed = [] if sealed.enabled is False else self._ahead(future, now_us, owed_to)
+            return PutJob(job_id, sealed, by, 0, owed, owed_to, anchor_s=anchor_s, idem=idem, comment="created")
+
+        return await self._changed(command)
+
+    async def replace(
+        self,
+        ref: str,
+        spec: JobSpec,
+        *,
+        namespace: str,
+        revision: int | None = None,
+        by: str,
+        idem: Idem | None = None,
+        comment: str = "",
+    ) -> Changed:
+        """Replace a job's spec; `enabled` None leaves it paused or running as it is."""
+        old = await self.get(ref, namespace=namespace)
+        normal = await self.check(spec)
+        sealed = self._sealed(normal, old.id, old)
+
+        def command() -> PutJob:
+            return self._replacement(old.id, sealed, revision, by, idem, comment or "edited")
+
+        return await self._changed(command)
+
+    def _replacement(
+        self, job_id: str, spec: JobSpec, revision: int | None, by: str, idem: Idem | None, comment: str
+    ) -> PutJob:
+        old = self._commands.view.get(JOBS, job_id)
+        if old is None:
+            raise JobNotFound
+        now_us, owed_to = self._scheduler.now_us, self._scheduler.planned_to_s
+        same = _owes_the_same(old, spec)
+        anchor_s = old.anchor_s if spec.schedules == old.spec.schedules else now_us // 1_000_000
+        if spec.start_at is not None:
+            anchor_s = int(spec.start_at.timestamp())
+        paused = old.paused is not None and spec.enabled is not True
+        future = replace(old, spec=spec, anchor_s=anchor_s)
+        owed = [] if paused or same or spec.enabled is False else self._ahead(future, now_us, owed_to)
+        return PutJob(
+            job_id,
+            spec,
+            by,
+            -1 if revision is None else revision,
+            owed,
+            owed_to,
+            same_schedule=same,
+            anchor_s=anchor_s,
+            idem=idem,
+            comment=comment,
+            ranges=self._passed_in_pause(old, now_us) if not same else [],
+        )
+
+    async def delete(
+        self, ref: str, *, namespace: str, revision: int | None = None, by: str, idem: Idem | None = None
+    ) -> Changed:
+        """Delete a job; once this returns, no first byte of it leaves, except of `already_sent`."""
+        old = await self.get(ref, namespace=namespace)
+        expect = -1 if revision is None else revision
+        return await self._changed(lambda: DeleteJob(old.id, by, expect, idem))
+
+    async def pause(
+        self,
+        ref: str,
+        *,
+        namespace: str,
+        reason: str = "",
+        until: datetime | None = None,
+        revision: int | None = None,
+        by: str,
+        idem: Idem | None = None,
+    ) -> Changed:
+        """Stop a job from firing; once this returns, no first byte of it leaves, except of `already_sent`."""
+        old = await self.get(ref, namespace=namespace)
+        if until is not None and until.timestamp() <= self._clock.time():
+            raise JobInvalid("`until` must lie in the future.", field="until")
+        pause = Pause(reason=reason, until=until)
+        return await self._set_pause(old.id, pause, revision, by, idem)
+
+    async def resume(
+        self, ref: str, *, namespace: str, revision: int | None = None, by: str, idem: Idem | None = None
+    ) -> Changed:
+        """Let a job fire again, from its next instant on; what passed in the pause is recorded as paused."""
+        old = await self.get(ref, namespace=namespace)
+        return await self._set_pause(old.id, None, revision, by, idem)
+
+    async def _set_pause(
+        self, job_id: str, pause: Pause | None, revision: int | None, by: str, idem: Idem | None
+    ) -> Changed:
+        def command() -> SetPause:
+            job = self._commands.view.get(JOBS, job_id)
+            if job is None:
+                raise JobNotFound
+            now_us, owed_to = self._scheduler.now_us, self._scheduler.planned_to_s
+            owed = [] if pause is not None else self._ahead(job, now_us, owed_to)
+            expect = -1 if revision is None else revision
+            passed = self._passed_in_pause(job, now_us)
+            return SetPause(job_id, pause, by, expect, owed, owed_to, idem, passed)
+
+        return await self._changed(command)
+
+    # Runs.
+
+    async def trigger(
+        self, ref: str, *, namespace: str, by: str, force: bool = False, idem: Idem | None = None
+    ) -> Execution:
+        """Run a job now; raises Overlap when it is running and its policy forbids a second run."""
+        job = await self.get(ref, namespace=namespace)
+        return await self._trigger(job, by=by, force=force, idem=idem)
+
+    async def replay(self, execution: str, *, namespace: str, by: str, idem: Idem | None = None) -> Execution:
+        """Run again, under a new id, what an execution ran: the same version of the job."""
+        found = await self.execution(execution, namespace=namespace)
+        job = await self.get(found.job_id, namespace=namespace)
+        return await self._trigger(job, by=by, idem=idem, replay_of=found.id, revision=found.revision)
+
+    async def _trigger(
+        self,
+        job: Job,
+        *,
+        by: str,
+        force: bool = False,
+        idem: Idem | None = None,
+        replay_of: str = "",
+        revision: int = 0,
+    ) -> Execution:
+        discriminator = ulid(self._clock, self._chance)
+        now_s = self._scheduler.now_us // 1_000_000
+        key = execution_id(job.id, Kind.MANUAL, discriminator, now_s)
+        result = await self._commands.propose(
+            Trigger(
+                key,
+                job.id,
+                Kind.MANUAL,
+                discriminator,
+                now_s,
+                by,
+                force=force,
+                replay_of=replay_of,
+                revision=revision,
+                idem=idem,
+            )
+        )
+        if result.replayed:
+            return await self.execution(str(result.facts["resource"]), namespace=job.namespace)
+        opened: Execution = result.value
+        return opened
+
+    async def backfill(
+        self,
+        ref: str,
+        *,
+        namespace: str,
+        since: datetime,
+        until: datetime,
+        by: str,
+        idem: Idem | None = None,
+    ) -> list[str]:
+        """Run the instants in [since, until) once more, oldest first; return the executions' ids."""
+        job = await self.get(ref, namespace=namespace)
+        if until <= since:
+            raise JobInvalid("`until` must lie after `since`.", field="until")
+        if until.timestamp() > self._clock.time():
+            raise JobInvalid("`until` lies in the future; what is due there runs by itself.", field="until")
+        plan = self._scheduler.plan_of(job)
+        instants = _instants(plan, int(since.timestamp()) - 1, int(until.timestamp()) - 1)
+        if len(instants) > BACKFILL_MAX:
+            raise JobInvalid(f"The range has more than {BACKFILL_MAX} instants; split it.", field="until")
+        backfill_id = ulid(self._clock, self._chance)
+        result = await self._commands.propose(Backfill(job.id, backfill_id, instants, by, idem))
+        opened: list[str] = result.value or []
+        return opened
+
+    async def cancel(
+        self, execution: str, *, namespace: str, by: str, reason: str = "", idem: Idem | None = None
+    ) -> Execution:
+        """Cancel an execution; what runs is asked to stop, and ends as cancelled when it has."""
+        found = await self.execution(execution, namespace=namespace)
+        result = await self._commands.propose(Cancel(found.id, by, reason, idem))
+        return result.value or await self.execution(execution, namespace=namespace)
+
+    async def redrive(
+        self, executions: list[str], *, namespace: str, by: str, idem: Idem | None = None
+    ) -> list[Execution]:
+        """Start dead letters anew under their old ids."""
+        for key in executions:
+            await self.execution(key, namespace=namespace)
+        result = await self._commands.propose(Redrive(executions, by, idem))
+        opened: list[Execution] = result.value or []
+        return opened
+
+    async def execution(self, key: str, *, namespace: str) -> Execution:
+        """Return an execution; raises ExecutionNotFound, also for one of another namespace."""
+        found = self._commands.view.get(OPEN, key) or self._lookup.execution(key)
+        if isinstance(found, Execution) and found.namespace == namespace:
+            return found
+        raise ExecutionNotFound(f"There is no execution {key!r}.", execution=key)
+
+    async def wait(self, key: str, seconds: float, *, namespace: str) -> Execution:
+        """Return the execution as soon as it has ended, or as it is after `seconds`."""
+        ended = await self._scheduler.wait(key, seconds)
+        return ended if ended is not None else await self.execution(key, namespace=namespace)
+
+    # The common path.
+
+    async def _changed(self, command: Callable[[], Command]) -> Changed:
+        """Propose, again if planning has moved on meanwhile, and recall what must not leave any more."""
+        result = await self._propose_fresh(command)
+        if result.replayed:
+            return Changed(self._job_again(result), replayed=True)
+        sent = await self._scheduler.recall(list(result.facts.get("recall", ())))
+        return Changed(result.value, sent)
+
+    async def _propose_fresh(self, command: Callable[[], Command]) -> Result:
+        for _ in range(STALE_TRIES):
+            try:
+                return await self._commands.propose(command())
+            except PlanMoved:
+                continue
+            except CatchingUp:
+                await asyncio.sleep(STALE_WAIT_S)
+        raise CatchingUp
+
+    def _job_again(self, result: Result) -> Job:
+        job_id, revision = str(result.facts["resource"]), int(result.facts["revision"])
+        kept = self._commands.view.get(REVISIONS, revision_key(job_id, revision))
+        if kept is None:
+            raise JobNotFound("The job that this request made has been deleted since.", job=job_id)
+        return kept.job
+
+    def _ahead(self, job: Job, now_us: int, owed_to: int) -> list[Owed]:
+        """What `job` owes in (now, owed_to]: decided for everybody else already, so it comes with the change."""
+        plan = Plan(job, self._scheduler.calendars.find)
+        at, owed = now_us // 1_000_000 - 1, []
+        while len(owed) < OWED_AHEAD_MAX and (instant := plan.next_s(at)) is not None and instant <= owed_to:
+            owed.append(Owed(job.id, instant, plan.effective_us(instant)))
+            at = instant
+        return owed
+
+    def _passed_in_pause(self, job: Job, now_us: int) -> list[RangeRecord]:
+        if job.paused is None:
+            return []
+        try:
+            plan = Plan(job, self._scheduler.calendars.find)
+        except ChronosError:
+            return []
+        return paused_range(plan, to_s=now_us // 1_000_000)
+
+    def _sealed(self, spec: JobSpec, job_id: str, old: Job | None) -> JobSpec:
+        """Seal every credential; stars stand for the one that is kept already."""
+        kept: dict[str, str] = {}
+        if old is not None:
+            map_credentials(old.spec, lambda path, text: kept.setdefault(path, text))
+
+        def seal(path: str, text: str) -> str:
+            if text != STARS:
+                return self._sealer.seal(text, f"{spec.namespace}/{job_id}/{path}")
+            if path not in kept:
+                raise JobInvalid(f"`{path}` is {STARS}, but there is no credential to keep.", field=path)
+            return kept[path]
+
+        return map_credentials(spec, seal)
+
+
+def _owes_the_same(old: Job, spec: JobSpec) -> bool:
+    """Whether an edit leaves what the job owes as it was. The name counts: `H` is hashed from it."""
+    enabled = old.paused is None
+    if spec.enabled is not None and spec.enabled is not enabled:
+        return False
+    before = old.spec
+    return all(
+        getattr(before, name) == getattr(spec, name)
+        for name in ("name", "schedules", "timezone", "dst", "start_at", "end_at", "calendar", "shift", "jitter")
+    )
+
+
+def _instants(plan: Plan, after_s: int, to_s: int) -> list[int]:
+    found: list[int] = []
+    while len(found) <= BACKFILL_MAX and (instant := plan.next_s(after_s)) is not None and instant <= to_s:
+        found.append(instant)
+        after_s = instant
+    return found

@@ -1,0 +1,141 @@
+"""What follows an attempt: done, again, later, or never. Pure; the time is an argument."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from chronos.dispatch.port import (
+    Answer,
+    Cancelled,
+    Delivered,
+    Done,
+    Lost,
+    NoAnswer,
+    NotSent,
+    Refused,
+)
+from chronos.model.execution import Attempt, AttemptStatus, Execution
+from chronos.model.job import Job, OnUnknown
+from chronos.scheduler.settings import SchedulerSettings
+from chronos.store.commands import Next, Settlement
+from chronos.timing.duration import parse_duration
+from chronos.timing.pace import retry_delay_us
+
+RETRY_AFTER_MAX_US = 3_600_000_000
+AGAIN_MIN_US = 50_000
+
+
+def next_step(
+    execution: Execution,
+    job: Job,
+    done: Done,
+    *,
+    now_us: int,
+    settings: SchedulerSettings,
+    next_instant_us: int | None = None,
+) -> Settlement:
+    """Return the settlement of `done`, the end of the execution's running attempt.
+
+    Args:
+        job: The revision that ran.
+        next_instant_us: When the job is due next; bounds retries if the job wants it so.
+    """
+    running = execution.running_attempt
+    assert running is not None
+    attempt = replace(
+        running,
+        started_at_us=done.started_at_us,
+        ended_at_us=done.ended_at_us,
+        waited=done.waited,
+    )
+    outcome = done.outcome
+    if isinstance(outcome, NotSent):
+        at_us = now_us + max(int(outcome.retry_after_s * 1e6), AGAIN_MIN_US)
+        return Settlement(execution.id, attempt, Next.AGAIN, retry_at_us=at_us, reason=outcome.reason)
+    if isinstance(outcome, Delivered):
+        ended = _with_answer(attempt, outcome.answer, AttemptStatus.SUCCESS, resent=outcome.resent)
+        return Settlement(execution.id, ended, Next.SUCCEED)
+    if isinstance(outcome, Cancelled):
+        ended = _with_answer(attempt, outcome.answer, AttemptStatus.CANCELLED)
+        return Settlement(execution.id, ended, Next.CANCEL, reason=execution.reason or "cancelled")
+    if isinstance(outcome, Lost):
+        return lost(execution, job, attempt, outcome.reason, now_us=now_us, settings=settings)
+    return _failed(execution, job, attempt, outcome, now_us, next_instant_us)
+
+
+def lost(
+    execution: Execution,
+    job: Job,
+    attempt: Attempt,
+    reason: str,
+    *,
+    now_us: int,
+    settings: SchedulerSettings,
+) -> Settlement:
+    """Return the settlement of an attempt of which nobody can say whether it arrived."""
+    ended = replace(attempt, status=AttemptStatus.UNKNOWN, error_class="unknown", error=reason, ended_at_us=now_us)
+    if job.spec.on_unknown is OnUnknown.FAIL:
+        return Settlement(execution.id, ended, Next.FAIL, unknown=True, reason=f"unknown: {reason}")
+    if execution.unknowns >= settings.unknowns_max:
+        return Settlement(
+            execution.id, ended, Next.FAIL, unknown=True, reason=f"unknown {execution.unknowns + 1} times: {reason}"
+        )
+    return Settlement(execution.id, ended, Next.RETRY, retry_at_us=now_us, unknown=True, reason=f"unknown: {reason}")
+
+
+def _failed(
+    execution: Execution,
+    job: Job,
+    attempt: Attempt,
+    outcome: Refused | NoAnswer,
+    now_us: int,
+    next_instant_us: int | None,
+) -> Settlement:
+    ended = _with_answer(attempt, outcome.answer, AttemptStatus.FAILED, resent=outcome.resent)
+    ended = replace(ended, error_class=outcome.error_class, error=outcome.reason)
+    if isinstance(outcome, Refused) and outcome.permanent:
+        return Settlement(execution.id, ended, Next.FAIL, reason=outcome.reason)
+    tries = execution.tries + 1
+    if tries >= job.spec.retry_policy.max_attempts:
+        why = f"gave up after {tries} attempt{'s' if tries > 1 else ''}: {outcome.reason}"
+        return Settlement(execution.id, ended, Next.FAIL, reason=why)
+    left_us = _deadline_us(execution, job, next_instant_us) - now_us
+    wait_us = _delay_us(execution, job, tries)
+    if isinstance(outcome, Refused) and outcome.retry_after_s is not None:
+        floor_us = min(int(outcome.retry_after_s * 1e6), RETRY_AFTER_MAX_US, max(left_us, 0))
+        wait_us = max(wait_us, floor_us)
+    if wait_us > left_us:
+        return Settlement(execution.id, ended, Next.FAIL, reason=f"no time left to retry: {outcome.reason}")
+    return Settlement(execution.id, ended, Next.RETRY, retry_at_us=now_us + wait_us, reason=outcome.reason)
+
+
+def _delay_us(execution: Execution, job: Job, tries: int) -> int:
+    policy = job.spec.retry_policy
+    return retry_delay_us(
+        tries,
+        initial_us=parse_duration(policy.initial_interval),
+        max_us=parse_duration(policy.max_interval),
+        multiplier=policy.multiplier,
+        seed=execution.id,
+    )
+
+
+def _deadline_us(execution: Execution, job: Job, next_instant_us: int | None) -> int:
+    begun = execution.started_at_us or execution.decided_at_us
+    deadline = begun + parse_duration(job.spec.retry_policy.retry_for)
+    if job.spec.retry_policy.give_up_at_next and next_instant_us is not None:
+        deadline = min(deadline, next_instant_us)
+    return deadline
+
+
+def _with_answer(attempt: Attempt, answer: Answer, status: AttemptStatus, *, resent: bool = False) -> Attempt:
+    return replace(
+        attempt,
+        status=status,
+        status_code=answer.status_code,
+        body_bytes=answer.body_bytes,
+        sha256=answer.sha256,
+        excerpt=answer.excerpt[:1_024],
+        notes=list(answer.notes),
+        resent=resent,
+    )

@@ -1,0 +1,143 @@
+"""What a job is owed at an instant: due, missed, expired, blacked out. Pure; the time is an argument."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from chronos.model.execution import Kind, RangeRecord, SkipReason, execution_id
+from chronos.model.job import MissedRunPolicy
+from chronos.scheduler.plan import Plan
+from chronos.store.commands import Owed
+
+CATCHUP_SPACING_US = 1_000_000
+ON_TIME_MAX = 10_000
+
+
+class Verdict(Struct):
+    """What is owed in one span, oldest first. `Σ occurrences + Σ range.count` is the number of its instants."""
+
+    occurrences: list[Owed] = field(default_factory=list)
+    ranges: list[RangeRecord] = field(default_factory=list)
+
+
+def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int) -> Verdict:
+    """Return what the job of `plan` owes in (after_s, to_s], decided at `now_us`.
+
+    Instants no later than their grace run as they are. Missed ones inside the catch-up window follow the
+    job's missed-run policy; older ones are expired. Cost grows with the days missed, not with the instants.
+
+    Source: the policies are those of APScheduler and Temporal; see docs/reference/semantics.md B5.
+    """
+    verdict = Verdict()
+    after_s = max(after_s, plan.since_us // 1_000_000)
+    now_s = now_us // 1_000_000
+    grace_s = plan.grace_s(min(now_s, to_s))
+    on_time_after = max(after_s, min(now_s - grace_s - 1, to_s))
+    if on_time_after > after_s:
+        _owe_missed(plan, verdict, after_s, on_time_after, now_us)
+    _owe_on_time(plan, verdict, on_time_after, to_s)
+    _record_blackouts(plan, verdict, after_s, to_s)
+    return verdict
+
+
+def paused_range(plan: Plan, *, to_s: int) -> list[RangeRecord]:
+    """Return the record of the instants that passed while the job was paused, up to `to_s`."""
+    after_s = plan.since_us // 1_000_000
+    return _range(plan, after_s, to_s, SkipReason.PAUSED)
+
+
+def _owe_on_time(plan: Plan, verdict: Verdict, after_s: int, to_s: int) -> None:
+    at = after_s
+    for _ in range(ON_TIME_MAX):
+        instant = plan.next_s(at)
+        if instant is None or instant > to_s:
+            return
+        verdict.occurrences.append(Owed(plan.job.id, instant, plan.effective_us(instant)))
+        at = instant
+    raise AssertionError("a span of planning is at most a minute and a bit, and instants are whole seconds")
+
+
+def _owe_missed(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: int) -> None:
+    window_s = min(max(after_s, now_us // 1_000_000 - plan.catchup_window_s), to_s)
+    verdict.ranges += _range(plan, after_s, window_s, SkipReason.EXPIRED)
+    policy = plan.job.spec.missed_run_policy
+    if policy is MissedRunPolicy.IGNORE:
+        verdict.ranges += _range(plan, window_s, to_s, SkipReason.MISFIRE)
+    elif policy is MissedRunPolicy.EXECUTE_ONE:
+        _owe_latest(plan, verdict, window_s, to_s, now_us)
+    else:
+        _owe_oldest(plan, verdict, window_s, to_s, now_us)
+
+
+def _owe_latest(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: int) -> None:
+    latest = plan.prev_s(to_s + 1)
+    if latest is None or latest <= after_s:
+        return
+    into = execution_id(plan.job.id, Kind.SCHEDULE, str(latest), latest)
+    verdict.ranges += _range(plan, after_s, latest - 1, SkipReason.COALESCED, into)
+    verdict.occurrences.append(Owed(plan.job.id, latest, now_us, late=True))
+
+
+def _owe_oldest(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: int) -> None:
+    at = after_s
+    for place in range(plan.job.spec.max_catchup):
+        instant = plan.next_s(at)
+        if instant is None or instant > to_s:
+            return
+        verdict.occurrences.append(Owed(plan.job.id, instant, now_us + place * CATCHUP_SPACING_US, late=True))
+        at = instant
+    verdict.ranges += _range(plan, at, to_s, SkipReason.MISFIRE)
+
+
+def _range(plan: Plan, after_s: int, to_s: int, reason: SkipReason, into: str = "") -> list[RangeRecord]:
+    first = plan.next_s(after_s)
+    last = plan.prev_s(to_s + 1)
+    if first is None or last is None or first > to_s or last < first:
+        return []
+    job = plan.job
+    return [
+        RangeRecord(
+            job_id=job.id,
+            job_name=job.name,
+            namespace=job.namespace,
+            first_s=first,
+            last_s=last,
+            count=plan.count_s(after_s, to_s),
+            reason=reason,
+            into=into,
+        )
+    ]
+
+
+def _record_blackouts(plan: Plan, verdict: Verdict, after_s: int, to_s: int) -> None:
+    job = plan.job
+    for instant, why in plan.skipped_s(after_s, to_s):
+        last = verdict.ranges[-1] if verdict.ranges else None
+        if last is not None and last.reason is SkipReason.BLACKOUT and not plan.count_s(last.last_s, instant):
+            verdict.ranges[-1] = _grown(last, instant)
+            continue
+        verdict.ranges.append(
+            RangeRecord(
+                job_id=job.id,
+                job_name=job.name,
+                namespace=job.namespace,
+                first_s=instant,
+                last_s=instant,
+                count=1,
+                reason=SkipReason.BLACKOUT,
+                facts=why,
+            )
+        )
+
+
+def _grown(record: RangeRecord, instant: int) -> RangeRecord:
+    return RangeRecord(
+        job_id=record.job_id,
+        job_name=record.job_name,
+        namespace=record.namespace,
+        first_s=record.first_s,
+        last_s=instant,
+        count=record.count + 1,
+        reason=record.reason,
+        facts=record.facts,
+    )

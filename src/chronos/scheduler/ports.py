@@ -1,0 +1,49 @@
+"""What the scheduler needs from other rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
+
+from chronos.dispatch.port import Executor, OnDone
+from chronos.model.events import Event
+from chronos.model.execution import Execution
+from chronos.model.job import Job
+from chronos.store.commands import Command
+from chronos.store.port import Result, View
+
+
+class Commands(Protocol):
+    """The log, as those see it who write (`store.commandlog.CommandLog`)."""
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def time_us(self) -> int:
+        """Log time: microseconds since the epoch, as of the last entry."""
+        ...
+
+    async def propose(self, command: Command) -> Result:
+        """Return the verdict once it is durable and folded; raises the error that a rejection names."""
+        ...
+
+    def submit(self, commands: Sequence[Command]) -> asyncio.Future[list[Result]]:
+        """Enqueue, in order, into one entry; the verdicts come without raising."""
+        ...
+
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None: ...
+
+
+class Readings(Protocol):
+    """The reads that are not by key (`store.queries.Queries`)."""
+
+    def all_jobs(self) -> Iterator[Job]: ...
+    def open_executions(self) -> Iterator[Execution]: ...
+
+
+MakeExecutor = Callable[[OnDone], Executor]
+
+Probe = Callable[[Job, str], Awaitable[bool | None]]
+"""Asks the job's `probe_url` about an execution: True it ran, False it did not, None nobody can say."""

@@ -1,0 +1,25 @@
+"""What the scheduler can be told."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults are those of the reference; times are microseconds.
+
+    Attributes:
+        claim_lead_us: How long before its due time an execution is decided and started, so that no disk
+            sits on the path between the due time and the first byte.
+        execution_timeout_us: Bounds an attempt of a target other than HTTP, when the job says nothing.
+        http_timeout_us: The same for HTTP.
+        unknowns_max: Attempts of unknown outcome that are tried again without counting.
+        batch_max: Executions decided in one entry of the log.
+    """
+
+    claim_lead_us: int = 250_000
+    execution_timeout_us: int = 300_000_000
+    http_timeout_us: int = 30_000_000
+    unknowns_max: int = 5
+    batch_max: int = 1_000
+    dead_letter_days: int = 14

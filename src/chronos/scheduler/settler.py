@@ -1,0 +1,206 @@
+"""Turns what became of attempts into settlements, and stops what is to be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+import structlog
+from msgspec.structs import replace
+
+from chronos.dispatch.port import Done, Executor, Lost, Refused
+from chronos.errors import ChronosError
+from chronos.model.execution import Attempt, Execution
+from chronos.model.job import Job, OnUnknown, Pause
+from chronos.model.target import HttpTarget
+from chronos.scheduler.book import Book
+from chronos.scheduler.deliveries import KeepBody, definition
+from chronos.scheduler.outcomes import lost, next_step
+from chronos.scheduler.ports import Commands, Probe
+from chronos.scheduler.settings import SchedulerSettings
+from chronos.store.commands import Next, SetPause, Settle, Settlement
+from chronos.store.tables import OPEN
+from chronos.timing.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+BATCH_MAX = 1_000
+STORAGE_WAIT_S = 1.0
+PROBE_S = 10.0
+_FAR_S = 1 << 39
+
+
+class Settler:
+    """One task settles in batches; events and executors only leave notes."""
+
+    executor: Executor
+
+    def __init__(
+        self,
+        commands: Commands,
+        clock: Clock,
+        book: Book,
+        settings: SchedulerSettings,
+        keep_body: KeepBody | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self._commands = commands
+        self._clock = clock
+        self._book = book
+        self._settings = settings
+        self._keep_body = keep_body
+        self._probe = probe
+        self._done: deque[Done] = deque()
+        self._stops: deque[Execution] = deque()
+        self._jobs_of: dict[str, str] = {}
+        self._wake = asyncio.Event()
+
+    # Notes.
+
+    def note(self, done: list[Done]) -> None:
+        """Take over attempts that ended. As many can wait here as were in flight."""
+        self._done.extend(done)
+        self._wake.set()
+
+    def stop_soon(self, execution: Execution) -> None:
+        """Stop an execution's running attempt on the next turn."""
+        self._stops.append(execution)
+        self._wake.set()
+
+    # Turns.
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._stop_what_is_to_stop()
+            while self._done:
+                await self._settle_some()
+
+    async def finish(self) -> None:
+        """Settle what has been noted so far."""
+        for _ in range(BATCH_MAX):
+            if not self._done:
+                return
+            await self._settle_some()
+
+    async def _settle_some(self) -> None:
+        batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH_MAX))]
+        self._jobs_of.clear()
+        results = [r for done in batch if (r := await self._settlement(done)) is not None]
+        if not results:
+            return
+        try:
+            await self._commands.submit([Settle(results)])
+        except ChronosError as error:
+            # What came back is kept until there is room for it: forgetting it would send it again.
+            self._done.extendleft(reversed(batch))
+            log.warning("results wait", reason=str(error), waiting=len(self._done))
+            await asyncio.sleep(STORAGE_WAIT_S)
+            return
+        await self._pause_what_is_gone(batch, results)
+
+    async def _settlement(self, done: Done) -> Settlement | None:
+        execution = self._commands.view.get(OPEN, done.execution_id)
+        if execution is None or execution.running_attempt is None or execution.running_attempt.n != done.attempt:
+            log.info("late result", execution=done.execution_id, attempt=done.attempt)
+            return None
+        self._jobs_of[execution.id] = execution.job_id
+        job = definition(self._commands.view, execution)
+        assert job is not None, "what runs has a definition"
+        if isinstance(done.outcome, Lost) and job.spec.on_unknown is OnUnknown.PROBE:
+            return await self._probed(execution, job, execution.running_attempt, done.outcome.reason)
+        following = self._book.next_of(execution.job_id)
+        settled = next_step(
+            execution,
+            job,
+            done,
+            now_us=self._now_us,
+            settings=self._settings,
+            next_instant_us=following * 1_000_000 if following is not None else None,
+        )
+        return self._with_body(settled, done)
+
+    def _with_body(self, settled: Settlement, done: Done) -> Settlement:
+        body = getattr(getattr(done.outcome, "answer", None), "body", b"")
+        if not body or self._keep_body is None:
+            return settled
+        reference = self._keep_body(done.execution_id, done.attempt, body)
+        return _replace_attempt(settled, body_ref=reference)
+
+    async def _pause_what_is_gone(self, batch: Iterable[Done], results: list[Settlement]) -> None:
+        """A target that answered 410 has said that it will not come back; pausing is what the job asked for."""
+        gone = {done.execution_id for done in batch if isinstance(done.outcome, Refused) and done.outcome.gone}
+        for job_id in sorted({self._jobs_of[r.execution_id] for r in results if r.execution_id in gone}):
+            plan = self._book.get(job_id)
+            if plan is not None and isinstance(plan.job.target, HttpTarget) and plan.job.target.pause_on_gone:
+                pause = Pause(reason="the target answered 410 Gone")
+                await self._commands.submit([SetPause(job_id, pause, "chronos", owed_to=_FAR_S)])
+
+    # Stopping.
+
+    async def recall(self, execution_ids: list[str]) -> list[str]:
+        """Take back attempts that have not left; return the ids of those that had."""
+        if not execution_ids:
+            return []
+        answers = await self.executor.recall(execution_ids)
+        taken: list[Settlement] = []
+        for key, answer in answers.items():
+            execution = self._commands.view.get(OPEN, key)
+            if answer == "dropped" and execution is not None and execution.running_attempt is not None:
+                taken.append(Settlement(key, execution.running_attempt, Next.AGAIN, reason=execution.reason))
+        if taken:
+            await self._commands.submit([Settle(taken)])
+        return [key for key, answer in answers.items() if answer == "sent"]
+
+    async def _stop_what_is_to_stop(self) -> None:
+        ids = []
+        while self._stops:
+            ids.append(self._stops.popleft().id)
+        if not ids:
+            return
+        sent = await self.recall(ids)
+        if sent:
+            await self.executor.cancel(sent)
+
+    # Recovery.
+
+    async def recover(self, open_executions: list[Execution], incarnation: str) -> None:
+        """Settle, as unknown, the attempts that an earlier life of this node had begun."""
+        results: list[Settlement] = []
+        for execution in open_executions:
+            attempt = execution.running_attempt
+            if attempt is None or attempt.node == incarnation:
+                continue
+            job = definition(self._commands.view, execution)
+            if job is None:
+                continue
+            reason = "the server stopped while this attempt was in flight"
+            if job.spec.on_unknown is OnUnknown.PROBE:
+                results.append(await self._probed(execution, job, attempt, reason))
+            else:
+                results.append(lost(execution, job, attempt, reason, now_us=self._now_us, settings=self._settings))
+        for start in range(0, len(results), BATCH_MAX):
+            await self._commands.submit([Settle(results[start : start + BATCH_MAX])])
+
+    async def _probed(self, execution: Execution, job: Job, attempt: Attempt, reason: str) -> Settlement:
+        unknown = lost(execution, job, attempt, reason, now_us=self._now_us, settings=self._settings)
+        if self._probe is None or job.spec.probe_url is None:
+            return unknown
+        try:
+            async with asyncio.timeout(PROBE_S):
+                ran = await self._probe(job, execution.id)
+        except TimeoutError:
+            ran = None
+        if ran:
+            return Settlement(execution.id, unknown.attempt, Next.SUCCEED, unknown=True, reason="probed: it ran")
+        return unknown
+
+    @property
+    def _now_us(self) -> int:
+        return int(self._clock.time() * 1_000_000)
+
+
+def _replace_attempt(settled: Settlement, *, body_ref: str) -> Settlement:
+    return replace(settled, attempt=replace(settled.attempt, body_ref=body_ref))
