@@ -203,7 +203,7 @@ async def test_a_rollback_of_a_job_that_has_moved_on_is_refused() -> None:
 
 @pytest.mark.asyncio
 async def test_rolling_back_to_what_is_in_force_is_refused() -> None:
-    with pytest.raises(Unprocessable, match="in force already"):
+    with pytest.raises(Unprocessable, match="is the one in force"):
         await rollback(a_host(), "3")
 
 
