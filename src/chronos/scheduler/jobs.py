@@ -58,9 +58,9 @@ PREFIX_LENGTH_MIN = 4
 class Lookup(Protocol):
     """The reads the service needs (`store.queries.Queries`)."""
 
-    def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]: ...
-    def execution(self, execution_id: str) -> Execution | RangeRecord | None: ...
-    def revisions(self, job_id: str) -> list[tuple[Job, str]]: ...
+    async def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]: ...
+    async def execution(self, execution_id: str) -> Execution | RangeRecord | None: ...
+    async def revisions(self, job_id: str) -> list[tuple[Job, str]]: ...
 
 
 class Changed(Struct, frozen=True):
@@ -119,7 +119,7 @@ class JobService:
             job = view.get(JOBS, named.job_id)
             assert job is not None, "a name belongs to a job"
             return job
-        found = self._lookup.jobs_by_prefix(ref, namespace) if len(ref) >= PREFIX_LENGTH_MIN else []
+        found = await self._lookup.jobs_by_prefix(ref, namespace) if len(ref) >= PREFIX_LENGTH_MIN else []
         if len(found) == 1:
             return found[0]
         if found:
@@ -130,7 +130,7 @@ class JobService:
     async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:
         """Return (job as it was, comment) of every version, newest first."""
         job = await self.get(ref, namespace=namespace)
-        return self._lookup.revisions(job.id)
+        return await self._lookup.revisions(job.id)
 
     async def revision(self, ref: str, number: int, *, namespace: str) -> Job:
         """Return the job as it was at version `number`; raises RevisionNotFound."""
@@ -355,7 +355,7 @@ class JobService:
 
     async def execution(self, key: str, *, namespace: str) -> Execution:
         """Return an execution; raises ExecutionNotFound, also for one of another namespace."""
-        found = self._commands.view.get(OPEN, key) or self._lookup.execution(key)
+        found = self._commands.view.get(OPEN, key) or await self._lookup.execution(key)
         if isinstance(found, Execution) and found.namespace == namespace:
             return found
         raise ExecutionNotFound(f"There is no execution {key!r}.", execution=key)
@@ -395,7 +395,8 @@ class JobService:
     def _ahead(self, job: Job, now_us: int, owed_to: int) -> list[Owed]:
         """What `job` owes in (now, owed_to]: decided for everybody else already, so it comes with the change."""
         plan = Plan(job, self._scheduler.calendars.find)
-        at, owed = now_us // 1_000_000 - 1, []
+        at = now_us // 1_000_000 - 1
+        owed: list[Owed] = []
         while len(owed) < OWED_AHEAD_MAX and (instant := plan.next_s(at)) is not None and instant <= owed_to:
             owed.append(Owed(job.id, instant, plan.effective_us(instant)))
             at = instant

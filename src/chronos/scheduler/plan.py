@@ -5,13 +5,15 @@ Schedules are parsed once and shared between jobs that say the same; a plan hold
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from chronos.errors import CalendarInvalid, ChronosError, JobInvalid, ScheduleNeverFires
 from chronos.model.job import Job, JobSpec, Shift
-from chronos.timing.calendar import Calendar, CalendarSchedule
-from chronos.timing.calendar import Shift as TimingShift
+from chronos.timing.business import CalendarSchedule
+from chronos.timing.calendar import Calendar
+from chronos.timing.calendar import Shift as CalendarShift
 from chronos.timing.duration import parse_duration
 from chronos.timing.jitter import jitter_us
 from chronos.timing.schedule import parse_schedule
@@ -84,11 +86,11 @@ class Plan:
     """What one revision of a job owes, and how it is run."""
 
     __slots__ = (
-        "_calendar",
         "_end_s",
         "_instants",
         "_jitter_us",
         "_start_s",
+        "_under",
         "catchup_window_s",
         "job",
         "retry_for_us",
@@ -104,7 +106,7 @@ class Plan:
         self._jitter_us = parse_duration(spec.jitter) if spec.jitter else 0
         self.catchup_window_s = parse_duration(spec.catchup_window) // 1_000_000
         self.retry_for_us = parse_duration(spec.retry_policy.retry_for)
-        self._instants, self._calendar = _instants(spec, job.anchor_s, calendar_of)
+        self._instants, self._under = _instants(spec, job.anchor_s, calendar_of)
 
     def next_s(self, after: int) -> int | None:
         """Return the first instant strictly after `after`, inside the job's start and end."""
@@ -122,9 +124,16 @@ class Plan:
         return self._instants.count_s(a, b) if a < b else 0
 
     def skipped_s(self, a: int, b: int) -> Iterator[tuple[int, str]]:
-        """Yield (instant, reason) of what the calendar leaves out in (a, b], ascending."""
-        if self._calendar is not None:
-            yield from self._calendar.skipped_between(max(a, self._start_s - 1), min(b, self._end_s))
+        """Yield (instant, reason) of what the calendar leaves out in (a, b], ascending.
+
+        An instant that another of the job's schedules keeps is not left out.
+        """
+        a, b = max(a, self._start_s - 1), min(b, self._end_s)
+        last = a
+        for instant, reason in heapq.merge(*(part.skipped_between(a, b) for part in self._under)):
+            if instant > last and self._instants.next_s(instant - 1) != instant:
+                last = instant
+                yield instant, reason
 
     def grace_s(self, at: int) -> int:
         """Return how late an instant near `at` may be and still count as on time."""
@@ -139,10 +148,10 @@ class Plan:
         return instant * 1_000_000 + jitter_us(self.job.id, instant, bound)
 
 
-def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[Instants, CalendarSchedule | None]:
+def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[Instants, list[CalendarSchedule]]:
     if not spec.schedules:
-        return Never(), None
-    parts: list[Instants] = [
+        return Never(), []
+    schedules = [
         parse_schedule(
             text,
             timezone=spec.timezone,
@@ -153,16 +162,16 @@ def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[In
         )
         for text in spec.schedules
     ]
-    merged: Instants = parts[0] if len(parts) == 1 else Merged(parts)
     if spec.calendar is None:
-        return merged, None
+        return schedules[0] if len(schedules) == 1 else Merged(list(schedules)), []
     calendar = calendar_of(spec.namespace, spec.calendar)
     if calendar is None:
         raise CalendarInvalid(
             f"Namespace {spec.namespace!r} has no calendar called {spec.calendar!r}.", field="calendar"
         )
-    under = CalendarSchedule(merged, calendar, TimingShift(spec.shift.value), timezone=spec.timezone)
-    return under, under
+    shift = CalendarShift(spec.shift.value)
+    under = [CalendarSchedule(schedule, calendar, shift) for schedule in schedules]
+    return under[0] if len(under) == 1 else Merged(list(under)), under
 
 
 def check_spec(spec: JobSpec, calendar_of: CalendarOf, now_s: int) -> None:
