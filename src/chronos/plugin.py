@@ -11,7 +11,7 @@ not know the features' names.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from chronos.dispatch.port import AroundDispatch, Dispatcher
 from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution, Kind
 from chronos.model.job import Job, JobSpec
 from chronos.model.principal import Principal
 from chronos.telemetry import Telemetry
@@ -161,6 +162,17 @@ class Jobs(Protocol):
         self, ref: str, spec: JobSpec, *, namespace: str, revision: int, by: str, comment: str = ""
     ) -> Job: ...
     async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]: ...
+    def all(self) -> Iterator[Job]:
+        """Yield every job of every namespace."""
+        ...
+
+    async def owe(self, job_id: str, kind: Kind, discriminator: str, *, by: str) -> Execution:
+        """Owe one run of a job; the same discriminator is one run, however often it is asked for.
+
+        Raises:
+            JobNotFound: The job is gone.
+        """
+        ...
 
 
 class Host(Protocol):

@@ -7,7 +7,7 @@ and waits until nothing that was taken back can still leave.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Protocol
 
@@ -58,6 +58,7 @@ PREFIX_LENGTH_MIN = 4
 class Lookup(Protocol):
     """The reads the service needs (`store.queries.Queries`)."""
 
+    def all_jobs(self) -> Iterator[Job]: ...
     async def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]: ...
     async def execution(self, execution_id: str) -> Execution | RangeRecord | None: ...
     async def revisions(self, job_id: str) -> list[tuple[Job, str]]: ...
@@ -277,6 +278,27 @@ class JobService:
         found = await self.execution(execution, namespace=namespace)
         job = await self.get(found.job_id, namespace=namespace)
         return await self._trigger(job, by=by, idem=idem, replay_of=found.id, revision=found.revision)
+
+    async def owe(self, job_id: str, kind: Kind, discriminator: str, *, by: str) -> Execution:
+        """Owe one run of a job; the same discriminator is one run, however often it is asked for."""
+        job = self._commands.view.get(JOBS, job_id)
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id!r}.", job=job_id)
+        # The instant is part of the id, so it comes from the first request: the key below answers the others.
+        now_s = self._scheduler.now_us // 1_000_000
+        key = execution_id(job_id, kind, discriminator, now_s)
+        idem = Idem(f"{kind.value}/{job_id}", discriminator, "")
+        result = await self._commands.propose(
+            Trigger(key, job_id, kind, discriminator, now_s, by, strict=False, idem=idem)
+        )
+        if result.replayed:
+            return await self.execution(str(result.facts["resource"]), namespace=job.namespace)
+        opened: Execution = result.value
+        return opened
+
+    def all(self) -> Iterator[Job]:
+        """Yield every job of every namespace."""
+        return self._lookup.all_jobs()
 
     async def _trigger(
         self,
