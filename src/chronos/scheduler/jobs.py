@@ -28,6 +28,7 @@ from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.sealing import Sealer
 from chronos.model.secret import STARS, map_credentials
 from chronos.model.target import Target
+from chronos.scheduler.dependencies import check_acyclic
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.plan import Plan, check_spec
 from chronos.scheduler.planner import paused_range
@@ -147,7 +148,16 @@ class JobService:
         assert normal.target is not None
         self._check_target(normal.target)
         check_spec(normal, self._scheduler.calendars.find, self._scheduler.now_us // 1_000_000)
+        self._check_dependencies(normal)
         return normal
+
+    def _check_dependencies(self, spec: JobSpec) -> None:
+        def find(ref: str) -> Job | None:
+            named = self._commands.view.get(NAMES, f"{spec.namespace}/{ref}")
+            return self._commands.view.get(JOBS, named.job_id if named else ref)
+
+        holder = self._commands.view.get(NAMES, f"{spec.namespace}/{spec.name}")
+        check_acyclic(spec, {spec.name} | ({holder.job_id} if holder else set()), find)
 
     # Changing jobs.
 
