@@ -19,7 +19,7 @@ def jobs(*specs: JobSpec) -> dict[str, Job]:
 
 def test_a_job_that_depends_on_itself_is_refused() -> None:
     with pytest.raises(JobInvalid, match="a → a"):
-        check_acyclic(spec("a", "a"), {"a"}, {}.get)
+        check_acyclic(spec("a", "a"), {"a"}, dict[str, Job]().get)
 
 
 def test_a_circle_over_others_is_refused_and_named() -> None:
@@ -43,4 +43,4 @@ def test_a_diamond_is_no_circle() -> None:
 
 
 def test_a_parent_that_does_not_exist_yet_is_no_circle() -> None:
-    check_acyclic(spec("a", "later"), {"a"}, {}.get)
+    check_acyclic(spec("a", "later"), {"a"}, dict[str, Job]().get)
