@@ -92,12 +92,20 @@ class Log(Protocol):
         """Yield the entries from `frm` on, dense and in order, to the end as it is now."""
         ...
 
+    async def campaign(self) -> Any:
+        """Take the lead and return the proof of it that `append` and `truncate` ask for."""
+        ...
+
     async def bounds(self) -> tuple[int, int]:
         """Return (first retained index, last index); first = last + 1 when it is empty."""
         ...
 
     async def truncate(self, below: int, epoch: Any) -> None:
         """Forget the entries below `below`."""
+        ...
+
+    async def keep_from(self, entries: int, size: int) -> int:
+        """Return the lowest index from which on at most `entries` entries of `size` bytes remain."""
         ...
 
 

@@ -1,0 +1,111 @@
+"""What waits to be written: submissions, and how they are put together to entries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from chronos.errors import Invalid, Overloaded
+from chronos.store.commands import Command
+from chronos.store.port import Result
+
+ENTRY_FORMAT = 1
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _EncodedEntry(Struct, frozen=True, array_like=True):
+    """`LogEntry`, with commands that are bytes already; on disk they are the same."""
+
+    format: int
+    time_us: int
+    batch: bytes
+    commands: list[msgspec.Raw]
+
+
+class Submission:
+    """Commands that somebody wants to become true together, and the future that tells what became of them."""
+
+    __slots__ = ("answer", "commands", "encoded", "size")
+
+    def __init__(self, commands: Sequence[Command], answer: asyncio.Future[list[Result]]) -> None:
+        self.commands = commands
+        self.encoded = [msgspec.Raw(_encode(command)) for command in commands]
+        self.size = sum(memoryview(raw).nbytes for raw in self.encoded)
+        self.answer = answer
+
+    def succeed(self, results: list[Result]) -> None:
+        """Wake whoever waits. Nothing happens when nobody does any more."""
+        if not self.answer.done():
+            self.answer.set_result(results)
+
+    def fail(self, error: Exception) -> None:
+        """Wake whoever waits with an error. Nothing happens when nobody does any more."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # whoever did not wait need not hear of it
+
+
+def encode_submissions(submissions: Sequence[Submission], time_us: int, batch: bytes) -> bytes:
+    """Return the log entry that holds the submissions' commands in order."""
+    commands = [raw for submission in submissions for raw in submission.encoded]
+    return _encode(_EncodedEntry(ENTRY_FORMAT, time_us, batch, commands))
+
+
+class Queue:
+    """Submissions in the order they came in.
+
+    Args:
+        commands_max: How many commands may wait.
+        bytes_max: What they may weigh together.
+        submission_bytes_max: What one submission may weigh; it is never split.
+    """
+
+    def __init__(self, commands_max: int, bytes_max: int, submission_bytes_max: int) -> None:
+        self._waiting: deque[Submission] = deque()
+        self._commands_max = commands_max
+        self._bytes_max = bytes_max
+        self._submission_bytes_max = submission_bytes_max
+        self._commands = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def commands(self) -> int:
+        """How many commands wait."""
+        return self._commands
+
+    def put(self, submission: Submission) -> None:
+        """Take a submission in.
+
+        Raises:
+            Overloaded: Too much waits already.
+            Invalid: The submission is too big to ever fit into an entry.
+        """
+        if submission.size > self._submission_bytes_max:
+            raise Invalid(f"The request is too big: {submission.size} bytes of {self._submission_bytes_max} allowed.")
+        commands, size = self._commands + len(submission.commands), self._bytes + submission.size
+        if self._waiting and (commands > self._commands_max or size > self._bytes_max):
+            raise Overloaded(waiting=self._commands)
+        self._waiting.append(submission)
+        self._commands, self._bytes = commands, size
+
+    def take(self, commands_max: int, bytes_max: int) -> list[Submission]:
+        """Take out the oldest submissions that fit into one entry; at least one, unless none waits."""
+        taken: list[Submission] = []
+        commands = size = 0
+        while self._waiting:
+            commands += len(self._waiting[0].commands)
+            size += self._waiting[0].size
+            if taken and (commands > commands_max or size > bytes_max):
+                break
+            taken.append(self._waiting.popleft())
+        self._commands -= sum(len(submission.commands) for submission in taken)
+        self._bytes -= sum(submission.size for submission in taken)
+        return taken

@@ -1,0 +1,336 @@
+"""The only door through which anything is ever written.
+
+A submission waits in the queue, travels in an entry with others (group commit: whatever has come in while the
+entry before was on its way), is folded when the entry is durable, and is answered last:
+
+    submit ─▶ queue ─▶ append (one in flight) ─▶ fold, commit ─▶ listeners ─▶ [flush, if it is searched for] ─▶ answer
+
+Appending and folding overlap: entry n is folded while n + 1 is on its way to the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from chronos.errors import Draining, LogDamaged, SnapshotNeeded, StorageFull, Unavailable
+from chronos.model.events import Event
+from chronos.store.batch import Queue, Submission, encode_submissions
+from chronos.store.commands import Command, NewLeader, decode_entry
+from chronos.store.entryfold import Fold, events_of, fold_entry
+from chronos.store.port import At, Changes, Log, Result, View
+from chronos.store.state import WRITE_THROUGH, State
+from chronos.store.verdict import accepted
+from chronos.timing.clock import Chance, Clock
+
+Listener = Callable[[Sequence[Event]], None]
+
+RECOVERY_FLUSH_ENTRIES = 500
+
+
+class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How commands are put together and how much may wait.
+
+    Attributes:
+        entry_bytes: An entry is closed at this size; one submission alone may be bigger.
+        flush_interval_ms: How long state may lag behind the log on disk.
+    """
+
+    entry_bytes: int = 512 * 1024
+    entry_commands: int = 1_000
+    submission_bytes_max: int = 1024 * 1024
+    queue_commands_max: int = 50_000
+    queue_bytes_max: int = 64 * 1024 * 1024
+    flush_interval_ms: int = 250
+
+
+class _Appended(Struct, frozen=True):
+    """An entry that is durable and not yet folded."""
+
+    at: At
+    submissions: list[Submission]
+
+
+class CommandLog:
+    """Proposes commands, folds them when they are durable, and tells what became of them.
+
+    Attributes:
+        failed: Set when the log can no longer be written; the server ends with exit code 75 then.
+        failure: Why.
+        view: The state up to `applied`.
+        time_us: Log time of the last entry folded.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        state: State,
+        clock: Clock,
+        chance: Chance,
+        *,
+        settings: CommandLogSettings | None = None,
+        fold: Fold | None = None,
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._clock = clock
+        self._chance = chance
+        self._settings = settings or CommandLogSettings()
+        self._fold = fold or _machine()
+        self._queue = Queue(
+            self._settings.queue_commands_max, self._settings.queue_bytes_max, self._settings.submission_bytes_max
+        )
+        self._inflight: list[Submission] = []
+        self._appended: deque[_Appended] = deque()
+        self._parked: deque[tuple[int, Submission, list[Result]]] = deque()
+        self._listeners: list[tuple[Listener, bool]] = []
+        self._submitted, self._durable = asyncio.Event(), asyncio.Event()
+        self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._epoch: Any = None
+        self._last = 0
+        self._last_time_us = 0
+        self._full = False
+        self._closed: Unavailable | None = Unavailable("The server is still starting.")
+        self._stage = 0
+        self.failed = asyncio.Event()
+        self.failure: BaseException | None = None
+
+    @property
+    def view(self) -> View:
+        return self._state
+
+    @property
+    def applied(self) -> int:
+        return self._state.applied_index
+
+    @property
+    def time_us(self) -> int:
+        return self._state.time_us
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for their entry."""
+        return self._queue.commands
+
+    @property
+    def storage_full(self) -> bool:
+        """Whether state could not be written for lack of space; nothing is accepted meanwhile."""
+        return self._full
+
+    def subscribe(self, listener: Listener, *, recovered: bool = False) -> None:
+        """Call `listener` with the events of every entry, in order, after it is folded and before it is answered.
+
+        It must be quick, and must not raise.
+
+        Args:
+            recovered: Also for entries that `start` folds again after a crash. Never act outwards on those.
+        """
+        self._listeners.append((listener, recovered))
+
+    async def start(self, node: str, incarnation: str) -> None:
+        """Fold what state lacks, then commit one boot record. Nothing is accepted before it is durable.
+
+        Raises:
+            LogDamaged: State is ahead of the log: entries it has folded are gone.
+            SnapshotNeeded: The log begins behind what state has.
+        """
+        self._epoch = await self._log.campaign()
+        await self._recover()
+        self._tasks = [asyncio.create_task(run()) for run in (self._append_all, self._fold_all, self._flush_all)]
+        for task in self._tasks:
+            task.add_done_callback(self._on_end)
+        boot = self._enqueue([NewLeader(node, incarnation)])
+        await boot
+        self._closed = None
+
+    async def stop(self) -> None:
+        """Answer what was submitted, flush, and end. Stopping twice, or unstarted, does nothing."""
+        self._closed = self._closed or Draining()
+        wakers = (self._submitted, self._durable, self._dirty)
+        # In the order in which work flows, so that each finds all that there will ever be.
+        for stage, (task, wake) in enumerate(zip(self._tasks, wakers, strict=False)):
+            self._stage = stage + 1
+            wake.set()
+            self._urgent.set()
+            await asyncio.wait([task])
+        self._tasks = []
+
+    async def propose(self, command: Command) -> Result:
+        """Return what came of `command` when it is durable and folded.
+
+        Raises:
+            ChronosError: The one named by the verdict, or what `submit` raises.
+        """
+        return accepted((await self.submit([command]))[0])
+
+    def submit(self, commands: Sequence[Command]) -> asyncio.Future[list[Result]]:
+        """Enqueue commands for one entry and return at once. The order of calls is the order in the log.
+
+        Returns:
+            A future of one verdict a command. It fails with `StorageFull` when nothing was written, and with
+            `Unavailable` when nobody can say.
+
+        Raises:
+            Overloaded: Too much waits already.
+            Draining: The server is shutting down.
+            StorageFull: The disk is full.
+        """
+        if self._closed is not None:
+            raise self._closed
+        if self._full:
+            raise StorageFull
+        return self._enqueue(commands)
+
+    def _enqueue(self, commands: Sequence[Command]) -> asyncio.Future[list[Result]]:
+        submission = Submission(commands, asyncio.get_running_loop().create_future())
+        self._queue.put(submission)
+        self._submitted.set()
+        return submission.answer
+
+    async def _recover(self) -> None:
+        first, self._last = await self._log.bounds()
+        applied = self._state.applied_index
+        if applied > self._last:
+            raise LogDamaged(
+                f"State has folded entry {applied}, but the log ends at {self._last}: log and state do not belong "
+                "together. Restore both from one backup.",
+                last_good=self._last,
+            )
+        if applied + 1 < first:
+            raise SnapshotNeeded(f"State ends at entry {applied}, but the log begins at {first}.", first=first)
+        async for row in self._log.tail(applied + 1):
+            entry = decode_entry(row.data)
+            self._apply(entry.commands, At(row.index, entry.time_us), recovering=True)
+            if row.index % RECOVERY_FLUSH_ENTRIES == 0:
+                await self._state.flush()
+        await self._state.flush()
+        self._last_time_us = self._state.time_us
+
+    async def _append_all(self) -> None:
+        settings = self._settings
+        while True:
+            taken = self._queue.take(settings.entry_commands, settings.entry_bytes)
+            if taken:
+                await self._append(taken)
+            elif self._stage >= 1:
+                return
+            else:
+                self._submitted.clear()
+                await self._submitted.wait()
+
+    async def _append(self, submissions: list[Submission]) -> None:
+        time_us = max(int(self._clock.time() * 1_000_000), self._last_time_us)
+        data = encode_submissions(submissions, time_us, self._chance.bytes(16))
+        self._inflight = submissions
+        try:
+            await self._log.append(self._last + 1, data, self._epoch)
+        except StorageFull as exc:
+            for submission in submissions:
+                submission.fail(exc)
+            return
+        self._inflight = []
+        self._last, self._last_time_us = self._last + 1, time_us
+        self._appended.append(_Appended(At(self._last, time_us), submissions))
+        self._durable.set()
+
+    async def _fold_all(self) -> None:
+        while True:
+            while self._appended:
+                self._fold_one(self._appended.popleft())
+            if self._stage >= 2:
+                return
+            self._durable.clear()
+            await self._durable.wait()
+
+    def _fold_one(self, entry: _Appended) -> None:
+        commands = [command for submission in entry.submissions for command in submission.commands]
+        changes = iter(self._apply(commands, entry.at, recovering=False))
+        for submission in entry.submissions:
+            own = [next(changes) for _ in submission.commands]
+            results = [change.result for change in own]
+            if any(table in WRITE_THROUGH for change in own for table, _ in change.puts):
+                self._parked.append((entry.at.index, submission, results))
+                self._urgent.set()
+            else:
+                submission.succeed(results)
+        self._dirty.set()
+
+    def _apply(self, commands: Sequence[Command], at: At, *, recovering: bool) -> list[Changes]:
+        changes = fold_entry(self._fold, self._state, commands, at)
+        self._state.commit(changes, at.index, at.time_us)
+        events = events_of(changes)
+        if events:
+            for listener, recovered in self._listeners:
+                if recovered or not recovering:
+                    listener(events)
+        return changes
+
+    async def _flush_all(self) -> None:
+        while True:
+            await self._dirty.wait()
+            last = self._stage >= 3
+            if not last:
+                await self._wait_for_flush()
+            self._dirty.clear()
+            self._urgent.clear()
+            await self._flush()
+            if last:
+                return
+
+    async def _wait_for_flush(self) -> None:
+        interval = self._settings.flush_interval_ms / 1000
+        if self._full:  # what is urgent is answered from the log alone then
+            return await asyncio.sleep(interval)
+        try:
+            async with asyncio.timeout(interval):
+                await self._urgent.wait()
+        except TimeoutError:
+            return None
+
+    async def _flush(self) -> None:
+        try:
+            await self._state.flush()
+        except StorageFull:
+            self._full = True
+            self._dirty.set()
+            upto = self._state.applied_index
+        else:
+            self._full = False
+            upto = self._state.flushed_index
+        while self._parked and self._parked[0][0] <= upto:
+            _, submission, results = self._parked.popleft()
+            submission.succeed(results)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """One of the three has ended. Unless all are being stopped, nothing can be written any more."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self.failure is not None or (error is None and self._stage):
+            return
+        self.failure = error
+        gone = Unavailable(f"The log cannot be written: {error!r}. The server ends; ask again in a moment.")
+        self._closed = gone
+        for submission in self._all_waiting():
+            submission.fail(gone)
+        for other in self._tasks:
+            other.cancel()
+        self.failed.set()
+
+    def _all_waiting(self) -> list[Submission]:
+        waiting = [*self._inflight, *(s for entry in self._appended for s in entry.submissions)]
+        waiting += [submission for _, submission, _ in self._parked]
+        while self._queue:
+            waiting += self._queue.take(self._settings.queue_commands_max, self._settings.queue_bytes_max)
+        self._appended.clear()
+        self._parked.clear()
+        return waiting
+
+
+def _machine() -> Fold:
+    from chronos.store.machine import apply
+
+    return apply

@@ -1,0 +1,54 @@
+"""Folding one entry: command after command, each seeing what those before it have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from chronos.model.events import Event
+from chronos.store.commands import Command
+from chronos.store.port import At, Changes, View
+from chronos.store.tables import Table
+
+T = TypeVar("T")
+Fold = Callable[[View, Command, At], Changes]
+
+
+class EntryView:
+    """The state before an entry, with what the entry has changed so far laid over it."""
+
+    def __init__(self, under: View) -> None:
+        self._under = under
+        self._changed: dict[tuple[str, str], Any] = {}
+
+    def get(self, table: Table[T], key: str) -> T | None:
+        if (table.name, key) in self._changed:
+            return cast("T | None", self._changed[table.name, key])
+        return self._under.get(table, key)
+
+    def put(self, changes: Changes) -> None:
+        """Lay changes over."""
+        self._changed.update(changes.puts)
+
+
+def fold_entry(fold: Fold, view: View, commands: Sequence[Command], at: At) -> list[Changes]:
+    """Return what each command of an entry changes, in order. `view` itself stays as it is."""
+    over = EntryView(view)
+    changes: list[Changes] = []
+    for command in commands:
+        change = fold(over, command, at)
+        over.put(change)
+        changes.append(change)
+    return changes
+
+
+def events_of(changes: Sequence[Changes]) -> list[Event]:
+    """Return the events of an entry, numbered through: the fold numbers those of one command only."""
+    events: list[Event] = []
+    for change in changes:
+        for event in change.events:
+            seq = len(events)
+            events.append(event if event.seq == seq else msgspec.structs.replace(event, seq=seq))
+    return events

@@ -1,0 +1,174 @@
+"""History's rows: which there are, in which order, and which of several versions counts. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from chronos.model.execution import Execution, Kind, RangeRecord, Status
+
+Record = Execution | RangeRecord
+Position = tuple[int, str]
+"""Where a record stands among the others: its instant (a range's first), then its id. Never changes."""
+
+RANGE_PREFIX = "rng_"
+INSTANT_MAX = 1 << 40
+AFTER_ALL: Position = (INSTANT_MAX, "")
+
+
+class RecordFilter(Struct, frozen=True, kw_only=True):
+    """Which records to look at; what is None or empty does not narrow.
+
+    Attributes:
+        statuses: A range record counts as `skipped`.
+        since_s: Instants from here on; a range record is in when any of it is.
+        until_s: Instants up to here, itself included.
+    """
+
+    namespace: str | None = None
+    job_id: str | None = None
+    statuses: tuple[Status, ...] = ()
+    kind: Kind | None = None
+    since_s: int = 0
+    until_s: int = INSTANT_MAX
+
+
+class Row(NamedTuple):
+    """A record, or the bytes of one, and what it is found by."""
+
+    instant_s: int
+    id: str
+    series: int
+    value: Record | bytes
+
+    @property
+    def position(self) -> Position:
+        return self.instant_s, self.id
+
+
+class Source(Protocol):
+    """Some of the records: those in memory, or those in one file."""
+
+    def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
+        """Yield the rows that match and stand before `before`, newest first."""
+        ...
+
+    def series_of(self, instant_s: int, record_id: str) -> int:
+        """Return the highest series of the record held here, or -1."""
+        ...
+
+
+def range_id(record: RangeRecord) -> str:
+    """Return the id of a range record: it keeps it while it grows."""
+    return f"{RANGE_PREFIX}{record.first_s:012d}_{record.job_id}_{record.reason.value}"
+
+
+def row_of(record: Record) -> Row:
+    """Return the row of a record."""
+    if isinstance(record, RangeRecord):
+        return Row(record.first_s, range_id(record), 0, record)
+    return Row(record.scheduled_s, record.id, record.series, record)
+
+
+def matches(wanted: RecordFilter, record: Record) -> bool:
+    """Whether `record` is one of those wanted."""
+    if isinstance(record, RangeRecord):
+        first, last, status, kind = record.first_s, record.last_s, Status.SKIPPED, Kind.SCHEDULE
+    else:
+        first, last, status, kind = record.scheduled_s, record.scheduled_s, record.status, record.kind
+    return (
+        wanted.namespace in (None, record.namespace)
+        and wanted.job_id in (None, record.job_id)
+        and (not wanted.statuses or status in wanted.statuses)
+        and wanted.kind in (None, kind)
+        and last >= wanted.since_s
+        and first <= wanted.until_s
+    )
+
+
+class MemorySource:
+    """Records held in memory, by (id, series)."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._rows = [row_of(record) for record in records]
+        self._series: dict[str, int] = {}
+        for row in self._rows:
+            self._series[row.id] = max(row.series, self._series.get(row.id, -1))
+
+    def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
+        found = [row for row in self._rows if row.position < before and matches(wanted, record_in(row))]
+        return iter(sorted(found, key=_newest_first, reverse=True))
+
+    def series_of(self, instant_s: int, record_id: str) -> int:
+        return self._series.get(record_id, -1)
+
+
+def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
+    """Return up to `limit` records newest first, each in its newest version only.
+
+    Args:
+        sources: The newest first: of two versions of one series, the earlier source's counts.
+    """
+    streams = [_ranked(source.matching(wanted, before), rank) for rank, source in enumerate(sources)]
+    together = heapq.merge(*streams, key=lambda ranked: _newest_first(ranked[1]), reverse=True)
+    best = (
+        min(versions, key=lambda ranked: (-ranked[1].series, ranked[0]))
+        for _, versions in groupby(together, key=lambda ranked: ranked[1].position)
+    )
+    return [record_in(row) for rank, row in islice((r for r in best if not _superseded(sources, *r)), limit)]
+
+
+def _ranked(rows: Iterator[Row], rank: int) -> Iterator[tuple[int, Row]]:
+    return ((rank, row) for row in rows)
+
+
+def _newest_first(row: Row) -> tuple[int, str, int]:
+    return row.instant_s, row.id, row.series
+
+
+def _superseded(sources: Sequence[Source], rank: int, row: Row) -> bool:
+    """Whether a version of `row` that the filter has kept out is newer than it."""
+    for other, source in enumerate(sources):
+        series = source.series_of(row.instant_s, row.id)
+        if series > row.series or (series == row.series and other < rank):
+            return True
+    return False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_execution = msgspec.msgpack.Decoder(Execution).decode
+_range = msgspec.msgpack.Decoder(RangeRecord).decode
+
+
+def record_in(row: Row) -> Record:
+    """Return the record of a row, decoded where it has to be."""
+    if not isinstance(row.value, bytes):
+        return row.value
+    return _range(row.value) if row.id.startswith(RANGE_PREFIX) else _execution(row.value)
+
+
+def columns(record: Record) -> tuple[str, int, str, str, str, str, int, int, int, int, bytes]:
+    """Return what a segment keeps of a record.
+
+    Its id, series, job, namespace, status, kind, first and last instant, end (µs), whether it is a range, and itself.
+    """
+    if isinstance(record, RangeRecord):
+        head = (range_id(record), 0, record.job_id, record.namespace, Status.SKIPPED.value, Kind.SCHEDULE.value)
+        return (*head, record.first_s, record.last_s, record.decided_at_us, 1, _encode(record))
+    head = (
+        record.id,
+        record.series,
+        record.job_id,
+        record.namespace,
+        record.status.value,
+        record.kind.value,
+    )
+    return (*head, record.scheduled_s, record.scheduled_s, record.ended_at_us, 0, _encode(record))
+
+
+Pending = Mapping[tuple[str, int], Record]
