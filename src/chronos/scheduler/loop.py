@@ -257,7 +257,8 @@ class Scheduler:
             execution = self._commands.view.get(OPEN, key)
             if execution is not None and execution.running_attempt is None:
                 asked.append(self._attempt(execution, max(now_us, _ready_us(execution))))
-        for occurrence in verdict.occurrences:
+        # Who does not fit into this entry stands in the line once it is decided, and asks on the next turn.
+        for occurrence in verdict.occurrences[: max(0, self.settings.batch_max - len(asked))]:
             if occurrence.effective_us <= now_us + lead_us and self._is_idle(occurrence.job_id):
                 key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)
                 at_us = max(now_us, occurrence.effective_us)
