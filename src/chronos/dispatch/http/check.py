@@ -1,0 +1,87 @@
+"""What can be said against an HTTP target when its job is written, before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from chronos.dispatch.http.headers import check_header, check_value
+from chronos.dispatch.http.url import parse_url
+from chronos.dispatch.signing import signing_key
+from chronos.dispatch.template import blank, check_template
+from chronos.errors import JobInvalid
+from chronos.model.secret import SEALED_PREFIX, STARS, is_reference
+from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, HttpTarget
+
+_REFERENCE = re.compile(r"\$\{(secret:)?[a-z]+:[^{}]+\}")
+
+
+def check_http_target(target: HttpTarget, field: str = "target") -> None:
+    """Check everything about a target that does not depend on secrets, names or the network.
+
+    Raises:
+        JobInvalid: With `field` naming what is wrong, like `target.headers.Host`.
+    """
+    check_url(target.url, f"{field}.url")
+    if target.cancel_url is not None:
+        check_url(target.cancel_url, f"{field}.cancel_url")
+    for name, value in target.headers.items():
+        here = f"{field}.headers.{name}"
+        check_template(value, here)
+        try:
+            check_header(name, _plain(value))
+        except ValueError as wrong:
+            _refuse(here, wrong)
+    check_template(target.body, f"{field}.body")
+    _check_auth(target.auth, f"{field}.auth")
+    _check_signing(target.signing_secret, f"{field}.signing_secret")
+
+
+def check_url(text: str, field: str) -> None:
+    """Check a URL that may hold templates and references to secrets.
+
+    Raises:
+        JobInvalid: It is not one this server can call.
+    """
+    check_template(text, field)
+    if is_reference(text):
+        return
+    try:
+        parse_url(_plain(text))
+    except ValueError as wrong:
+        _refuse(field, wrong)
+
+
+def _check_auth(auth: Auth | None, field: str) -> None:
+    try:
+        match auth:
+            case BasicAuth(username=username):
+                if ":" in username:
+                    raise ValueError("has a colon in its user name; basic authentication cannot carry it")
+            case BearerAuth(token=token):
+                check_value(token)
+            case ApiKeyAuth(header=header, api_key=api_key):
+                check_header(header, api_key)
+            case _:
+                pass
+    except ValueError as wrong:
+        _refuse(field, wrong)
+
+
+def _check_signing(secret: str | None, field: str) -> None:
+    if not secret or secret == STARS or secret.startswith(SEALED_PREFIX) or is_reference(secret):
+        return
+    try:
+        signing_key(secret)
+    except ValueError as wrong:
+        _refuse(field, wrong)
+
+
+def _plain(text: str) -> str:
+    # What stands for a secret or a variable must fit where it stands: a port is a number, a host is none.
+    filled = blank(_REFERENCE.sub("\N{BULLET}", text), "\N{BULLET}")
+    return filled.replace(":\N{BULLET}", ":1").replace("\N{BULLET}", "x")
+
+
+def _refuse(field: str, wrong: ValueError) -> NoReturn:
+    raise JobInvalid(f"{field} {wrong}", field=field) from None

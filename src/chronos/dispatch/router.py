@@ -1,0 +1,181 @@
+"""Takes a delivery to the dispatcher of its target, through the wrappers, the breaker and one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from msgspec import Struct
+
+from chronos.dispatch.breaker import Breakers, Ticket, Verdict
+from chronos.dispatch.http.url import parse_url
+from chronos.dispatch.port import (
+    AroundDispatch,
+    Deliver,
+    Delivered,
+    Delivery,
+    Dispatcher,
+    NoAnswer,
+    NotSent,
+    Outcome,
+    Refused,
+)
+from chronos.dispatch.template import blank
+from chronos.model.target import HttpTarget, Target
+from chronos.timing.clock import Clock
+
+CANCEL_S = 5.0
+"""How long telling a target to stop may take."""
+
+
+class RouterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much may go to one place at a time.
+
+    Attributes:
+        per_host_max: Attempts running at a time per namespace and host; more are not sent and asked again soon.
+        host_retry_s: When to ask again after that.
+    """
+
+    per_host_max: int = 1_000
+    host_retry_s: float = 1.0
+
+
+@runtime_checkable
+class CancelTeller(Protocol):
+    """What a dispatcher offers besides, if its targets can be told to stop."""
+
+    async def tell_cancelled(self, delivery: Delivery) -> Outcome | None:
+        """Tell the target to stop; None when it cannot be told. The deadline is the caller's."""
+        ...
+
+
+class Router:
+    """Delivers anything there is a dispatcher for. Closes its dispatchers when it is left.
+
+    Args:
+        dispatchers: By the target's `type` (`http`, `process`, …).
+        around: Wrappers, outermost first. They run inside the attempt's deadline, outside breaker and host cap.
+    """
+
+    def __init__(
+        self,
+        dispatchers: Mapping[str, Dispatcher],
+        clock: Clock,
+        *,
+        around: Sequence[AroundDispatch] = (),
+        breakers: Breakers | None = None,
+        settings: RouterSettings | None = None,
+    ) -> None:
+        self._dispatchers = dispatchers
+        self._clock = clock
+        self._around = tuple(around)
+        self._settings = settings or RouterSettings()
+        self._running: dict[tuple[str, str], int] = {}
+        self.breakers = breakers or Breakers()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every dispatcher. May be called twice."""
+        for dispatcher in self._dispatchers.values():
+            await dispatcher.aclose()
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        """Deliver within the attempt's deadline, and say what became of it."""
+        kind = str(delivery.target.__struct_config__.tag)
+        dispatcher = self._dispatchers.get(kind)
+        if dispatcher is None:
+            return Refused(f"this server delivers to no target of type {kind}", "unsupported", permanent=True)
+        seconds = delivery.timeout_us / 1e6
+        deadline = asyncio.timeout(seconds)
+        return await self._in_time(delivery, partial(self._through_breaker, dispatcher, deadline), deadline, seconds)
+
+    async def tell_cancelled(self, delivery: Delivery) -> None:
+        """Tell the target to stop, where it can be told. Whether it heard is its own business."""
+        dispatcher = self._dispatchers.get(str(delivery.target.__struct_config__.tag))
+        if not isinstance(dispatcher, CancelTeller):
+            return
+
+        async def tell(wrapped: Delivery) -> Outcome:
+            return await dispatcher.tell_cancelled(wrapped) or NotSent("no cancel_url")
+
+        await self._in_time(delivery, tell, asyncio.timeout(CANCEL_S), CANCEL_S)
+
+    async def _in_time(self, delivery: Delivery, inner: Deliver, deadline: asyncio.Timeout, seconds: float) -> Outcome:
+        for around in reversed(self._around):
+            inner = _wrapped(around, inner)
+        try:
+            async with deadline:
+                return await inner(delivery)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return NoAnswer(f"not done within {seconds:g} s", "timeout")
+
+    async def _through_breaker(self, dispatcher: Dispatcher, deadline: asyncio.Timeout, delivery: Delivery) -> Outcome:
+        host = host_of(delivery.target)
+        if host is None:
+            return await dispatcher.deliver(delivery)
+        key = (delivery.namespace, host)
+        if self._running.get(key, 0) >= self._settings.per_host_max:
+            return NotSent("host_cap", self._settings.host_retry_s)
+        ticket = self.breakers.admit(*key, self._clock.boottime())
+        if not isinstance(ticket, Ticket):
+            return NotSent("breaker", ticket)
+        self._running[key] = self._running.get(key, 0) + 1
+        verdict = Verdict.NOTHING
+        try:
+            outcome = await dispatcher.deliver(delivery)
+            verdict = verdict_of(outcome)
+            return outcome
+        except asyncio.CancelledError:
+            # The deadline is the host's fault; anybody else's wish to stop is not.
+            verdict = Verdict.FAILED if deadline.expired() else Verdict.NOTHING
+            raise
+        finally:
+            self.breakers.record(ticket, verdict, self._clock.boottime())
+            self._leave(key)
+
+    def _leave(self, key: tuple[str, str]) -> None:
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
+
+
+def host_of(target: Target) -> str | None:
+    """Return host and port that breaker and cap count by; None for targets without a host."""
+    if not isinstance(target, HttpTarget):
+        return None
+    try:
+        return parse_url(blank(target.url)).authority
+    except ValueError:
+        return None  # the dispatcher refuses it, with the reason
+
+
+def verdict_of(outcome: Outcome) -> Verdict:
+    """Return what an outcome says about its host: a status below 500 is an answer, whatever it means for the job."""
+    match outcome:
+        case Delivered():
+            return Verdict.ANSWERED
+        case Refused(answer=answer) if answer.status_code is not None:
+            return Verdict.FAILED if answer.status_code >= 500 else Verdict.ANSWERED
+        case NoAnswer():
+            return Verdict.FAILED
+        case _:
+            return Verdict.NOTHING
+
+
+def _wrapped(around: AroundDispatch, inner: Deliver) -> Deliver:
+    async def deliver(delivery: Delivery) -> Outcome:
+        return await around(delivery, inner)
+
+    return deliver
