@@ -184,7 +184,6 @@ class AsyncClient:
     async def iter_jobs(
         self,
         *,
-        namespace: str | None = None,
         enabled: bool | None = None,
         text: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -193,9 +192,7 @@ class AsyncClient:
         """Yield every job that matches, fetching `limit` at a time."""
         cursor: str | None = None
         while True:
-            page = await self.call(
-                ops.jobs(namespace=namespace, enabled=enabled, text=text, tags=tags, cursor=cursor, limit=limit)
-            )
+            page = await self.call(ops.jobs(enabled=enabled, text=text, tags=tags, cursor=cursor, limit=limit))
             for item in page.jobs:
                 yield item
             if not page.next_cursor or page.next_cursor == cursor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from time import sleep as _sleep
+from threading import Event
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -42,6 +42,10 @@ from chronos.errors import Unavailable
 from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock
 
 T = TypeVar("T")
+
+
+def _sleep(seconds: float) -> None:
+    Event().wait(seconds)
 
 
 class Client:
@@ -181,7 +185,6 @@ class Client:
     def iter_jobs(
         self,
         *,
-        namespace: str | None = None,
         enabled: bool | None = None,
         text: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -190,9 +193,7 @@ class Client:
         """Yield every job that matches, fetching `limit` at a time."""
         cursor: str | None = None
         while True:
-            page = self.call(
-                ops.jobs(namespace=namespace, enabled=enabled, text=text, tags=tags, cursor=cursor, limit=limit)
-            )
+            page = self.call(ops.jobs(enabled=enabled, text=text, tags=tags, cursor=cursor, limit=limit))
             yield from page.jobs
             if not page.next_cursor or page.next_cursor == cursor:
                 return

@@ -97,12 +97,13 @@ class Caller:
     namespace: str | None = None
     patience: Patience = Patience()
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, namespace: str | None = None) -> dict[str, str]:
+        """Return the headers that every request has; `namespace` goes before the caller's own."""
         headers = {"Accept": "application/json", "User-Agent": f"chronos-client/{__version__}"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        if self.namespace:
-            headers["X-Namespace"] = self.namespace
+        if namespace or self.namespace:
+            headers["X-Namespace"] = namespace or self.namespace or ""
         return headers
 
 
@@ -137,7 +138,7 @@ def exchange(
 
 def request_of(operation: Operation[Any], caller: Caller, clock: Clock, chance: Chance) -> Send:
     """Return the request of an operation, with an idempotency key of its own if it changes anything."""
-    headers = caller.headers()
+    headers = caller.headers(operation.namespace)
     if not operation.is_read:
         headers["Idempotency-Key"] = ulid(clock, chance)
         headers["Content-Type"] = operation.content_type

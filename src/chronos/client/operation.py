@@ -22,6 +22,7 @@ class Operation(Generic[T]):
         path: Absolute and already percent-encoded.
         returns: What the JSON of the answer is converted to.
         patience_s: How much longer than usual the server may take, because it was asked to wait.
+        namespace: Where to look, instead of the client's own namespace.
         if_match: The revision that the change is based on; None sends no `If-Match`.
     """
 
@@ -31,6 +32,7 @@ class Operation(Generic[T]):
     params: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     content_type: str = "application/json"
+    namespace: str | None = None
     if_match: int | None = None
     patience_s: float = 0.0
 

@@ -16,27 +16,26 @@ from chronos.client.answers import (
     SchedulePreview,
     Whoami,
 )
-from chronos.client.operation import Operation, json_of, params_of, path_of
+from chronos.client.operation import BASE, Operation, json_of, params_of, path_of
 from chronos.model.job import JobSpec
 from chronos.timing.duration import SECOND_US, parse_duration
 
 Document = dict[str, Any]
 JobLike = JobSpec | Mapping[str, Any]
 
-PAGE_MAX = 1_000
+PAGE_MAX = 200
 BATCH_MAX = 10_000
 
 
 def jobs(
     *,
-    namespace: str | None = None,
     enabled: bool | None = None,
     text: str | None = None,
     tags: Mapping[str, str] | None = None,
     cursor: str | None = None,
     limit: int | None = None,
 ) -> Operation[JobPage]:
-    params = params_of(namespace=namespace, enabled=enabled, text=text, cursor=cursor, limit=limit)
+    params = params_of(enabled=enabled, text=text, cursor=cursor, limit=limit)
     params |= {f"tag.{key}": value for key, value in (tags or {}).items()}
     return Operation("GET", path_of("jobs"), JobPage, params)
 
@@ -92,7 +91,14 @@ def backfill_job(ref: str, *, since: datetime, until: datetime) -> Operation[Doc
 def batch(specs: Iterable[JobLike]) -> Operation[Document]:
     """Create or replace many jobs in one request, at most `BATCH_MAX`; a result per job comes back."""
     lines = b"\n".join(json_of(spec) for spec in specs)
-    return Operation("POST", path_of("jobs:batch").replace("%3A", ":"), dict, body=lines, patience_s=60.0)
+    return Operation(
+        "POST",
+        f"{BASE}/jobs:batch",
+        dict,
+        body=lines,
+        content_type="application/x-ndjson",
+        patience_s=60.0,
+    )
 
 
 def executions(
@@ -144,16 +150,18 @@ def dead_letters(*, cursor: str | None = None, limit: int | None = None) -> Oper
     return Operation("GET", path_of("dead-letters"), dict, params_of(cursor=cursor, limit=limit))
 
 
-def job_versions(ref: str) -> Operation[Any]:
-    return Operation("GET", path_of("jobs", ref, "versions"), object)
+def job_versions(ref: str, *, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:
+    return Operation("GET", path_of("jobs", ref, "versions"), dict, params_of(cursor=cursor, limit=limit))
 
 
 def job_version(ref: str, number: int) -> Operation[Document]:
     return Operation("GET", path_of("jobs", ref, "versions", number), dict)
 
 
-def job_diff(ref: str, *, old: int, new: int) -> Operation[Document]:
-    return Operation("GET", path_of("jobs", ref, "versions", "diff"), dict, {"from": str(old), "to": str(new)})
+def job_diff(ref: str, *, old: int | None = None, new: int | None = None) -> Operation[Document]:
+    """Ask what differs between two versions; by default the newest and the one before it."""
+    params = params_of(**{"from": old, "to": new})
+    return Operation("GET", path_of("jobs", ref, "versions", "diff"), dict, params)
 
 
 def rollback_job(ref: str, number: int, *, revision: int | None = None) -> Operation[Document]:

@@ -1,0 +1,178 @@
+"""`chronosctl execution`: what ran, what did not, and why."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import click
+
+from chronos.cli.chronosctl.lazy import Lazy, LazyGroup, leaf
+from chronos.cli.chronosctl.output import as_json, emit, say, visible_text
+from chronos.cli.chronosctl.session import Session
+
+_STATUSES = ("pending", "running", "retrying", "success", "failed", "skipped", "cancelled")
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "list": Lazy("execution:list_executions", "Show executions, newest first."),
+        "get": Lazy("execution:get", "Show one execution with its attempts."),
+        "logs": Lazy("execution:logs", "Print what an execution's program wrote, or its target answered."),
+        "watch": Lazy("execution:watch", "Show executions as they happen."),
+        "cancel": Lazy("execution:cancel", "Stop executions."),
+        "replay": Lazy("execution:replay", "Run the job of an execution again, as a new execution."),
+        "redrive": Lazy("execution:redrive", "Try a dead-lettered execution again, under its own id."),
+        "dead-letters": Lazy("execution:dead_letters", "Show what failed for good and can be redriven."),
+    },
+)
+def execution() -> None:
+    """See what ran, what did not and why; cancel, replay, watch."""
+
+
+@leaf("list")
+@click.argument("ref", metavar="[JOB]", required=False)
+@click.option("--status", "statuses", type=click.Choice(_STATUSES), multiple=True, help="Repeatable.")
+@click.option("--since", metavar="INSTANT", help="Due at or after: 2027-01-01, or 2h (ago).")
+@click.option("--until", metavar="INSTANT", help="Due before.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.pass_obj
+def list_executions(
+    session: Session, ref: str | None, statuses: tuple[str, ...], since: str | None, until: str | None, limit: int
+) -> None:
+    """Show executions, newest first: of one job, or of all.
+
+    \b
+    Examples:
+      chronosctl execution list
+      chronosctl execution list nightly --status failed --since 7d
+    """
+    from chronos.cli.chronosctl.pages import pages
+    from chronos.cli.chronosctl.views import executions_table
+    from chronos.cli.chronosctl.when import parse_instant
+    from chronos.client import operations as ops
+
+    begin = parse_instant(since, session.clock, option="--since") if since else None
+    end = parse_instant(until, session.clock, option="--until") if until else None
+    job = session.on_job(ref, ops.job)["id"] if ref else None
+    asked = {"job": job, "status": ",".join(statuses), "since": begin, "until": end, "limit": min(limit, ops.PAGE_MAX)}
+    walk = pages(session, "executions", lambda cursor: ops.executions(cursor=cursor, **asked))  # type: ignore[arg-type]
+    emit(session, list(islice(walk, limit)), executions_table)
+
+
+@leaf()
+@click.argument("ref", metavar="EXECUTION")
+@click.pass_obj
+def get(session: Session, ref: str) -> None:
+    """Show one execution with its attempts."""
+    from chronos.cli.chronosctl.views import execution_details
+    from chronos.client import operations as ops
+
+    emit(session, session.fetch(ops.execution(ref)), execution_details)
+
+
+@leaf()
+@click.argument("ref", metavar="EXECUTION")
+@click.option("-f", "--follow", is_flag=True, help="Go on as long as it runs.")
+@click.pass_obj
+def logs(session: Session, ref: str, follow: bool) -> None:
+    """Print what an execution's program wrote, or what its target answered.
+
+    \b
+    Examples:
+      chronosctl execution logs occ_… -f
+    """
+    from chronos.client import operations as ops
+
+    for line in session.client.text_stream(ops.execution_logs(ref, follow=follow)):
+        click.echo(as_json({"line": line}) if session.output == "json" else visible_text(line))
+
+
+@leaf()
+@click.option("--job", "job", metavar="JOB", help="Only of this job.")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many.")
+@click.pass_obj
+def watch(session: Session, job: str | None, count: int | None) -> None:
+    """Show executions as they happen, until interrupted.
+
+    \b
+    Examples:
+      chronosctl execution watch --job nightly
+      chronosctl execution watch -o json | jq .status
+    """
+    from chronos.client import operations as ops
+
+    job_id = session.on_job(job, ops.job)["id"] if job else None
+    found = (
+        event.data
+        for event in session.client.watch_executions()
+        if isinstance(event.data, dict) and "status" in event.data and job_id in (None, event.data.get("job_id"))
+    )
+    for item in islice(found, count):
+        click.echo(_live(session, item))
+
+
+def _live(session: Session, item: dict[str, Any]) -> str:
+    from chronos.cli.chronosctl.views import execution_line
+
+    if session.output == "table":
+        return execution_line(item)
+    if session.output == "yaml":
+        from chronos.cli.chronosctl.yamlfile import dump_yaml
+
+        return f"---\n{dump_yaml(item)}".rstrip()
+    import msgspec
+
+    return msgspec.json.encode(item).decode()
+
+
+@leaf()
+@click.argument("refs", metavar="EXECUTION…", nargs=-1, required=True)
+@click.option("--reason", default="", metavar="TEXT", help="Why.")
+@click.pass_obj
+def cancel(session: Session, refs: tuple[str, ...], reason: str) -> None:
+    """Stop executions; what runs is stopped where that is possible."""
+    from chronos.client import operations as ops
+
+    for ref in refs:
+        answer = session.fetch(ops.cancel_execution(ref, reason=reason))
+        word = "cancelled" if answer.get("status") == "cancelled" else "cancelling"
+        say(session, answer, f"{word} {ref}")
+
+
+@leaf()
+@click.argument("ref", metavar="EXECUTION")
+@click.pass_obj
+def replay(session: Session, ref: str) -> None:
+    """Run the job of an execution again, as a new execution."""
+    from chronos.client import operations as ops
+
+    answer = session.fetch(ops.replay_execution(ref))
+    say(session, answer, f"replaying {ref} as {answer['id']}")
+
+
+@leaf()
+@click.argument("refs", metavar="EXECUTION…", nargs=-1, required=True)
+@click.pass_obj
+def redrive(session: Session, refs: tuple[str, ...]) -> None:
+    """Try dead-lettered executions again, each under its own id."""
+    from chronos.client import operations as ops
+
+    for ref in refs:
+        answer = session.fetch(ops.redrive_execution(ref))
+        say(session, answer, f"redriving {ref} ({answer.get('status', 'pending')})")
+
+
+@leaf("dead-letters")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.pass_obj
+def dead_letters(session: Session, limit: int) -> None:
+    """Show what failed for good and can be redriven, newest first."""
+    from chronos.cli.chronosctl.pages import pages
+    from chronos.cli.chronosctl.views import executions_table
+    from chronos.client import operations as ops
+
+    size = min(limit, ops.PAGE_MAX)
+    walk = pages(session, "executions", lambda cursor: ops.dead_letters(cursor=cursor, limit=size))
+    emit(session, list(islice(walk, limit)), executions_table)
