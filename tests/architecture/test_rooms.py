@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.architecture.source import PACKAGE, functions, modules
 
-NOBODYS_ROOMS = {"common", "core", "helper", "helpers", "lib", "misc", "shared", "tools", "util", "utils"}
+NOBODYS_ROOMS = {"common", "helper", "helpers", "misc", "util", "utils"}
 FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 500
 
