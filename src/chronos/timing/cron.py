@@ -86,7 +86,7 @@ def parse_cron(text: str, hash_key: str = "") -> CronFields:
     Raises:
         ScheduleInvalid: `facts` has `field`, `token` and `allowed`.
     """
-    words = text.upper().split()
+    words = text.split()
     if len(words) not in (5, 6):
         raise _wrong_count(text, len(words))
     seconds, minute, hour, day, month, weekday = words if len(words) == 6 else ["0", *words]
@@ -187,7 +187,7 @@ class _Specials:
 
 
 def _mask(field: Field, word: str, hash_key: str, specials: _Specials | None = None) -> int:
-    items = word.split(",")
+    items = word.upper().split(",")
     try:
         if len(items) > LIST_MAX:
             raise _Bad(word[:20] + "…", f"a list has at most {LIST_MAX} items")
@@ -196,13 +196,19 @@ def _mask(field: Field, word: str, hash_key: str, specials: _Specials | None = N
             if specials is None or not specials.take(field, item):
                 mask |= _item(field, item, hash_key)
     except _Bad as bad:
-        raise ScheduleInvalid(
-            f"The {field.label} field `{word}` is wrong at `{bad.token}`: {bad.why}. Allowed: {field.allowed}.",
-            field=field.label,
-            token=bad.token,
-            allowed=field.allowed,
-        ) from None
+        raise _wrong_field(field, word, bad) from None
     return mask
+
+
+def _wrong_field(field: Field, word: str, bad: _Bad) -> ScheduleInvalid:
+    at = word.upper().find(bad.token)
+    token = word[at : at + len(bad.token)] if at >= 0 else bad.token  # as it was typed
+    return ScheduleInvalid(
+        f"The {field.label} field `{word}` is wrong at `{token}`: {bad.why}. Allowed: {field.allowed}.",
+        field=field.label,
+        token=token,
+        allowed=field.allowed,
+    )
 
 
 def _item(field: Field, item: str, hash_key: str) -> int:
@@ -222,6 +228,8 @@ def _item(field: Field, item: str, hash_key: str) -> int:
 
 def _range(field: Field, body: str) -> tuple[int, int]:
     first, _, last = body.partition("-")
+    if not first or not last:
+        raise _Bad(body, "a range needs a number on both sides")
     low, high = _number(field, first, body), _number(field, last, body)
     if field is Field.WEEKDAY and high == 0 < low:
         high = 7  # FRI-SUN: the week may end on Sunday

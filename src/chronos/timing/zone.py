@@ -169,7 +169,7 @@ class Zone:
         known_s = max(0, changes[-1][0])
         year = max(1970, datetime.fromtimestamp(known_s, UTC).year)
         for y in range(year, max(until_year, year + 1) + 1):
-            changes += [change for change in file.footer.changes(y) if change[0] > known_s]
+            changes += [change for change in file.footer.changes(y) if known_s < change[0] < END_S]
         return changes, END_S if until_year >= END_YEAR else changes[-1][0]
 
 
