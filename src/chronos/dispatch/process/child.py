@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import cast
 
 from chronos.dispatch.process.groups import end_group
 from chronos.dispatch.redaction import Redactor, StreamRedactor
@@ -62,8 +63,8 @@ class Child(asyncio.SubprocessProtocol):
         self.output = KeptOutput(kept_bytes)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
+        # No check: uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes | str) -> None:
         assert isinstance(data, bytes)
@@ -85,8 +86,8 @@ class Child(asyncio.SubprocessProtocol):
     def give(self, stdin: bytes) -> None:
         """Write `stdin` and close it."""
         assert self._transport is not None
-        pipe = self._transport.get_pipe_transport(0)
-        if isinstance(pipe, asyncio.WriteTransport):
+        pipe = cast("asyncio.WriteTransport | None", self._transport.get_pipe_transport(0))
+        if pipe is not None:
             pipe.write(stdin)
             pipe.close()
 
