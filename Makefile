@@ -2,7 +2,7 @@
 # Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types contracts deps check bench services lock clean
+.PHONY: help run test lint format types contracts deps check bench reference services lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -42,6 +42,9 @@ check: lint types contracts deps test ## All of the above
 
 bench: $(VENV)/.dev ## Measure against the budget
 	@$(PY) -m bench $(ARGS)
+
+reference: $(VENV)/.dev ## Write the parts of the reference that come from the code
+	@CHRONOS_WRITE_REFERENCE=1 $(PY) -m pytest tests/architecture/test_cli_reference.py
 
 services: ## Install what the integration tests talk to (as root on Debian)
 	@.ci/services

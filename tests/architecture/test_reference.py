@@ -27,6 +27,14 @@ REFERENCE = ROOT / "docs" / "reference"
 OPAQUE = {"features", "gitops", "federation", "chatbot"}
 
 
+def json_examples() -> Iterator[tuple[str, str]]:
+    """Yield every JSON example of the documentation that is a job, with the page it stands on."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for text in re.findall(r"^```json\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+            if '"name"' in text:
+                yield path.name, text
+
+
 def page(name: str) -> str:
     return (REFERENCE / name).read_text()
 
@@ -117,3 +125,8 @@ def test_every_bound_is_there(bound: int) -> None:
 def test_every_metric_is_there_with_its_kind(metric: Any) -> None:
     kind = "untyped" if metric.name == "jobs_total" else MetricKind(metric.kind).value
     assert re.search(rf"^\| `chronos_{metric.name}` \| {kind}", page("metrics.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("where", "text"), list(json_examples()))
+def test_every_job_in_the_documentation_is_one(where: str, text: str) -> None:
+    assert msgspec.json.decode(text, type=JobSpec).normal().target, where

@@ -1,0 +1,96 @@
+"""`docs/reference/cli.md` is written from the commands: `make reference` writes it, this test compares it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Iterator
+
+import click
+from tests.architecture.source import ROOT
+
+from chronos.cli.chronosctl.root import PROGRAM, cli
+
+PAGE = ROOT / "docs" / "reference" / "cli.md"
+
+HEAD = """\
+# Command line
+
+`chronos server` starts a node; its flags are in the [configuration](configuration.md#flags). `chronosctl` speaks
+with one.
+
+A job is named by its name, its id, or a unique beginning of either. Output is a table; `-o json` and `-o yaml` are for
+programs. Colours appear on a terminal only. Errors are one line on stderr, and the [exit code](exit-codes.md) says what
+kind of error it was.
+
+The server is the first of: `--server`, `CHRONOS_SERVER`, the context, `http://127.0.0.1:8080`. The key is the first of:
+`--api-key-file`, `--data-dir` (the admin key of a server on this machine), `CHRONOS_API_KEY`, the context.
+
+Written from the commands themselves by `make reference`.
+"""
+
+
+def commands(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Yield every command below `group`, depth first, in the order of its help."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context)
+        yield inner.command_path, command, inner
+        if isinstance(command, click.Group):
+            yield from commands(command, inner)
+
+
+def common() -> set[str]:
+    """Return the names of the options that every command takes."""
+    return {parameter.name or "" for parameter in cli.params}
+
+
+def options(command: click.Command, context: click.Context, leave_out: set[str]) -> list[str]:
+    rows = []
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.name not in leave_out and not parameter.hidden:
+            record = parameter.get_help_record(context)
+            assert record is not None
+            rows.append(f"| `{cell(record[0])}` | {cell(record[1])} |")
+    return ["", "| option | |", "|---|---|", *rows] if rows else []
+
+
+def cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", r"\|").strip()
+
+
+def prose(command: click.Command) -> tuple[str, str]:
+    """Return a command's help as a paragraph, and its examples."""
+    words, _, examples = inspect.cleandoc(command.help or "").replace("\f", "").partition("\b\nExamples:")
+    return re.sub(r"\n(?!\n)", " ", words.strip()).replace("\n ", "\n\n"), inspect.cleandoc(examples)
+
+
+def written() -> str:
+    """Return the page as the commands say it now."""
+    root = click.Context(cli, info_name=PROGRAM)
+    parts = [HEAD, "## Options of every command", *options(cli, root, set()), ""]
+    for path, command, context in commands(cli, root):
+        words, examples = prose(command)
+        if isinstance(command, click.Group):
+            parts += [f"## {path}", "", words, ""]
+            continue
+        usage = " ".join([path, *command.collect_usage_pieces(context)])
+        level = "##" if path.count(" ") == 1 else "###"
+        parts += [f"{level} {path}", "", "```text", usage, "```", "", words]
+        parts += ["", "```sh", examples, "```"] if examples else []
+        parts += [*options(command, context, common()), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def test_the_command_line_is_described_as_it_is() -> None:
+    if os.environ.get("CHRONOS_WRITE_REFERENCE"):
+        PAGE.write_text(written())
+    assert PAGE.is_file()
+    assert PAGE.read_text() == written(), "the commands have changed: run `make reference`"
+
+
+def test_every_command_says_what_it_does() -> None:
+    root = click.Context(cli, info_name=PROGRAM)
+    assert [path for path, command, _ in commands(cli, root) if not prose(command)[0]] == []
