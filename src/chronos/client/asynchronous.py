@@ -165,20 +165,6 @@ class AsyncClient:
             async for sse in httpx2.EventSource(response):
                 yield event_of(sse)
 
-    async def text_stream(self, operation: Operation[Any]) -> AsyncIterator[str]:
-        """Yield the lines of a text answer as they come, without their line ends."""
-        args = stream_args(operation.path, operation.params, self._caller, "")
-        args["headers"]["Accept"] = "text/plain, application/json"
-        try:
-            async with self._http.stream(**args) as response:
-                if not response.is_success:
-                    await response.aread()
-                    verdict(received(response), self._caller.server)
-                async for line in response.aiter_lines():
-                    yield line
-        except httpx2.RequestError as exc:
-            raise Unavailable(f"The answer of {self._caller.server} broke off: {reason_of(exc)}.") from exc
-
     # -- jobs
 
     async def iter_jobs(
@@ -290,9 +276,9 @@ class AsyncClient:
         """Give a dead-lettered execution another series of attempts under its own id."""
         return await self.call(ops.redrive_execution(ref))
 
-    def watch_executions(self, *, after: str = "") -> AsyncIterator[StreamEvent]:
-        """Yield what happens to executions from now on, or behind the event `after`."""
-        return self.stream(ops.execution_stream(), after=after)
+    def watch_executions(self, *, job: str | None = None, after: str = "") -> AsyncIterator[StreamEvent]:
+        """Yield what happens to executions from now on, or behind the event `after`; of one job, or of all."""
+        return self.stream(ops.execution_stream(job=job), after=after)
 
     # -- the rest
 

@@ -167,19 +167,6 @@ class Client:
             for sse in httpx2.EventSource(response):
                 yield event_of(sse)
 
-    def text_stream(self, operation: Operation[Any]) -> Iterator[str]:
-        """Yield the lines of a text answer as they come, without their line ends."""
-        args = stream_args(operation.path, operation.params, self._caller, "")
-        args["headers"]["Accept"] = "text/plain, application/json"
-        try:
-            with self._http.stream(**args) as response:
-                if not response.is_success:
-                    response.read()
-                    verdict(received(response), self._caller.server)
-                yield from response.iter_lines()
-        except httpx2.RequestError as exc:
-            raise Unavailable(f"The answer of {self._caller.server} broke off: {reason_of(exc)}.") from exc
-
     # -- jobs
 
     def iter_jobs(
@@ -289,9 +276,9 @@ class Client:
         """Give a dead-lettered execution another series of attempts under its own id."""
         return self.call(ops.redrive_execution(ref))
 
-    def watch_executions(self, *, after: str = "") -> Iterator[StreamEvent]:
-        """Yield what happens to executions from now on, or behind the event `after`."""
-        return self.stream(ops.execution_stream(), after=after)
+    def watch_executions(self, *, job: str | None = None, after: str = "") -> Iterator[StreamEvent]:
+        """Yield what happens to executions from now on, or behind the event `after`; of one job, or of all."""
+        return self.stream(ops.execution_stream(job=job), after=after)
 
     # -- the rest
 

@@ -25,6 +25,7 @@ JobLike = JobSpec | Mapping[str, Any]
 
 PAGE_MAX = 200
 BATCH_MAX = 10_000
+EXPORT_MAX = 1_000_000
 
 
 def jobs(
@@ -142,8 +143,8 @@ def execution_logs(ref: str, *, follow: bool = False) -> Operation[Document]:
     return Operation("GET", path_of("executions", ref, "logs"), dict, params_of(follow=follow or None))
 
 
-def execution_stream() -> Operation[Document]:
-    return Operation("GET", path_of("executions", "stream"), dict)
+def execution_stream(*, job: str | None = None) -> Operation[Document]:
+    return Operation("GET", path_of("executions", "stream"), dict, params_of(job=job))
 
 
 def dead_letters(*, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:
@@ -204,6 +205,10 @@ def cluster_status() -> Operation[Document]:
 
 def breakers() -> Operation[Any]:
     return Operation("GET", path_of("breakers"), object)
+
+
+def reset_breaker(host: str, *, namespace: str = "default") -> Operation[Document]:
+    return Operation("POST", path_of("breakers", "reset"), dict, body=json_of({"host": host, "namespace": namespace}))
 
 
 def clock() -> Operation[Document]:

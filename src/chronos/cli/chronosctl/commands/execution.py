@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from chronos.cli.chronosctl.lazy import Lazy, LazyGroup, leaf
-from chronos.cli.chronosctl.output import as_json, emit, say, visible_text
+from chronos.cli.chronosctl.output import emit, say, visible_text
 from chronos.cli.chronosctl.session import Session
 
 _STATUSES = ("pending", "running", "retrying", "success", "failed", "skipped", "cancelled")
+_EXCERPT_CHARS = 1_000
 
 
 @click.group(
@@ -85,8 +86,24 @@ def logs(session: Session, ref: str, follow: bool) -> None:
     """
     from chronos.client import operations as ops
 
-    for line in session.client.text_stream(ops.execution_logs(ref, follow=follow)):
-        click.echo(as_json({"line": line}) if session.output == "json" else visible_text(line))
+    if not follow:
+        emit(session, session.fetch(ops.execution_logs(ref)), _logs_text)
+        return
+    for event in session.client.stream(ops.execution_logs(ref, follow=True), reconnect=False):
+        if session.output != "table":
+            click.echo(_live(session, {"event": event.event, **event.data}))
+        elif event.event == "log":
+            click.echo(_entry_text(event.data))
+
+
+def _logs_text(answer: dict[str, Any]) -> str:
+    return "\n".join(_entry_text(entry) for entry in answer.get("logs", [])) or "Nothing was written or answered."
+
+
+def _entry_text(entry: dict[str, Any]) -> str:
+    text = visible_text(str(entry.get("text", ""))).rstrip("\n")
+    cut = " (only its beginning was kept)" if entry.get("is_excerpt") and len(text) >= _EXCERPT_CHARS else ""
+    return f"--- attempt {entry.get('attempt')}{cut}\n{text}"
 
 
 @leaf()
@@ -105,9 +122,9 @@ def watch(session: Session, job: str | None, count: int | None) -> None:
 
     job_id = session.on_job(job, ops.job)["id"] if job else None
     found = (
-        event.data
-        for event in session.client.watch_executions()
-        if isinstance(event.data, dict) and "status" in event.data and job_id in (None, event.data.get("job_id"))
+        told
+        for event in session.client.watch_executions(job=job_id)
+        if isinstance(event.data, dict) and (told := event.data.get("execution", event.data)) and "status" in told
     )
     for item in islice(found, count):
         click.echo(_live(session, item))

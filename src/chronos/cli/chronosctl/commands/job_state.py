@@ -19,9 +19,7 @@ from chronos.client import operations as ops
 
 @leaf()
 @click.argument("ref", metavar="JOB")
-@click.option(
-    "--wait", is_flag=False, flag_value="1m", metavar="[DURATION]", help="Wait for its end, at most so long (1m)."
-)
+@click.option("--wait", is_flag=False, flag_value="1m", metavar="[DURATION]", help="Wait for its end (1m at most).")
 @click.option("--force", is_flag=True, help="Start it even beside a run that is not over.")
 @click.pass_context
 def trigger(ctx: click.Context, ref: str, wait: str | None, force: bool) -> None:

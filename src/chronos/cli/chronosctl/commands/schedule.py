@@ -44,7 +44,7 @@ def schedule() -> None:
 @_since
 @click.option("-c", "--count", type=click.IntRange(1, 1_000), default=5, show_default=True)
 @click.pass_obj
-def next_runs(session: Session, text: str, since: str, count: int, **options: str) -> None:
+def next_runs(session: Session, /, text: str, since: str, count: int, **options: str) -> None:
     """Show the next runs of a schedule, in its zone and in UTC.
 
     \b
@@ -52,7 +52,8 @@ def next_runs(session: Session, text: str, since: str, count: int, **options: st
       chronosctl schedule next '30 2 * * *' --timezone America/New_York
       chronosctl schedule next '0 9 * * MON#1' -c 12 -o json
     """
-    found = _runs(session, _parse(text, options), since, count)
+    start = parse_since(session, since)
+    found = _runs(_parse(text, options, start), start, count)
     emit(session, {"schedule": text, "timezone": options["timezone"], "next_runs": found}, _runs_table)
 
 
@@ -63,7 +64,7 @@ def next_runs(session: Session, text: str, since: str, count: int, **options: st
 @_overlap
 @_hash_key
 @click.pass_obj
-def validate(session: Session, texts: tuple[str, ...], **options: str) -> None:
+def validate(session: Session, /, texts: tuple[str, ...], **options: str) -> None:
     """Say whether a schedule is one; exit code 2 when it is not."""
     plain = [{"schedule": text, "valid": True, "description": _parse(text, options).describe()} for text in texts]
     say(session, plain[0] if len(plain) == 1 else plain, "\n".join(f"valid: {entry['description']}" for entry in plain))
@@ -78,26 +79,28 @@ def validate(session: Session, texts: tuple[str, ...], **options: str) -> None:
 @_since
 @click.option("-c", "--count", type=click.IntRange(1, 1_000), default=5, show_default=True)
 @click.pass_obj
-def explain(session: Session, text: str, since: str, count: int, **options: str) -> None:
+def explain(session: Session, /, text: str, since: str, count: int, **options: str) -> None:
     """Say in words what a schedule means, when it runs next, and what the coming clock changes do to it.
 
     \b
     Examples:
       chronosctl schedule explain '30 2 * * *' --timezone America/New_York
     """
-    parsed = _parse(text, options)
+    start = parse_since(session, since)
+    parsed = _parse(text, options, start)
     plain = {
         "schedule": text,
         "timezone": options["timezone"],
         "valid": True,
         "description": parsed.describe(),
-        "next_runs": _runs(session, parsed, since, count),
-        "dst_notes": _notes(session, parsed, since),
+        "next_runs": _runs(parsed, start, count),
+        "dst_notes": _notes(parsed, start),
     }
     emit(session, plain, _explained)
 
 
-def _parse(text: str, options: dict[str, str]) -> Schedule:
+def _parse(text: str, options: dict[str, str], start: datetime | None = None) -> Schedule:
+    # A job counts `@every` from its creation; asked here, that would be now.
     from chronos.timing.schedule import parse_schedule
 
     return parse_schedule(
@@ -106,27 +109,28 @@ def _parse(text: str, options: dict[str, str]) -> Schedule:
         gap=options["gap"],
         overlap=options["overlap"],
         hash_key=options["hash_key"],
+        anchor=int(start.timestamp()) if start else None,
     )
 
 
-def _since_instant(session: Session, since: str) -> datetime:
+def parse_since(session: Session, since: str) -> datetime:
+    """Return the instant that `--since` names."""
     from chronos.cli.chronosctl.when import parse_instant
 
     return parse_instant(since, session.clock, option="--since")
 
 
-def _runs(session: Session, parsed: Schedule, since: str, count: int) -> list[dict[str, str]]:
+def _runs(parsed: Schedule, start: datetime, count: int) -> list[dict[str, str]]:
     from itertools import islice
 
-    start = _since_instant(session, since)
     instants = islice(parsed.between(start, start + timedelta(days=366 * 50)), count)
     return [{"utc": _utc_text(instant), "local": _wall(parsed, instant)} for instant in instants]
 
 
-def _notes(session: Session, parsed: Schedule, since: str) -> list[dict[str, Any]]:
+def _notes(parsed: Schedule, start: datetime) -> list[dict[str, Any]]:
     return [
         {"at": _utc_text(note.at), "kind": note.kind, "affected": note.affected, "effect": note.effect}
-        for note in parsed.notes(_since_instant(session, since))
+        for note in parsed.notes(start)
     ]
 
 
