@@ -51,6 +51,15 @@ class Row(NamedTuple):
         return self.instant_s, self.id
 
 
+def not_yet_opened(instant_s: int) -> Row:
+    """Return the row that a source may yield first to say: ask me for more only when you have come to `instant_s`."""
+    return Row(instant_s, _LAST_ID, _NO_SERIES, b"")
+
+
+_LAST_ID = "\U0010ffff"
+_NO_SERIES = -1
+
+
 class Source(Protocol):
     """Some of the records: those in memory, or those in one file."""
 
@@ -102,7 +111,7 @@ class MemorySource:
 
     def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
         found = [row for row in self._rows if row.position < before and matches(wanted, record_in(row))]
-        return iter(sorted(found, key=_newest_first, reverse=True))
+        return iter(sorted(found, key=newest_first, reverse=True))
 
     def series_of(self, instant_s: int, record_id: str) -> int:
         return self._series.get(record_id, -1)
@@ -115,10 +124,11 @@ def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, li
         sources: The newest first: of two versions of one series, the earlier source's counts.
     """
     streams = [_ranked(source.matching(wanted, before), rank) for rank, source in enumerate(sources)]
-    together = heapq.merge(*streams, key=lambda ranked: _newest_first(ranked[1]), reverse=True)
+    together = heapq.merge(*streams, key=lambda ranked: newest_first(ranked[1]), reverse=True)
+    real = (ranked for ranked in together if ranked[1].series != _NO_SERIES)
     best = (
         min(versions, key=lambda ranked: (-ranked[1].series, ranked[0]))
-        for _, versions in groupby(together, key=lambda ranked: ranked[1].position)
+        for _, versions in groupby(real, key=lambda ranked: ranked[1].position)
     )
     return [record_in(row) for rank, row in islice((r for r in best if not _superseded(sources, *r)), limit)]
 
@@ -127,7 +137,8 @@ def _ranked(rows: Iterator[Row], rank: int) -> Iterator[tuple[int, Row]]:
     return ((rank, row) for row in rows)
 
 
-def _newest_first(row: Row) -> tuple[int, str, int]:
+def newest_first(row: Row) -> tuple[int, str, int]:
+    """What rows are sorted by, the highest first."""
     return row.instant_s, row.id, row.series
 
 

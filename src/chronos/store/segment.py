@@ -1,0 +1,238 @@
+"""One file of history: how it is written, and how it is read. Synchronous; each belongs to one thread."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from chronos.model.execution import RangeRecord
+from chronos.store.records import (
+    INSTANT_MAX,
+    Position,
+    Record,
+    RecordFilter,
+    Row,
+    columns,
+    newest_first,
+    not_yet_opened,
+)
+from chronos.store.sqlitefile import open_reader, open_writer, transaction
+
+CHUNK = 200
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+  id TEXT NOT NULL, series INTEGER NOT NULL, job_id TEXT NOT NULL, namespace TEXT NOT NULL, status TEXT NOT NULL,
+  kind TEXT NOT NULL, scheduled_s INTEGER NOT NULL, last_s INTEGER NOT NULL, ended_us INTEGER NOT NULL,
+  is_range INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (id, series)
+);
+CREATE INDEX IF NOT EXISTS records_job ON records (job_id, scheduled_s, id);
+CREATE INDEX IF NOT EXISTS records_namespace ON records (namespace, scheduled_s, id);
+CREATE INDEX IF NOT EXISTS ranges_job ON records (job_id, scheduled_s, id) WHERE is_range = 1;
+CREATE INDEX IF NOT EXISTS ranges_namespace ON records (namespace, scheduled_s, id) WHERE is_range = 1;
+CREATE INDEX IF NOT EXISTS ranges_last ON records (last_s) WHERE is_range = 1;
+"""
+
+_UPSERT = """
+INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id, series) DO UPDATE SET
+  status = excluded.status, last_s = excluded.last_s, ended_us = excluded.ended_us, data = excluded.data
+"""
+
+_SELECT = "SELECT scheduled_s, id, series, data FROM records WHERE "
+_WANTED = """
+  AND (scheduled_s, id) < (:instant, :id) AND scheduled_s <= :until
+  AND (:statuses = '' OR instr(:statuses, ',' || status || ',') > 0) AND (:kind = '' OR kind = :kind)
+"""
+_ORDER = " ORDER BY scheduled_s DESC, id DESC, series DESC LIMIT :most"
+_JOB = "job_id = :job AND (:namespace IS NULL OR namespace = :namespace)"
+_NAMESPACE = "namespace = :namespace"
+# Two statements each: executions stop at `since`, while a range that began long before may still reach into it.
+_EXECUTIONS = " AND is_range = 0 AND scheduled_s >= :since"
+_RANGES = " AND is_range = 1 AND last_s >= :since"
+_OF_JOB = (_SELECT + _JOB + _EXECUTIONS + _WANTED + _ORDER, _SELECT + _JOB + _RANGES + _WANTED + _ORDER)
+_OF_NAMESPACE = (
+    _SELECT + _NAMESPACE + _EXECUTIONS + _WANTED + _ORDER,
+    _SELECT + _NAMESPACE + _RANGES + _WANTED + _ORDER,
+)
+_NAMESPACES = """
+WITH RECURSIVE found (n) AS (
+  SELECT min(namespace) FROM records
+  UNION ALL SELECT (SELECT min(namespace) FROM records WHERE namespace > n) FROM found WHERE n IS NOT NULL
+) SELECT n FROM found WHERE n IS NOT NULL
+"""
+
+
+class SegmentInfo(Struct, frozen=True):
+    """What is known of a segment without opening it.
+
+    Attributes:
+        rows: At least this many rows were written.
+        first_s: Lowest instant any record in it holds; above `last_s` when it is empty.
+        opened_us: Log time at which it was begun.
+        closed_us: Log time at which the next one was begun; 0 for the one being written.
+        complete_to: It, and those before it, hold everything up to this entry of the log.
+    """
+
+    number: int
+    rows: int = 0
+    first_s: int = INSTANT_MAX
+    last_s: int = -1
+    opened_us: int = 0
+    closed_us: int = 0
+    complete_to: int = 0
+
+    def covers(self, first_s: int, last_s: int) -> bool:
+        """Whether a record in it may hold an instant from `first_s` to `last_s`."""
+        return self.first_s <= last_s and self.last_s >= first_s
+
+
+class SegmentWriter:
+    """The segment being written."""
+
+    def __init__(self, path: Path, fresh: SegmentInfo) -> None:
+        self._db = open_writer(path, durable=True)
+        with transaction(self._db) as db:
+            db.execute(_SCHEMA)
+            row = db.execute("SELECT value FROM meta WHERE key = 'info'").fetchone()
+            if row is None:
+                _write_info(db, fresh)
+        self.info = msgspec.msgpack.decode(row[0], type=SegmentInfo) if row else fresh
+
+    def write(self, records: Iterable[Record], complete_to: int, time_us: int) -> None:
+        """Write records durably, in one transaction with the entry they are complete up to."""
+        rows = [columns(record) for record in records]
+        info = msgspec.structs.replace(
+            self.info,
+            rows=self.info.rows + len(rows),
+            opened_us=self.info.opened_us or time_us,
+            first_s=min([self.info.first_s, *(row[6] for row in rows)]),
+            last_s=max([self.info.last_s, *(row[7] for row in rows)]),
+            complete_to=complete_to,
+        )
+        with transaction(self._db) as db:
+            db.executemany(_UPSERT, rows)
+            _write_info(db, info)
+        self.info = info
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the file."""
+        self._db.execute("PRAGMA wal_checkpoint(FULL)")
+
+    def close(self) -> None:
+        """Close, with nothing left in the write-ahead log that only this process knew."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+
+
+def _write_info(db: apsw.Connection, info: SegmentInfo) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('info', ?)", (msgspec.msgpack.encode(info),))
+
+
+def read_info(path: Path) -> SegmentInfo | None:
+    """Return what a segment says about itself; None when it was never begun."""
+    db = open_writer(path, durable=True)
+    try:
+        if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone():
+            return None
+        row = db.execute("SELECT value FROM meta WHERE key = 'info'").fetchone()
+        return msgspec.msgpack.decode(row[0], type=SegmentInfo) if row else None
+    finally:
+        db.close()
+
+
+class SegmentReader:
+    """A connection that reads a segment."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_reader(path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def select(self, statement: str, bindings: dict[str, str | int | None]) -> list[Row]:
+        """Return what a statement finds. All at once: one left open would keep the file from being checkpointed."""
+        rows: list[Any] = self._db.execute(statement, bindings).fetchall()
+        return [Row(*row) for row in rows]
+
+    def namespaces(self) -> list[str]:
+        """Return the namespaces of which there are records."""
+        rows: list[Any] = self._db.execute(_NAMESPACES).fetchall()
+        return [name for (name,) in rows]
+
+    def series_of(self, record_id: str) -> int:
+        """Return the record's highest series that lies here, or -1."""
+        row = self._db.execute("SELECT max(series) FROM records WHERE id = ?", (record_id,)).fetchone()
+        return -1 if row is None or row[0] is None else int(row[0])
+
+    def get(self, record_id: str) -> Row | None:
+        """Return the record's newest series that lies here."""
+        row = self._db.execute(
+            "SELECT scheduled_s, id, series, data FROM records WHERE id = ? ORDER BY series DESC LIMIT 1", (record_id,)
+        ).fetchone()
+        return Row(*row) if row else None
+
+    def ranges_at(self, instant_s: int, most: int) -> list[RangeRecord]:
+        """Return up to `most` range records that `instant_s` lies in."""
+        rows: list[Any] = self._db.execute(
+            "SELECT data FROM records WHERE is_range = 1 AND last_s >= ? AND scheduled_s <= ? LIMIT ?",
+            (instant_s, instant_s, most),
+        ).fetchall()
+        return [msgspec.msgpack.decode(data, type=RangeRecord) for (data,) in rows]
+
+
+class SegmentSource:
+    """A segment as a `Source`: it is not opened before a record of its time is asked for.
+
+    Args:
+        reader: Returns the open segment, or None when there is none any more. Asked again for every chunk, because
+            a search through many segments has more of them at work than are kept open.
+    """
+
+    def __init__(self, info: SegmentInfo, reader: Callable[[], SegmentReader | None]) -> None:
+        self._info = info
+        self._reader = reader
+
+    def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
+        yield not_yet_opened(self._info.last_s)
+        yield from heapq.merge(*self._streams(wanted, before), key=newest_first, reverse=True)
+
+    def _streams(self, wanted: RecordFilter, before: Position) -> list[Iterator[Row]]:
+        if wanted.job_id is not None:
+            return [self._rows(statement, wanted, wanted.namespace, before) for statement in _OF_JOB]
+        if wanted.namespace is not None:
+            namespaces = [wanted.namespace]
+        else:
+            reader = self._reader()
+            namespaces = reader.namespaces() if reader else []
+        return [self._rows(statement, wanted, name, before) for name in namespaces for statement in _OF_NAMESPACE]
+
+    def _rows(self, statement: str, wanted: RecordFilter, namespace: str | None, before: Position) -> Iterator[Row]:
+        bindings: dict[str, str | int | None] = {
+            "job": wanted.job_id,
+            "namespace": namespace,
+            "since": wanted.since_s,
+            "until": wanted.until_s,
+            "statuses": "".join(f",{status.value}," for status in wanted.statuses),
+            "kind": wanted.kind.value if wanted.kind else "",
+            "most": CHUNK,
+        }
+        while reader := self._reader():
+            bindings["instant"], bindings["id"] = before
+            rows = reader.select(statement, bindings)
+            yield from rows
+            if len(rows) < CHUNK:
+                return
+            before = rows[-1].position
+
+    def series_of(self, instant_s: int, record_id: str) -> int:
+        reader = self._reader() if self._info.covers(instant_s, instant_s) else None
+        return reader.series_of(record_id) if reader else -1

@@ -1,0 +1,327 @@
+"""The state in SQLite, with what has changed since the last flush laid over it in memory.
+
+    get:    dirty ▸ flushing ▸ cache ▸ state.db
+    flush:  history (fsynced) ▸ state.db (one transaction: everything dirty, and the applied index)
+
+An execution that begins and ends between two flushes goes to history and never touches state.db.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+from msgspec import Struct, field
+
+from chronos.model.execution import Execution
+from chronos.model.job import Job
+from chronos.store.history import History, HistoryReader, HistorySettings
+from chronos.store.offload import Inline, Offload, Thread
+from chronos.store.port import Changes
+from chronos.store.records import MemorySource, Position, Record, RecordFilter, matches, merged, record_in, row_of
+from chronos.store.sqlitefile import translated
+from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest
+from chronos.store.statefile import StateReader, StateWriter
+from chronos.store.tables import OPEN, TABLES, Table
+
+T = TypeVar("T")
+
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    table.name: msgspec.msgpack.Decoder(table.of).decode for table in TABLES
+}
+_NOTHING = object()
+
+
+class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the state's files are kept.
+
+    Attributes:
+        cached: How many values are kept in memory beside what is dirty and what is open.
+        checkpoint_pages: After this many pages of write-ahead log it is folded into the file, after a flush.
+        pages_max: Bound of state.db; 0 is SQLite's own.
+    """
+
+    cached: int = 100_000
+    checkpoint_pages: int = 4_000
+    pages_max: int = 0
+    history: HistorySettings = HistorySettings()
+
+
+class _Generation(Struct):
+    """What has changed between two flushes.
+
+    Attributes:
+        fresh: Keys of `puts` that are not in state.db; deleting one forgets it.
+    """
+
+    puts: dict[Key, Any] = field(default_factory=dict)
+    fresh: set[Key] = field(default_factory=set)
+    records: dict[tuple[str, int], Record] = field(default_factory=dict)
+
+
+class SqliteState:
+    """`State` in a folder: `state.db` and `history/`.
+
+    Args:
+        offload: False does everything on the spot, for simulation.
+    """
+
+    def __init__(self, folder: Path, settings: StateSettings | None = None, *, offload: bool = True) -> None:
+        self._path = folder / "state.db"
+        self._settings = settings or StateSettings()
+        self._history = History(folder / "history", self._settings.history)
+        self._segments = HistoryReader(folder / "history")
+        self._writing: Offload = Thread("chronos-state") if offload else Inline()
+        self._searching: Offload = Thread("chronos-search") if offload else Inline()
+        self._writer: StateWriter | None = None
+        self._reader: StateReader | None = None
+        self._searcher: StateReader | None = None
+        self._dirty = _Generation()
+        self._flushing = _Generation()
+        self._cache: dict[Key, Any] = {}
+        self._open: dict[str, Execution] = {}
+        self._index = self._time_us = self._flushed = self._recorded = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def applied_index(self) -> int:
+        return self._index
+
+    @property
+    def flushed_index(self) -> int:
+        return self._flushed
+
+    @property
+    def time_us(self) -> int:
+        return self._time_us
+
+    @property
+    def history(self) -> History:
+        return self._history
+
+    async def start(self) -> None:
+        await self._writing.run(self._open_files)
+        assert self._writer is not None
+        self._index = self._flushed = self._writer.applied
+        self._time_us = self._writer.time_us
+        self._recorded = self._history.complete_to
+        with translated(self._path):
+            self._reader = StateReader(self._path)
+            decode = _DECODERS[OPEN.name]
+            self._open = {key: decode(value) for key, value in self._reader.everything(OPEN.name)}
+        self._searcher = await self._searching.run(partial(StateReader, self._path))
+
+    def _open_files(self) -> None:
+        with translated(self._path):
+            (self._path.parent / "history").mkdir(mode=0o700, exist_ok=True)
+            self._writer = StateWriter(self._path, self._settings.pages_max)
+        self._history.open()
+
+    async def stop(self) -> None:
+        if self._writer is not None:
+            await self.flush()
+            await self._close()
+        self._writing.close()
+        self._searching.close()
+
+    async def _close(self) -> None:
+        assert self._writer is not None
+        assert self._searcher is not None
+        assert self._reader is not None
+        self._reader.close()
+        await self._searching.run(self._searcher.close)
+        await self._searching.run(self._segments.close)
+        await self._writing.run(self._history.close)
+        await self._writing.run(self._writer.close)
+        self._writer = None
+
+    def get(self, table: Table[T], key: str) -> T | None:
+        return cast("T | None", self._get(table.name, key))
+
+    def _get(self, table: str, key: str) -> Any:
+        if table == OPEN.name:
+            return self._open.get(key)
+        place = (table, key)
+        value = self._dirty.puts.get(place, _NOTHING)
+        if value is _NOTHING:
+            value = self._flushing.puts.get(place, _NOTHING)
+        if value is _NOTHING:
+            value = self._cache.get(place, _NOTHING)
+        if value is _NOTHING:
+            value = self._read(table, key)
+        return value
+
+    def _read(self, table: str, key: str) -> Any:
+        assert self._reader is not None, "state is read before it was started"
+        with translated(self._path):
+            encoded = self._reader.get(table, key)
+        value = None if encoded is None else _DECODERS[table](encoded)
+        self._remember((table, key), value)
+        return value
+
+    def _remember(self, place: Key, value: Any) -> None:
+        if len(self._cache) >= self._settings.cached:
+            for old in list(self._cache)[: len(self._cache) // 10 + 1]:
+                del self._cache[old]
+        self._cache[place] = value
+
+    def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
+        assert index == self._index + 1
+        for change in changes:
+            for (table, key), value in change.puts.items():
+                self._put(table, key, value)
+            if index > self._recorded:  # a crash may have come between history's flush and state's
+                self._record(change)
+        self._index, self._time_us = index, time_us
+
+    def _put(self, table: str, key: str, value: Any) -> None:
+        dirty, place = self._dirty, (table, key)
+        if place not in dirty.puts and self._get(table, key) is None:
+            dirty.fresh.add(place)
+        if value is None and place in dirty.fresh:
+            dirty.fresh.discard(place)
+            dirty.puts.pop(place, None)
+        else:
+            dirty.puts[place] = value
+        if table == OPEN.name:
+            if value is None:
+                self._open.pop(key, None)
+            else:
+                self._open[key] = value
+
+    def _record(self, change: Changes) -> None:
+        records: list[Record] = [*change.ended, *change.ranges]
+        for record in records:
+            row = row_of(record)
+            self._dirty.records[row.id, row.series] = record
+
+    async def flush(self) -> None:
+        async with self._turn:
+            if self._index == self._flushed:
+                return
+            batch = self._flushing = self._dirty
+            self._dirty = _Generation()
+            index, time_us = self._index, self._time_us
+            written = False
+            try:
+                await self._writing.run(partial(self._write, batch, index, time_us))
+                written = True
+            finally:
+                if not written:
+                    self._take_back(batch)
+                self._flushing = _Generation()
+            self._flushed = index
+            self._settle(batch)
+        await self._checkpoint_if_long()
+
+    def _write(self, batch: _Generation, index: int, time_us: int) -> None:
+        """History first: through a power cut it has then everything that state no longer has."""
+        assert self._writer is not None
+        self._history.write(batch.records.values(), index, time_us)
+        with translated(self._path):
+            self._writer.write(batch.puts, index, time_us)
+
+    def _settle(self, batch: _Generation) -> None:
+        for place, value in batch.puts.items():
+            if place[0] != OPEN.name:
+                self._remember(place, value)
+
+    def _take_back(self, batch: _Generation) -> None:
+        """Nobody knows how far the write has come, so nothing of it counts as fresh; writing it again is harmless."""
+        newer = self._dirty
+        newer.fresh -= batch.puts.keys()
+        newer.puts = {**batch.puts, **newer.puts}
+        newer.records = {**batch.records, **newer.records}
+
+    async def _checkpoint_if_long(self) -> None:
+        assert self._writer is not None
+        if self._writer.wal_pages >= self._settings.checkpoint_pages:
+            await self._writing.run(self._checkpoint)
+
+    def _checkpoint(self) -> int:
+        assert self._writer is not None
+        self._history.checkpoint()
+        with translated(self._path):
+            self._writer.checkpoint()
+        return self._writer.durable
+
+    async def checkpoint(self) -> int:
+        await self.flush()
+        return await self._writing.run(self._checkpoint)
+
+    async def digest(self) -> str:
+        await self.flush()
+        assert self._writer is not None
+        return format_digest(self._writer.digest)
+
+    def scan(self, table: Table[T], low: str, high: str, limit: int, *, newest: bool = False) -> list[tuple[str, T]]:
+        over = {
+            key: value
+            for generation in (self._flushing, self._dirty)
+            for (name, key), value in generation.puts.items()
+            if name == table.name and low <= key < high
+        }
+        assert self._reader is not None, "state is read before it was started"
+        with translated(self._path):
+            # As many more as the overlay may hide.
+            rows = self._reader.scan(table.name, low, high, limit + len(over), newest=newest)
+        decode = _DECODERS[table.name]
+        found = [(key, decode(value)) for key, value in rows if key not in over]
+        found += [(key, value) for key, value in over.items() if value is not None]
+        return sorted(found, key=lambda item: item[0], reverse=newest)[:limit]
+
+    def open_executions(self) -> list[Any]:
+        return [self._open[key] for key in sorted(self._open)]
+
+    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+        assert self._searcher is not None
+        search = partial(self._searcher.find_jobs, wanted, after, limit)
+        return await self._searching.run(partial(self._translate, search))
+
+    async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
+        in_memory = [
+            MemorySource([e for e in self._open.values() if matches(wanted, e)]),
+            MemorySource(self._pending()),
+        ]
+
+        def search() -> list[Record]:
+            # Asked after the copies above were made: what has moved to a segment since is seen twice, not never.
+            infos = self._history.infos
+            return merged([*in_memory, *self._segments.sources(infos, wanted)], wanted, before, limit)
+
+        return await self._searching.run(partial(self._translate, search))
+
+    async def record(self, record_id: str, instant_s: int) -> Record | None:
+        pending = [r for r in self._pending() if row_of(r).id == record_id]
+        if pending:
+            return max(pending, key=lambda record: row_of(record).series)
+
+        def search() -> Record | None:
+            row = self._segments.get(self._history.infos, record_id, instant_s)
+            return record_in(row) if row else None
+
+        return await self._searching.run(partial(self._translate, search))
+
+    async def ranges_at(self, instant_s: int) -> list[Record]:
+        wanted = RecordFilter(since_s=instant_s, until_s=instant_s)
+        pending = [r for r in self._pending() if not isinstance(r, Execution) and matches(wanted, r)]
+
+        def search() -> list[Record]:
+            return [*self._segments.ranges_at(self._history.infos, instant_s, RANGES_MAX)]
+
+        return pending + await self._searching.run(partial(self._translate, search))
+
+    def _pending(self) -> list[Record]:
+        """Return the records that are not in a segment yet, in their newest versions."""
+        return list({**self._flushing.records, **self._dirty.records}.values())
+
+    def _translate(self, search: Callable[[], T]) -> T:
+        with translated(self._path):
+            return search()
+
+    async def retire(self, before_us: int) -> int:
+        return await self._writing.run(partial(self._history.retire, before_us))

@@ -1,0 +1,82 @@
+"""How the store opens a SQLite file, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from chronos.errors import LogFailed, StorageFull
+
+_TUNING = (
+    "journal_mode=WAL",
+    "wal_autocheckpoint=0",  # inside a commit it is a pause of tens of milliseconds; it has a turn of its own
+    "fullfsync=1",
+    "checkpoint_fullfsync=1",
+    "journal_size_limit=67108864",
+    "cache_size=-32768",
+    "temp_store=MEMORY",
+)
+
+
+def open_writer(path: Path, *, durable: bool, pages_max: int = 0) -> apsw.Connection:
+    """Return the one connection that may write `path`; what a crash has left in the write-ahead log is folded in.
+
+    Args:
+        durable: Whether a commit is fsynced.
+        pages_max: The file's bound in pages; 0 is SQLite's own.
+    """
+    db = apsw.Connection(str(path))
+    # Only we checkpoint: after a failed fsync, closing must not carry dropped pages into the file.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.set_busy_timeout(2_000)
+    for pragma in _TUNING:
+        db.execute("PRAGMA " + pragma)
+    db.execute("PRAGMA synchronous=" + ("FULL" if durable else "NORMAL"))
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if pages_max:
+        db.pragma("max_page_count", pages_max)
+    return db
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Return a connection that only reads `path`, and never checkpoints it."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.set_busy_timeout(2_000)
+    db.execute("PRAGMA query_only=1")
+    db.execute("PRAGMA cache_size=-16384")
+    return db
+
+
+@contextmanager
+def transaction(db: apsw.Connection) -> Iterator[apsw.Connection]:
+    """Commit what is done inside, or none of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:  # when the disk was full, SQLite has rolled back by itself
+            db.execute("ROLLBACK")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the errors of SQLite and the file system into ours.
+
+    Raises:
+        StorageFull: Nothing was written; trying again later is fine.
+        LogFailed: Anything else; what is on disk is unknown.
+    """
+    try:
+        yield
+    except apsw.FullError as exc:
+        raise StorageFull(file=str(path)) from exc
+    except (apsw.Error, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(file=str(path)) from exc
+        raise LogFailed(f"Using {path} failed: {exc}. Check the disk, then start again.") from exc

@@ -1,0 +1,201 @@
+"""`state.db`: the SQL of it. Synchronous; a writer and any number of readers, each for one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from chronos.model.job import Job
+from chronos.store.sqlitefile import open_reader, open_writer, transaction
+from chronos.store.state import DIGEST_MODULUS, JobFilter, Key, encode_value, row_hash, searchable
+from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('format', 1), ('applied', 0), ('time_us', 0), ('digest', zeroblob(16));
+CREATE TABLE IF NOT EXISTS small (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key))
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS large (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key));
+CREATE TABLE IF NOT EXISTS jobs (
+  key TEXT PRIMARY KEY, value BLOB NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, enabled INTEGER NOT NULL,
+  tags TEXT NOT NULL, created INTEGER NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS jobs_name ON jobs (name, key);
+CREATE INDEX IF NOT EXISTS jobs_namespace ON jobs (namespace, name, key);
+"""
+
+
+class _Sql(NamedTuple):
+    get: str
+    put: str
+    delete: str
+    up: str
+    down: str
+
+
+# Rows of a hundred bytes lie best in their index; bigger ones would make it deep.
+_SMALL = _Sql(
+    "SELECT value FROM small WHERE tbl = ? AND key = ?",
+    "INSERT INTO small VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
+    "DELETE FROM small WHERE tbl = ? AND key = ?",
+    "SELECT key, value FROM small WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+    "SELECT key, value FROM small WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
+)
+_LARGE = _Sql(
+    "SELECT value FROM large WHERE tbl = ? AND key = ?",
+    "INSERT INTO large VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
+    "DELETE FROM large WHERE tbl = ? AND key = ?",
+    "SELECT key, value FROM large WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+    "SELECT key, value FROM large WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
+)
+# The jobs' table takes the table's name too, and has no use for it, so that all three are asked alike.
+_JOBS = _Sql(
+    "SELECT value FROM jobs WHERE ?1 = 'jobs' AND key = ?2",
+    "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
+    "namespace = excluded.namespace, name = excluded.name, enabled = excluded.enabled, tags = excluded.tags, "
+    "created = excluded.created, text = excluded.text",
+    "DELETE FROM jobs WHERE ?1 = 'jobs' AND key = ?2",
+    "SELECT key, value FROM jobs WHERE ?1 = 'jobs' AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4",
+    "SELECT key, value FROM jobs WHERE ?1 = 'jobs' AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4",
+)
+_BY_TABLE = {JOBS.name: _JOBS, **{table.name: _LARGE for table in (REVISIONS, OPEN, DEAD, DOCUMENTS)}}
+
+_MATCHING = """
+  (:enabled IS NULL OR enabled = :enabled) AND (:text = '' OR instr(text, :text) > 0)
+  AND (:tags = '{}' OR NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS want WHERE NOT EXISTS (
+      SELECT 1 FROM json_each(jobs.tags) AS has WHERE has.key = want.key AND has.value = want.value)))
+"""
+_BEHIND = " AND (name, key) > (:name, :id) ORDER BY name, key LIMIT :most"
+_JOB = "SELECT value FROM jobs WHERE "
+_JOBS_COUNTED = "SELECT count(*) FROM jobs WHERE "
+_IN = "namespace = :namespace AND "
+_FIND = _JOB + _MATCHING + _BEHIND
+_COUNT = _JOBS_COUNTED + _MATCHING
+_FIND_IN = _JOB + _IN + _MATCHING + _BEHIND
+_COUNT_IN = _JOBS_COUNTED + _IN + _MATCHING
+
+_decode_job = msgspec.msgpack.Decoder(Job).decode
+
+
+def _sql(table: str) -> _Sql:
+    return _BY_TABLE.get(table, _SMALL)
+
+
+class StateWriter:
+    """The connection that writes.
+
+    Attributes:
+        applied: The entry up to which the file is complete.
+        durable: The entry up to which it would be after a power cut.
+    """
+
+    def __init__(self, path: Path, pages_max: int = 0) -> None:
+        self._db = open_writer(path, durable=False, pages_max=pages_max)
+        with transaction(self._db) as db:
+            db.execute(_SCHEMA)
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        self.applied, self.time_us = int(meta["applied"]), int(meta["time_us"])
+        self.digest = int.from_bytes(meta["digest"], "big")
+        self.durable = self.applied
+        self._wal_pages = 0
+        self._db.set_wal_hook(self._on_commit)
+
+    def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    @property
+    def wal_pages(self) -> int:
+        """How long the write-ahead log is."""
+        return self._wal_pages
+
+    def write(self, puts: Mapping[Key, Any], applied: int, time_us: int) -> None:
+        """Write all of it, and the entry it is complete up to, in one transaction."""
+        digest = self.digest
+        with transaction(self._db) as db:
+            for (table, key), value in sorted(puts.items(), key=lambda item: item[0]):
+                digest += self._put(table, key, value)
+            digest %= DIGEST_MODULUS
+            db.executemany(
+                "UPDATE meta SET value = ? WHERE key = ?",
+                [(applied, "applied"), (time_us, "time_us"), (digest.to_bytes(16, "big"), "digest")],
+            )
+        self.applied, self.time_us, self.digest = applied, time_us, digest
+
+    def _put(self, table: str, key: str, value: Any) -> int:
+        """Write one row and return by how much that changes the digest."""
+        sql = _sql(table)
+        old = self._db.execute(sql.get, (table, key)).fetchone()
+        before = row_hash(table, key, old[0]) if old else 0
+        if value is None:
+            self._db.execute(sql.delete, (table, key))
+            return -before
+        encoded = encode_value(value)
+        self._db.execute(sql.put, _job_columns(value, encoded) if sql is _JOBS else (table, key, encoded))
+        return row_hash(table, key, encoded) - before
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log in. When no reader was in the way, all of it survives a power cut: see `durable`."""
+        row = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        if row is not None and row[0] == 0 and row[1] == row[2]:
+            self.durable = self.applied
+        self._wal_pages = 0
+
+    def close(self) -> None:
+        """Fold the write-ahead log in, and close."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+
+
+def _job_columns(job: Job, encoded: bytes) -> tuple[str, bytes, str, str, int, str, int, str]:
+    tags = msgspec.json.encode(job.spec.tags).decode()
+    enabled = int(job.paused is None)
+    return job.id, encoded, job.namespace, job.name, enabled, tags, job.created_at_us, searchable(job)
+
+
+class StateReader:
+    """A connection that reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_reader(path)
+
+    def get(self, table: str, key: str) -> bytes | None:
+        """Return a value's bytes."""
+        row = self._db.execute(_sql(table).get, (table, key)).fetchone()
+        return row[0] if row else None
+
+    def scan(self, table: str, low: str, high: str, limit: int, *, newest: bool) -> list[tuple[str, bytes]]:
+        """Return up to `limit` rows with low <= key < high."""
+        sql = _sql(table)
+        rows: list[Any] = self._db.execute(sql.down if newest else sql.up, (table, low, high, limit)).fetchall()
+        return rows
+
+    def everything(self, table: str) -> Iterable[tuple[str, bytes]]:
+        """Return all rows of a table."""
+        return self.scan(table, "", "\U0010ffff", -1, newest=False)
+
+    def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+        """Return up to `limit` jobs behind `after`, and how many match in all."""
+        bindings: dict[str, str | int | None] = {
+            "namespace": wanted.namespace,
+            "enabled": None if wanted.enabled is None else int(wanted.enabled),
+            "text": wanted.text.casefold(),
+            "tags": msgspec.json.encode(wanted.tags).decode(),
+            "name": after[0],
+            "id": after[1],
+            "most": limit,
+        }
+        everywhere = wanted.namespace is None
+        rows: list[Any] = self._db.execute(_FIND if everywhere else _FIND_IN, bindings).fetchall()
+        total = self._db.execute(_COUNT if everywhere else _COUNT_IN, bindings).fetchone()
+        assert total is not None
+        return [_decode_job(value) for (value,) in rows], int(total[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
