@@ -179,7 +179,7 @@ class Calendar:
         if self.rules.exclude_weekends and (day + 3) % 7 not in self._business:
             return f"{_WEEK[(day + 3) % 7]} is not a business day"
         if self._included and all(names(on) is None for names in self._included):
-            return f"{on} is not among the included dates"
+            return "the date is not among the included ones"
         return ""
 
     def _next_open_day(self, day: int) -> int:

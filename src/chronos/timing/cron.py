@@ -117,7 +117,7 @@ def has_hash(text: str) -> bool:
 
 
 def _unnamed(text: str) -> str:
-    return text.replace("MARCH", "").replace("THU", "").replace("MAR", "")
+    return text.replace("THU", "")  # the one name with an H
 
 
 def _numbers(mask: int) -> str:

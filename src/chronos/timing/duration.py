@@ -46,9 +46,10 @@ def parse_duration(text: str, *, allow_negative: bool = False) -> int:
     body = text.strip()
     negative = body.startswith("-")
     body = body[1:] if body[:1] in ("+", "-") else body
-    us = _whole_us(text, _sum_ns(text, body))
-    if us > DURATION_US_MAX:
+    ns = _sum_ns(text, body)
+    if ns > DURATION_US_MAX * 1000:
         raise _invalid(text, "longer than ten years")
+    us = _whole_us(text, ns)
     if negative and us and not allow_negative:
         raise _invalid(text, "it must not be negative")
     return -us if negative else us

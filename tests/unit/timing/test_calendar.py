@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+import pytest
+
+from chronos.errors import CalendarInvalid, TimezoneUnknown
+from chronos.timing.calendar import Calendar, CalendarRules, compile_calendar
+
+ICAL = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//test//EN
+{events}END:VCALENDAR
+"""
+
+
+def calendar(**document: object) -> Calendar:
+    return compile_calendar(msgspec.convert(document, CalendarRules))
+
+
+def event(*lines: str) -> str:
+    return ICAL.format(events="\n".join(["BEGIN:VEVENT", "UID:1", "SUMMARY:Party", *lines, "END:VEVENT", ""]))
+
+
+def reason(rules: Calendar, when: str, timezone: str = "UTC") -> str:
+    """Return why nothing runs at an instant, or an empty text; check what the verdict says of `until`."""
+    at = int(datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp())
+    verdict = rules.verdict(at, timezone)
+    assert verdict.runs == (verdict.reason == "")
+    assert verdict.until_s > at
+    last = rules.verdict(verdict.until_s - 1, timezone)
+    assert (last.runs, last.reason) == (verdict.runs, verdict.reason)
+    return verdict.reason
+
+
+def test_no_rules_exclude_nothing() -> None:
+    assert reason(calendar(), "2027-12-25T12:00") == ""
+
+
+def test_a_listed_date_is_excluded_in_the_zone_of_the_schedule() -> None:
+    rules = calendar(exclude=["2027-12-25"])
+    assert reason(rules, "2027-12-25T12:00") == "2027-12-25 is excluded"
+    assert reason(rules, "2027-12-26T04:59", "America/New_York") == "2027-12-25 is excluded"
+    assert reason(rules, "2027-12-26T05:00", "America/New_York") == ""
+
+
+def test_the_zone_of_the_calendar_beats_that_of_the_schedule() -> None:
+    rules = calendar(exclude=["2027-12-25"], timezone="Asia/Tokyo")
+    assert reason(rules, "2027-12-24T15:00", "America/New_York") == "2027-12-25 is excluded"
+    assert reason(rules, "2027-12-25T15:00", "America/New_York") == ""
+
+
+def test_only_included_dates_run() -> None:
+    rules = calendar(include_only=["2027-03-31", "2027-06-30"])
+    assert reason(rules, "2027-03-31T00:00") == ""
+    assert reason(rules, "2027-04-01T00:00") == "the date is not among the included ones"
+    assert reason(rules, "2027-07-01T00:00") == "the date is not among the included ones"
+
+
+def test_public_holidays_are_excluded() -> None:
+    rules = calendar(country="DE", subdivision="BY")
+    assert "public holiday" in reason(rules, "2027-01-06T12:00")
+    assert reason(calendar(country="DE"), "2027-01-06T12:00") == ""
+    assert "public holiday" in reason(calendar(country="DE"), "2027-12-25T12:00")
+
+
+def test_public_holidays_can_be_the_only_days() -> None:
+    rules = calendar(country="US", use_dates_as="include_only")
+    assert reason(rules, "2027-12-25T12:00") == ""
+    assert "not among the included" in reason(rules, "2027-12-28T12:00")
+
+
+def test_weekends_are_excluded_when_asked_for() -> None:
+    assert reason(calendar(), "2027-01-02T12:00") == ""  # a Saturday
+    assert reason(calendar(exclude_weekends=True), "2027-01-02T12:00") == "sat is not a business day"
+    gulf = calendar(exclude_weekends=True, business_days=["sun", "mon", "tue", "wed", "thu"])
+    assert reason(gulf, "2027-01-01T12:00") == "fri is not a business day"
+    assert reason(gulf, "2027-01-03T12:00") == ""
+
+
+def test_a_stretch_is_blacked_out_up_to_its_end() -> None:
+    rules = calendar(
+        blackouts=[{"start": "2027-12-24T18:00:00+01:00", "end": "2027-12-27T00:00:00Z", "reason": "freeze"}]
+    )
+    assert reason(rules, "2027-12-24T16:59:59") == ""
+    assert reason(rules, "2027-12-24T17:00") == "freeze"
+    assert reason(rules, "2027-12-26T23:59:59") == "freeze"
+    assert reason(rules, "2027-12-27T00:00") == ""
+
+
+def test_overlapping_stretches_are_one_after_the_other() -> None:
+    spans = [("2027-01-01", "2027-01-10", "a"), ("2027-01-05", "2027-01-07", "b"), ("2027-01-08", "2027-01-12", "c")]
+    rules = calendar(blackouts=[{"start": f"{a}T00:00Z", "end": f"{b}T00:00Z", "reason": r} for a, b, r in spans])
+    found = [reason(rules, f"2027-01-{day:02d}T12:00") for day in range(1, 13)]
+    assert found == ["a"] * 9 + ["c"] * 2 + [""]
+
+
+def test_hours_are_blacked_out_on_the_wall_and_across_midnight() -> None:
+    rules = calendar(blackouts=[{"from": "22:00", "to": "06:00", "days": ["fri"]}])
+    assert reason(rules, "2027-01-01T21:59") == ""
+    assert reason(rules, "2027-01-01T22:00") == "blackout 22:00-06:00"
+    assert reason(rules, "2027-01-02T05:59") == "blackout 22:00-06:00"
+    assert reason(rules, "2027-01-02T06:00") == ""
+    assert reason(rules, "2027-01-02T22:00") == ""
+    assert reason(rules, "2027-07-02T21:00", "Europe/London") == "blackout 22:00-06:00"  # 22:00 in summer time
+
+
+def test_hours_follow_the_wall_through_a_change_of_the_clocks() -> None:
+    rules = calendar(blackouts=[{"from": "01:00", "to": "02:00"}])
+    found = [
+        reason(rules, f"2027-11-07T{hour:02d}:{minute:02d}", "America/New_York") != ""
+        for hour in range(4, 9)
+        for minute in (0, 30)
+    ]
+    assert found == [False, False, True, True, True, True, False, False, False, False]
+
+
+def test_all_day_events_of_an_icalendar_are_excluded_dates() -> None:
+    rules = calendar(ical=event("DTSTART;VALUE=DATE:20271224", "DTEND;VALUE=DATE:20271227"))
+    found = [reason(rules, f"2027-12-{day}T12:00") for day in range(23, 28)]
+    assert found == ["", *["calendar: Party"] * 3, ""]
+
+
+def test_a_yearly_event_repeats_until_its_rule_ends() -> None:
+    rules = calendar(ical=event("DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=YEARLY;COUNT=8"))
+    assert [reason(rules, f"{year}-05-01T12:00") != "" for year in (2019, 2020, 2027, 2028)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    until = calendar(ical=event("DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=YEARLY;INTERVAL=2;UNTIL=20260430"))
+    assert [reason(until, f"{year}-05-01T12:00") != "" for year in (2022, 2023, 2024, 2026)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_timed_event_is_a_stretch() -> None:
+    rules = calendar(ical=event("DTSTART:20271224T180000Z", "DURATION:PT2H"))
+    assert reason(rules, "2027-12-24T18:00") == "calendar: Party"
+    assert reason(rules, "2027-12-24T20:00") == ""
+    floating = calendar(ical=event("DTSTART:20270714T120000", "DTEND:20270714T130000"), timezone="Europe/Paris")
+    assert reason(floating, "2027-07-14T10:30") == "calendar: Party"
+
+
+def test_a_cancelled_event_does_not_count() -> None:
+    rules = calendar(ical=event("STATUS:CANCELLED", "DTSTART;VALUE=DATE:20271224"))
+    assert reason(rules, "2027-12-24T12:00") == ""
+
+
+def test_the_verdict_of_every_minute_is_that_of_its_stretch() -> None:
+    rules = calendar(
+        exclude=["2027-03-13"],
+        blackouts=[{"from": "23:30", "to": "00:30"}, {"start": "2027-03-14T06:10:00Z", "end": "2027-03-14T08:20:00Z"}],
+    )
+    at = int(datetime(2027, 3, 12, tzinfo=UTC).timestamp())
+    end = at + 4 * 86_400
+    while at < end:
+        verdict = rules.verdict(at, "America/New_York")
+        for inside in range(at, verdict.until_s, 600):
+            again = rules.verdict(inside, "America/New_York")
+            assert (again.runs, again.reason) == (verdict.runs, verdict.reason)
+        at = verdict.until_s
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "words"),
+    [
+        ({"exclude": ["24.12.2027"]}, "exclude", "write it as 2027-12-24"),
+        ({"include_only": ["2027-02-30"]}, "include_only", "`2027-02-30` is not a date"),
+        ({"exclude": ["2027-01-01"] * 5_001}, "exclude", "at most 5000"),
+        ({"country": "XX"}, "country", "`XX`"),
+        ({"country": "DE", "subdivision": "ZZ"}, "country", "`DE-ZZ`"),
+        ({"subdivision": "BY"}, "subdivision", "needs its `country`"),
+        ({"business_days": []}, "business_days", "at least one day"),
+        ({"blackouts": [{}]}, "blackouts", "either `start` and `end`, or"),
+        ({"blackouts": [{"start": "2027-01-01T00:00:00Z", "to": "05:00"}]}, "blackouts", "either"),
+        ({"blackouts": [{"from": "22:00"}]}, "blackouts", "not a time of day"),
+        ({"blackouts": [{"from": "25:00", "to": "06:00"}]}, "blackouts", "`25:00` is not a time of day"),
+        (
+            {"blackouts": [{"start": "2027-01-01T00:00:00", "end": "2027-01-02T00:00:00Z"}]},
+            "blackouts",
+            "not an instant",
+        ),
+        ({"blackouts": [{"start": "2027-01-02T00:00:00Z", "end": "2027-01-01T00:00:00Z"}]}, "blackouts", "not after"),
+        ({"blackouts": [{"from": "01:00", "to": "02:00"}] * 501}, "blackouts", "at most 500"),
+        ({"ical": "nonsense"}, "ical", "ical"),
+        ({"ical": "x" * 300_000}, "ical", "larger than"),
+        ({"ical": event("DTSTART;VALUE=DATE:20270101", "RRULE:FREQ=WEEKLY")}, "ical", "every year on its date"),
+        ({"ical": event("DTSTART;VALUE=DATE:20270101", "RRULE:FREQ=YEARLY;BYDAY=1MO")}, "ical", "every year"),
+        ({"ical": event("DTSTART:20270101T100000Z", "RRULE:FREQ=YEARLY")}, "ical", "only whole days may repeat"),
+        ({"ical": event("DTSTART;VALUE=DATE:20270101", "DTEND;VALUE=DATE:20300101")}, "ical", "longer than 366 days"),
+        ({"ical": event()}, "ical", "no start"),
+    ],
+)
+def test_wrong_rules_are_refused_with_the_field_and_the_reason(
+    document: dict[str, object], field: str, words: str
+) -> None:
+    with pytest.raises(CalendarInvalid) as caught:
+        calendar(**document)
+    assert caught.value.facts["field"] == field
+    assert words in str(caught.value)
+
+
+def test_an_unknown_zone_of_a_calendar_is_refused() -> None:
+    with pytest.raises(TimezoneUnknown):
+        calendar(timezone="Nowhere")
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="excluded"):
+        calendar(excluded=[])
+
+
+def test_business_days_are_neither_weekend_nor_excluded() -> None:
+    rules = calendar(exclude=["2027-01-05"])
+    first = (date(2027, 1, 1) - date(1970, 1, 1)).days
+    open_days = [(date(2027, 1, 1) + timedelta(days=n)).day for n in range(10) if rules.is_business_day(first + n)]
+    assert open_days == [1, 4, 6, 7, 8]
