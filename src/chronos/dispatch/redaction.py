@@ -72,7 +72,7 @@ class Redactor:
 
     def head(self, data: bytes, size: int) -> bytes:
         """Return the first `size` bytes of `data`, redacted before they are cut."""
-        window = size + self.longest
+        window = 2 * (size + self.longest)  # stars are shorter than what they replace
         redacted = self(data[:window])
         if len(data) > window and self.longest:
             # The window's end may have cut a secret in two.

@@ -1,0 +1,116 @@
+"""HTTPS: trust is checked, always and against the name that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.integration.dispatch.samples import http
+from tests.integration.dispatch.target_server import TargetServer
+
+from chronos.dispatch.egress import EgressGuard
+from chronos.dispatch.http import HttpDispatcher, HttpSettings
+from chronos.dispatch.port import Delivered, NoAnswer, Outcome
+from chronos.timing.clock import SystemClock
+
+NOW = datetime.now(UTC)
+
+
+def a_certificate(folder: Path, *, names: list[str], days: int = 1) -> Path:
+    """Write a self-signed certificate with its key, valid for `days` from yesterday, and return where."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "target")])
+    alternatives = [x509.IPAddress(IPv4Address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - timedelta(days=2))
+        .not_valid_after(NOW + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "target.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+def call(certificate: Path, *, trusted: bool, host: str = "127.0.0.1", skip_verify: bool = False) -> Outcome:
+    async def main() -> Outcome:
+        async def lookup(name: str, port: int) -> list[str]:
+            return ["127.0.0.1"]
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        settings = HttpSettings(ca_file=str(certificate) if trusted else None)
+        dispatcher = HttpDispatcher(EgressGuard(lookup=lookup), SystemClock(), settings)
+        async with asyncio.timeout(60), TargetServer(tls=context) as server:
+            try:
+                return await dispatcher.deliver(http(server.url(host=host), tls_skip_verify=skip_verify))
+            finally:
+                await dispatcher.aclose()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "target.test"])
+def test_a_trusted_certificate_with_the_right_name_is_accepted(tmp_path: Path, host: str) -> None:
+    certificate = a_certificate(tmp_path, names=["127.0.0.1", "target.test"])
+    assert isinstance(call(certificate, trusted=True, host=host), Delivered)
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "trusted", "words"),
+    [
+        (["target.test"], 1, False, "not trusted"),
+        (["other.test"], 1, True, "not trusted: Hostname mismatch"),
+        (["target.test"], -1, True, "expired"),
+    ],
+)
+def test_a_certificate_nobody_vouches_for_is_no_answer(
+    tmp_path: Path, names: list[str], days: int, trusted: bool, words: str
+) -> None:
+    outcome = call(a_certificate(tmp_path, names=names, days=days), trusted=trusted, host="target.test")
+    assert isinstance(outcome, NoAnswer)
+    assert outcome.error_class == "tls"
+    assert words in outcome.reason
+
+
+def test_the_environment_cannot_add_authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = a_certificate(tmp_path, names=["target.test"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert isinstance(call(certificate, trusted=False, host="target.test"), NoAnswer)
+
+
+def test_a_target_may_say_that_trust_is_not_to_be_checked(tmp_path: Path) -> None:
+    certificate = a_certificate(tmp_path, names=["other.test"])
+    assert isinstance(call(certificate, trusted=False, host="target.test", skip_verify=True), Delivered)
+
+
+def test_a_target_that_speaks_no_tls_is_no_answer() -> None:
+    async def main() -> Outcome:
+        # The server waits for more of what it takes for a request, so the connect timeout has to end it.
+        dispatcher = HttpDispatcher(EgressGuard(), SystemClock(), HttpSettings(connect_timeout_s=0.3))
+        async with asyncio.timeout(60), TargetServer() as server:
+            try:
+                return await dispatcher.deliver(http(server.url().replace("http:", "https:")))
+            finally:
+                await dispatcher.aclose()
+
+    server_error = asyncio.run(main())
+    assert isinstance(server_error, NoAnswer)
+    assert server_error.error_class in ("tls", "connect")
