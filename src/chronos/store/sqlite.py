@@ -283,15 +283,12 @@ class SqliteState:
         return await self._searching.run(partial(self._translate, search))
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
-        in_memory = [
-            MemorySource([e for e in self._open.values() if matches(wanted, e)]),
-            MemorySource(self._pending()),
-        ]
+        running, pending = list(self._open.values()), self._pending()
 
         def search() -> list[Record]:
             # Asked after the copies above were made: what has moved to a segment since is seen twice, not never.
-            infos = self._history.infos
-            return merged([*in_memory, *self._segments.sources(infos, wanted)], wanted, before, limit)
+            segments = self._segments.sources(self._history.infos, wanted)
+            return merged([MemorySource(running), MemorySource(pending), *segments], wanted, before, limit)
 
         return await self._searching.run(partial(self._translate, search))
 
