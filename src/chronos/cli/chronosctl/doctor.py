@@ -23,6 +23,7 @@ from chronos.errors import ChronosError, Denied, Invalid, Unauthenticated, Unava
 
 SKEW_S_MAX = 2.0  # the Date header says whole seconds, and the answer was under way
 DISK_BYTES_MIN = 1 << 30
+_PATIENCE_S = 5.0
 
 
 class Level(StrEnum):
@@ -46,10 +47,13 @@ Check = Callable[[Session], Iterator[Finding]]
 
 def examine(session: Session) -> Iterator[Finding]:
     """Yield the findings of every check, in an order in which the first bad one is the one to mend first."""
-    yield from _guarded(config_file, session)
-    yield from _guarded(key, session)
-    yield from _guarded(server, session)
-    yield from _guarded(data_folder, session)
+    told: set[str] = set()
+    for check in (config_file, key, server, known, data_folder):
+        for finding in _guarded(check, session):
+            # One broken file makes several checks fail; it is one thing to mend.
+            if finding.what not in told:
+                told.add(finding.what)
+                yield finding
 
 
 def _guarded(check: Check, session: Session) -> Iterator[Finding]:
@@ -82,9 +86,9 @@ def key(session: Session) -> Iterator[Finding]:
 
 
 def server(session: Session) -> Iterator[Finding]:
-    """Does the server answer, is it ready, does it know us, do the clocks agree?"""
+    """Does the server answer, is it ready, do the clocks agree? Needs no key."""
     yield from _proxy(session)
-    with session.connect(tries_max=1, timeout_s=min(5.0, session.timeout_s)) as client:
+    with session.connect(anonymous=True, tries_max=1, timeout_s=_PATIENCE_S) as client:
         try:
             health = client.receive(ops.health())
         except Unavailable as exc:
@@ -94,7 +98,15 @@ def server(session: Session) -> Iterator[Finding]:
         yield from _version(health)
         yield from _skew(health, session)
         yield from _ready(client)
-        yield from _known(client, session)
+
+
+def known(session: Session) -> Iterator[Finding]:
+    """Does the server know us, and what does it say to those whom it knows?"""
+    with session.connect(tries_max=1, timeout_s=_PATIENCE_S) as client:
+        try:
+            yield from _known(client, session)
+        except Unavailable:
+            return  # that the server does not answer was said before
 
 
 def _proxy(session: Session) -> Iterator[Finding]:

@@ -108,7 +108,7 @@ def _refuse(sentence: str, code: int) -> int:
 def _sentence(exc: click.ClickException) -> str:
     text = " ".join(exc.format_message().split())
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
-        return f"{text.rstrip('.')}. Try `{exc.ctx.command_path} --help`."
+        return f"{text}{'' if text[-1:] in '.?' else '.'} Try `{exc.ctx.command_path} --help`."
     return text
 
 

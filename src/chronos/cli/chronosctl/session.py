@@ -123,16 +123,18 @@ class Session:
         """The connection to the server."""
         return self.connect()
 
-    def connect(self, **patience: Any) -> Client:
+    def connect(self, *, anonymous: bool = False, **patience: Any) -> Client:
         """Return a new connection; `patience` overrides how long and how often it tries."""
         from chronos.client import Client, Patience
 
-        if self.api_key and not self.api_key.isascii():
+        key = None if anonymous else self.api_key
+        if key and not key.isascii():
             raise Invalid("The API key has characters that no key has; was it copied whole?")
-        self._warn_of_plain_text()
+        if key:
+            self._warn_of_plain_text()
         return Client(
             self.server,
-            api_key=self.api_key,
+            api_key=key,
             namespace=self.namespace,
             ca_file=self.ca_file,
             patience=Patience(**{"timeout_s": self.timeout_s, **patience}),
@@ -147,7 +149,7 @@ class Session:
 
         parts = urlsplit(self.server)
         loopback = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-        if self.api_key and parts.scheme == "http" and not loopback:
+        if parts.scheme == "http" and not loopback:
             self.note(f"Warning: the API key travels unencrypted to {self.server}; use https.")
 
     def fetch(self, operation: Operation[Any]) -> Any:

@@ -46,10 +46,11 @@ def accept(session: Session) -> None:
 @click.pass_obj
 def reset(session: Session, yes: bool) -> None:
     """Open a new restore epoch: what is due is counted from now on, whatever was decided before."""
+    from chronos.cli.chronosctl.asking import confirm
     from chronos.client import operations as ops
 
     if not yes:
-        click.confirm("What was due and did not run yet is given up. Go on?", abort=True, err=True)
+        confirm("What was due and did not run yet is given up. Go on?")
     answer = session.fetch(ops.reset_clock())
     say(session, answer, f"the clock is reset (restore epoch {answer.get('restore_epoch', '?')})")
 

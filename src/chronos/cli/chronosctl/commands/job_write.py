@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from chronos.cli.chronosctl.applying import Plan, carry_out, plan_of
+from chronos.cli.chronosctl.asking import confirm
 from chronos.cli.chronosctl.jobfiles import FileJob, check_job, read_jobs
 from chronos.cli.chronosctl.jobflags import document_of, job_flags, patch_of, split_pair
 from chronos.cli.chronosctl.lazy import leaf
@@ -151,7 +152,7 @@ def delete(session: Session, refs: tuple[str, ...], yes: bool) -> None:
     for ref in refs:
         job = session.on_job(ref, ops.job)
         if ref not in (job["name"], job["id"]) and not yes:
-            click.confirm(f"`{ref}` is {job['name']} ({job['id']}). Delete it?", abort=True, err=True)
+            confirm(f"`{ref}` is {job['name']} ({job['id']}). Delete it?")
         answer = session.fetch(ops.delete_job(job["id"]))
         gone.append({"id": job["id"], "name": job["name"], **(answer if isinstance(answer, dict) else {})})
     emit(session, gone, lambda _: "\n".join(f"deleted {job['name']} ({job['id']})" for job in gone))

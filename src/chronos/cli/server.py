@@ -1,0 +1,121 @@
+"""`chronos`: the command that is the server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from chronos import __version__
+
+CONFIG_FILES = ("chronos.yaml", "chronos.yml")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chronos")
+def main() -> None:
+    """Chronos fires jobs when they are due, and can prove afterwards what happened."""
+
+
+@main.command()
+@click.option("--config", "config_file", envvar="CHRONOS_CONFIG", type=click.Path(path_type=Path), help="YAML file.")
+@click.option("--data-dir", help="Where everything is kept. [default: ./data]")
+@click.option("--http-address", help="host:port to listen on; port 0 takes a free one. [default: 127.0.0.1:8080]")
+@click.option("--node-id", help="This node's name. [default: chronos-1]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="[default: info]")
+@click.option("--demo", is_flag=True, help="Add an echo target and three jobs that call it.")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without authentication.")
+def server(
+    config_file: Path | None,
+    data_dir: str | None,
+    http_address: str | None,
+    node_id: str | None,
+    log_level: str | None,
+    demo: bool,
+    insecure: bool,
+) -> None:
+    """Run one node until it is told to stop.
+
+    Without `--config`, `chronos.yaml` in the current folder is read if it is there. When the node takes
+    requests, one line on stdout says `ready http://HOST:PORT`.
+    """
+    flags = {
+        "cluster.data_dir": data_dir,
+        "server.http.address": http_address,
+        "cluster.node_id": node_id,
+        "logging.level": log_level,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    sys.exit(_run(_file(config_file), given, demo=demo, insecure=insecure))
+
+
+@main.command()
+@click.option("--output", type=click.Path(path_type=Path), help="Write here instead of to stdout.")
+def openapi(output: Path | None) -> None:
+    """Write the API's description (OpenAPI 3.1) as YAML."""
+    from chronos.server.openapi import to_yaml
+    from chronos.server.outline import outline
+
+    text = to_yaml(outline())
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text)
+
+
+@main.command()
+@click.option("--config", "config_file", envvar="CHRONOS_CONFIG", type=click.Path(path_type=Path), help="YAML file.")
+def check(config_file: Path | None) -> None:
+    """Say whether the configuration can be used, without starting anything."""
+    config = _load(_file(config_file), {})
+    for note in config.notes:
+        click.echo(f"note: {note}")
+    click.echo("the configuration is valid")
+
+
+def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool) -> int:
+    from chronos.server.lifecycle import serve
+    from chronos.server.logs import set_up
+
+    config = _load(file, flags)
+    set_up(config.settings.logging)
+
+    def announce(line: str) -> None:
+        print(line, flush=True)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce))
+
+
+def _load(file: Path | None, flags: dict[str, str]):  # type: ignore[no-untyped-def]  # imported late: starting is quick
+    import os
+
+    from chronos.errors import ConfigInvalid
+    from chronos.server import manifest
+    from chronos.server.config import load
+
+    try:
+        return load(file, environ=os.environ, flags=flags, feature_types=manifest.sections())
+    except ConfigInvalid as exc:
+        click.echo(f"chronos: {exc}", err=True)
+        sys.exit(2)
+
+
+def _file(given: Path | None) -> Path | None:
+    if given is not None:
+        return given
+    return next((path for name in CONFIG_FILES if (path := Path(name)).is_file()), None)
+
+
+def _loop_factory():  # type: ignore[no-untyped-def]  # uvloop is not everywhere
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()
