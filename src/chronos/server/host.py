@@ -1,0 +1,170 @@
+"""Chronos, as a feature sees it: what comes through the doors of `plugin.py` is collected here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence, Set
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from msgspec import Struct
+
+from chronos.dispatch.port import AroundDispatch, Dispatcher
+from chronos.errors import ConfigInvalid, Unavailable
+from chronos.model.events import Event, EventType
+from chronos.model.job import Job, JobSpec
+from chronos.model.principal import Principal
+from chronos.plugin import Action, Admit, Collection, Endpoint, Jobs, Place, Where
+from chronos.server.collections import Documents
+from chronos.server.subscribers import Subscriber, Subscribers
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import Chance, Clock
+
+if TYPE_CHECKING:
+    from chronos.scheduler.jobs import JobService
+    from chronos.store.commandlog import CommandLog
+    from chronos.store.queries import Queries
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Struct)
+
+
+class HostJobs:
+    """The job service, for features that are installed before it is there."""
+
+    def __init__(self) -> None:
+        self._service: JobService | None = None
+
+    def bind(self, service: JobService) -> None:
+        """From now on, ask `service`."""
+        self._service = service
+
+    @property
+    def _bound(self) -> JobService:
+        if self._service is None:
+            raise Unavailable("The server is still starting.")
+        return self._service
+
+    async def get(self, ref: str, *, namespace: str) -> Job:
+        return await self._bound.get(ref, namespace=namespace)
+
+    async def replace(
+        self, ref: str, spec: JobSpec, *, namespace: str, revision: int, by: str, comment: str = ""
+    ) -> Job:
+        changed = await self._bound.replace(
+            ref, spec, namespace=namespace, revision=revision, by=by, comment=comment
+        )
+        return changed.job
+
+    async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:
+        return await self._bound.revisions(ref, namespace=namespace)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bound, name)
+
+
+class ServerHost:
+    """Implements `plugin.Host`. Entered when the machine runs: starts the features' services, then their events.
+
+    Attributes:
+        endpoints: Every route declared, in order.
+        dispatchers: By target type.
+    """
+
+    place = Place.MAIN
+
+    def __init__(
+        self, log: CommandLog, queries: Queries, *, clock: Clock, chance: Chance, telemetry: Telemetry
+    ) -> None:
+        self.clock = clock
+        self.chance = chance
+        self.telemetry = telemetry
+        self.endpoints: list[Endpoint] = []
+        self.dispatchers: dict[str, Dispatcher] = {}
+        self._jobs = HostJobs()
+        self.jobs: Jobs = self._jobs
+        self._documents = Documents(log, queries)
+        self._subscribers = Subscribers(log, queries, self._documents.of("cursors"), clock, telemetry)
+        self._routes: set[tuple[str, str]] = set()
+        self._admits: list[Admit] = []
+        self._arounds: list[tuple[int, AroundDispatch]] = []
+        self._services: list[AbstractAsyncContextManager[Any]] = []
+        self._capabilities: dict[Any, Any] = {}
+        self._running = AsyncExitStack()
+
+    def bind(self, jobs: JobService) -> None:
+        """Let `jobs` answer from now on."""
+        self._jobs.bind(jobs)
+
+    @property
+    def arounds(self) -> list[AroundDispatch]:
+        """The wrappers of every delivery, outermost first."""
+        return [around for _, around in sorted(self._arounds, key=lambda pair: pair[0])]
+
+    def endpoint(self, endpoint: Endpoint) -> None:
+        key = (endpoint.method, endpoint.path)
+        if key in self._routes:
+            raise ConfigInvalid(f"The route {endpoint.method} {endpoint.path} is declared twice.")
+        if not endpoint.permission:
+            raise ConfigInvalid(f"The route {endpoint.method} {endpoint.path} has no permission.")
+        self._routes.add(key)
+        self.endpoints.append(endpoint)
+
+    def admit(self, hook: Admit) -> None:
+        self._admits.append(hook)
+
+    async def ask(self, action: Action, spec: JobSpec, principal: Principal) -> None:
+        """Ask every `admit` hook, in order; the first refusal is raised."""
+        for hook in self._admits:
+            await hook(action, spec, principal)
+
+    def on(
+        self,
+        types: Set[EventType],
+        handler: Callable[[Event], Awaitable[None]],
+        *,
+        where: Where = Where.EVERY_NODE,
+        durable: str = "",
+        bound: int = 10_000,
+    ) -> None:
+        # One node is every node and the leader.
+        self._subscribers.add(Subscriber(frozenset(types), handler, durable=durable, bound=bound))
+
+    def around_dispatch(self, around: AroundDispatch, *, order: int = 50) -> None:
+        self._arounds.append((order, around))
+
+    def dispatcher(self, kind: str, dispatcher: Dispatcher) -> None:
+        if kind in self.dispatchers:
+            raise ConfigInvalid(f"Two features deliver targets of type `{kind}`.")
+        self.dispatchers[kind] = dispatcher
+
+    def service(self, service: AbstractAsyncContextManager[Any]) -> None:
+        self._services.append(service)
+
+    def collection(self, name: str, of: type[D]) -> Collection[D]:
+        return self._documents.typed(name, of)
+
+    def provide(self, protocol: type[T], implementation: T) -> None:
+        if protocol in self._capabilities:
+            raise ConfigInvalid(f"Two features offer {protocol.__name__}.")
+        self._capabilities[protocol] = implementation
+
+    def require(self, protocol: type[T]) -> T:
+        if protocol not in self._capabilities:
+            raise ConfigInvalid(f"No feature offers {protocol.__name__}; name one that does in `features:`.")
+        implementation: T = self._capabilities[protocol]
+        return implementation
+
+    def names(self) -> Sequence[str]:
+        """Return the routes, for the log."""
+        return [f"{method} {path}" for method, path in sorted(self._routes)]
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as starting:
+            for service in self._services:
+                await starting.enter_async_context(service)
+            await starting.enter_async_context(self._subscribers)
+            self._running = starting.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._running.aclose()

@@ -1,0 +1,171 @@
+"""From start to stop: the order of things, the signals, and the exit codes.
+
+    0    stopped as asked            2    the configuration is wrong
+    70   a fault of our own          75   storage failed, or the data folder is in use
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+
+from chronos.errors import ChronosError, DataFolderInUse, Invalid, LogDamaged, LogFailed, StorageFull
+from chronos.server import demo
+from chronos.server.assemble import Node, Outside, assemble, data_folder
+from chronos.server.config import Config
+from chronos.store.datafolder import DataFolder
+from chronos.store.truncation import Truncation
+from chronos.timing.duration import parse_duration
+
+log = structlog.get_logger("chronos.server")
+
+OK, USAGE, SOFTWARE, STORAGE = 0, 2, 70, 75
+DISK_LOOK_S = 1.0
+
+Announce = Callable[[str], None]
+
+
+async def serve(
+    config: Config, *, with_demo: bool, insecure: bool, announce: Announce, outside: Outside | None = None
+) -> int:
+    """Run a node until it is told to stop; return the process's exit code.
+
+    Args:
+        announce: Called with `ready http://…` when the node takes requests.
+    """
+    for note in config.notes:
+        log.warning("configuration", note=note)
+    try:
+        with data_folder(config.settings) as folder:
+            node = assemble(config, folder, insecure=insecure, outside=outside)
+            if with_demo:
+                demo.check(node.on_loopback)
+            return await Lifecycle(node, folder, with_demo=with_demo, announce=announce).run()
+    except (DataFolderInUse, LogDamaged, LogFailed, StorageFull) as exc:
+        _say(exc)
+        return STORAGE
+    except Invalid as exc:
+        _say(exc)
+        return USAGE
+
+
+class Lifecycle:
+    """One life of a node."""
+
+    def __init__(self, node: Node, folder: DataFolder, *, with_demo: bool, announce: Announce) -> None:
+        self._node = node
+        self._folder = folder
+        self._with_demo = with_demo
+        self._announce = announce
+        self._asked = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start, wait for a signal or a failure, stop; return the exit code."""
+        self._listen_to_signals()
+        async with AsyncExitStack() as running:
+            try:
+                await self._start(running)
+            except (LogDamaged, LogFailed, StorageFull):
+                raise
+            code = await self._wait()
+            await self._stop(code)
+        if code == OK:
+            log.info("stopped")
+        return code
+
+    async def _start(self, running: AsyncExitStack) -> None:
+        node = self._node
+        log.info("starting", node=node.settings.cluster.node_id, folder=str(self._folder.path), features=node.features)
+        await running.enter_async_context(node.log)
+        await node.state.start()
+        running.push_async_callback(node.state.stop)
+        await node.commands.start(node.settings.cluster.node_id, node.incarnation)
+        running.push_async_callback(node.commands.stop)
+        self._background(running, Truncation(node.log, node.state, await node.log.campaign(), node.truncation).run())
+        self._background(running, self._watch_disk())
+        await running.enter_async_context(node.router)
+        await running.enter_async_context(node.processes)
+        await running.enter_async_context(node.host)
+        await running.enter_async_context(node.scheduler)
+        await running.enter_async_context(node.pauses)
+        await demo.clear(node.jobs, node.queries)
+        if self._with_demo:
+            target = await running.enter_async_context(demo.EchoTarget())
+            await demo.start(node.jobs, target, node.outside.clock)
+        await running.enter_async_context(node.listener)
+        node.standing.reason = ""
+        log.info("ready", url=node.listener.url)
+        self._announce(f"ready {node.listener.url}")
+
+    async def _wait(self) -> int:
+        """Return when somebody asks us to stop, or when something that has to run does not any more."""
+        node = self._node
+        waiting = {
+            asyncio.create_task(self._asked.wait(), name="asked"): OK,
+            asyncio.create_task(node.commands.failed.wait(), name="storage"): STORAGE,
+            asyncio.create_task(node.scheduler.failure(), name="scheduler"): SOFTWARE,
+        }
+        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        code = max(waiting[task] for task in done)
+        if code == STORAGE:
+            log.critical("storage_failed", reason=str(node.commands.failure))
+        for task in done:
+            if task.exception() is not None:
+                log.critical("scheduler_failed", exc_info=task.exception())
+        return code
+
+    async def _stop(self, code: int) -> None:
+        node = self._node
+        node.standing.reason, node.standing.draining = "The server is shutting down.", True
+        drain_s = parse_duration(node.settings.server.drain) / 1e6 if code == OK else 0.0
+        log.info("draining", seconds=drain_s, in_flight=node.scheduler.executor.in_flight())
+        node.live.close()
+        if code != STORAGE:
+            await node.scheduler.stop(drain_s=drain_s)
+        await node.listener.stop()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: int) -> None:
+        if self._asked.is_set():
+            # The second one: at once. What is acknowledged is on disk, and the next start makes up for the rest.
+            log.warning("stopped_at_once", signal=number)
+            os._exit(128 + number)
+        self._asked.set()
+
+    def _background(self, running: AsyncExitStack, turn: object) -> None:
+        task = asyncio.ensure_future(turn)  # type: ignore[arg-type]  # coroutines of different results
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        running.push_async_callback(end)
+
+    async def _watch_disk(self) -> None:
+        """Give the ballast back when the disk is full, and take it up again when it is not."""
+        while True:
+            await asyncio.sleep(DISK_LOOK_S)
+            if self._node.commands.storage_full:
+                log.error("disk_full", folder=str(self._folder.path))
+                self._folder.drop_ballast()
+                await asyncio.sleep(60 * DISK_LOOK_S)
+            else:
+                await asyncio.to_thread(self._folder.take_ballast)
+
+
+def _say(exc: ChronosError) -> None:
+    log.error("cannot_start", reason=str(exc), type=exc.slug)
+    print(f"chronos: {exc}", file=sys.stderr)

@@ -1,0 +1,191 @@
+"""The socket, and the web server on it: bounded headers, bounded patience, TLS 1.2 and newer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from chronos.errors import ConfigInvalid
+from chronos.server.gate import Asgi
+from chronos.server.settings import Tls
+
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 32 * 1024
+HEADER_S = 10.0
+BODY_S = 30.0
+KEEP_ALIVE_S = 30
+CONNECTIONS_MAX = 2_000
+BACKLOG = 1_024
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with an end to a client's patience: headers that are too many, too big or too slow."""
+
+    _bytes = 0
+    _count = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._arm(HEADER_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._bytes = self._count = 0
+        self._arm(HEADER_S)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        self._bytes += len(name) + len(value)
+        if self._count > HEADERS_MAX or self._bytes > HEADER_BYTES_MAX:
+            # The parser turns what is raised here into a 400 and the end of the connection.
+            raise ValueError("too many headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._arm(BODY_S)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        super().on_message_complete()
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._give_up)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+
+class Listener:
+    """A web server on a socket of its own. `async with` starts and stops it.
+
+    Attributes:
+        port: The port in use, also when 0 was asked for.
+    """
+
+    def __init__(self, app: Asgi, host: str, port: int, tls: Tls) -> None:
+        context = tls_context(tls) if tls.enabled else None
+        self.scheme = "https" if context else "http"
+        self._socket = bind(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,  # type: ignore[arg-type]  # uvicorn's ASGI types and ours say the same
+            http=BoundedProtocol,
+            loop="none",
+            lifespan="off",
+            ws="none",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=5,
+        )
+        config.load()
+        config.ssl = context
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page is, for people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    async def __aenter__(self) -> Listener:
+        self._task = asyncio.create_task(self._server.serve([self._socket]), name="listener")
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.005)
+        if self._task.done():
+            self._task.result()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Take no more connections, let requests end for five seconds, close. May be called twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._server.should_exit = True
+            await task
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    def install_signal_handlers(self) -> None:
+        """Signals are the lifecycle's business."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._serve(sockets)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket.
+
+    Raises:
+        ConfigInvalid: The address is taken, or is not this machine's.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as exc:
+        raise ConfigInvalid(f"`server.http.address`: {host} is no address: {exc.strerror}.") from exc
+    family, kind, proto, _, address = found[0]
+    listening = socket.socket(family, kind, proto)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as exc:
+        listening.close()
+        hint = " Another process listens there; `--http-address 127.0.0.1:0` takes a free port."
+        raise ConfigInvalid(
+            f"Cannot listen on {host}:{port}: {exc.strerror}.{hint if exc.errno == 98 or exc.errno == 48 else ''}"
+        ) from exc
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Return the listener's TLS context.
+
+    Raises:
+        ConfigInvalid: Certificate or key cannot be read, or do not belong together.
+    """
+    assert tls.cert_file is not None
+    assert tls.key_file is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for name in (tls.cert_file, tls.key_file):
+        if not Path(name).is_file():
+            raise ConfigInvalid(f"`server.http.tls`: there is no file {name}.")
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (ssl.SSLError, OSError) as exc:
+        raise ConfigInvalid(f"`server.http.tls`: {tls.cert_file} and {tls.key_file} cannot be used: {exc}.") from exc
+    return context

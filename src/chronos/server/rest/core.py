@@ -1,0 +1,88 @@
+"""What the handlers have in common: the services they call, and the small rules every resource follows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chronos.plugin import Action, Call, Reply
+from chronos.store.commands import Idem
+from chronos.timing.clock import Chance, Clock
+
+if TYPE_CHECKING:
+    from chronos.dispatch.breaker import Breakers
+    from chronos.dispatch.port import Dispatcher
+    from chronos.model.job import JobSpec
+    from chronos.model.principal import Principal
+    from chronos.scheduler.jobs import JobService
+    from chronos.scheduler.loop import Scheduler
+    from chronos.server.bodies import Bodies
+    from chronos.server.live import Live
+    from chronos.server.settings import Settings
+    from chronos.store.commandlog import CommandLog
+    from chronos.store.queries import Queries
+
+PAGE = 50
+PAGE_MAX = 200
+
+
+@dataclass(frozen=True)
+class Core:
+    """The machine, as the handlers see it.
+
+    Attributes:
+        deliver: Delivers one request through the same guards as a job's, for `webhooks/test`.
+        admit: Asks the features before a job is written.
+        is_ready: An empty string when this node takes requests, else the reason why not.
+    """
+
+    jobs: JobService
+    log: CommandLog
+    queries: Queries
+    scheduler: Scheduler
+    breakers: Breakers
+    deliver: Dispatcher
+    live: Live
+    bodies: Bodies
+    settings: Settings
+    clock: Clock
+    chance: Chance
+    node: str
+    is_ready: Callable[[], str]
+    admit: Callable[[Action, JobSpec, Principal], Awaitable[None]]
+
+
+def idem(call: Call, part: str = "") -> Idem | None:
+    """Return the idempotency record of a request, or None when it carries no key.
+
+    The hash covers the address and the body, so that a key used for another job is seen as what it is.
+    """
+    if call.idempotency_key is None:
+        return None
+    asked = hashlib.blake2b(digest_size=32)
+    for text in (call.namespace, *(f"{k}={v}" for k, v in sorted(call.path.items())), repr(call.query)):
+        asked.update(text.encode() + b"\0")
+    asked.update(call.raw)
+    scope = "\n".join((call.principal.tenant, call.principal.id, call.route))
+    return Idem(scope, call.idempotency_key + part, asked.hexdigest())
+
+
+def revision_of(call: Call) -> int | None:
+    """Return the revision a write wants to see; None when it did not say, or said `*`."""
+    return None if call.if_match in (None, -1) else call.if_match
+
+
+def reply(value: Any, *, status: int | None = None, revision: int | None = None, **headers: str) -> Reply:
+    """Return a reply with an ETag when there is a revision."""
+    if revision is not None:
+        headers["ETag"] = f'"{revision}"'
+    return Reply(value=value, status=status, headers=headers)
+
+
+def plain(value: Any) -> Any:
+    """Return structs, enums and datetimes as what JSON knows."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,221 @@
+"""Jobs: list, read, create, replace, patch, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from chronos.errors import JobInvalid, Unprocessable
+from chronos.model.execution import Execution
+from chronos.model.job import Job, JobSpec
+from chronos.plugin import Action, Call, Endpoint, Reply
+from chronos.server.decoding import convert
+from chronos.server.rest.core import PAGE, PAGE_MAX, Core, idem, reply, revision_of
+from chronos.server.rest.documents import JobDocument, editable, job_document
+from chronos.server.rest.guards import check_writer
+
+TAG = "jobs"
+
+
+class JobsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which jobs to list, by name. Further filters: `tag.KEY=VALUE`, each of which has to hold.
+
+    Attributes:
+        text: Part of the name or the description, in any case.
+        cursor: `next_cursor` of the page before, with the same filters.
+    """
+
+    enabled: bool | None = None
+    text: Annotated[str, Meta(max_length=200)] | None = None
+    tags: Annotated[dict[str, str], Meta(max_length=16)] = field(default_factory=dict)
+    cursor: Annotated[str, Meta(max_length=1_024)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = PAGE
+
+
+class JobPage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by name, without `last_execution`. `next_cursor` is null on the last page; `total` counts all pages."""
+
+    jobs: list[JobDocument]  # type: ignore[valid-type]  # built from the spec at import
+    next_cursor: str | None = None
+    total: int | None = None
+
+
+class Deleted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was deleted, and what of it had already left."""
+
+    id: str
+    name: str
+    already_sent: list[str] = field(default_factory=list)
+
+
+def _patch_type() -> type[Struct]:
+    fields = [(f.name, f.type | None, None) for f in msgspec.structs.fields(JobSpec)]
+    doc = "A JSON merge patch of a job: what is given replaces, null takes the default, the rest stays."
+    return msgspec.defstruct(
+        "JobPatch",
+        fields,
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+        module=__name__,
+        namespace={"__doc__": doc},
+    )
+
+
+JobPatch = _patch_type()
+
+
+class Jobs:
+    """The handlers of `/api/v1/jobs`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def endpoints(self) -> list[Endpoint]:
+        one = "/api/v1/jobs/{job}"
+        # What a create answers with is what the next operations take.
+        links = {
+            "id": ("get_job", "job"),
+            "id ": ("trigger_job", "job"),
+            "id  ": ("list_job_executions", "job"),
+        }
+        return [
+            Endpoint(
+                "GET", "/api/v1/jobs", self.list, "job:read", "List jobs.",
+                query=JobsQuery, answers=JobPage, tag=TAG, operation="list_jobs",
+            ),
+            Endpoint(
+                "POST", "/api/v1/jobs", self.create, "job:create", "Create a job.",
+                body=JobSpec, answers=JobDocument, status=201, errors=(403, 409), idempotent_key=True,
+                tag=TAG, operation="create_job", links=links,
+            ),
+            Endpoint(
+                "GET", one, self.get, "job:read", "Read a job by id, name or unique beginning of its id.",
+                answers=JobDocument, errors=(404,), tag=TAG, operation="get_job",
+            ),
+            Endpoint(
+                "PUT", one, self.replace, "job:update", "Replace a job.",
+                body=JobSpec, answers=JobDocument, errors=(403, 404, 409), idempotent_key=True, needs_if_match=True,
+                tag=TAG, operation="replace_job",
+            ),
+            Endpoint(
+                "PATCH", one, self.patch, "job:update", "Change some fields of a job (JSON merge patch).",
+                body=JobPatch, answers=JobDocument, errors=(403, 404, 409), idempotent_key=True, needs_if_match=True,
+                tag=TAG, operation="patch_job",
+            ),
+            Endpoint(
+                "DELETE", one, self.delete, "job:delete", "Delete a job; its history stays.",
+                answers=Deleted, errors=(404, 412), idempotent_key=True, tag=TAG, operation="delete_job",
+            ),
+        ]  # fmt: skip
+
+    async def list(self, call: Call) -> Reply:
+        query: JobsQuery = call.query
+        page = await self._core.queries.jobs(
+            call.namespace,
+            enabled=query.enabled,
+            text=query.text or "",
+            tags=query.tags,
+            cursor=query.cursor or "",
+            limit=query.limit,
+        )
+        jobs = [show(self._core, job) for job in page.items]
+        return reply({"jobs": jobs, "next_cursor": page.cursor or None, "total": page.total})
+
+    async def create(self, call: Call) -> Reply:
+        spec = in_namespace(call.body, call.namespace)
+        await check_writer(self._core, call.principal, spec, Action.CREATE_JOB)
+        changed = await self._core.jobs.create(spec, by=call.principal.id, idem=idem(call))
+        return self.changed(changed.job, None, status=201, Location=f"/api/v1/jobs/{changed.job.id}")
+
+    async def get(self, call: Call) -> Reply:
+        job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
+        recent = await self._core.queries.executions(job.namespace, job_id=job.id, limit=1)
+        last = next((one for one in recent.items if isinstance(one, Execution)), None)
+        return reply(show(self._core, job, last=last), revision=job.revision)
+
+    async def replace(self, call: Call) -> Reply:
+        return await self._replace(call, in_namespace(call.body, call.namespace))
+
+    async def patch(self, call: Call) -> Reply:
+        job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
+        patch = msgspec.json.decode(call.raw)
+        document = editable(job.spec)
+        _make_room(document, patch)
+        return await self._replace(call, convert(merge(document, patch), JobSpec))
+
+    async def _replace(self, call: Call, spec: JobSpec) -> Reply:
+        await check_writer(self._core, call.principal, spec, Action.UPDATE_JOB)
+        changed = await self._core.jobs.replace(
+            call.path["job"],
+            spec,
+            namespace=call.namespace,
+            revision=revision_of(call),
+            by=call.principal.id,
+            idem=idem(call),
+        )
+        return self.changed(changed.job, changed.already_sent)
+
+    async def delete(self, call: Call) -> Reply:
+        job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
+        await self._core.admit(Action.DELETE_JOB, job.spec, call.principal)
+        changed = await self._core.jobs.delete(
+            call.path["job"],
+            namespace=call.namespace,
+            revision=revision_of(call),
+            by=call.principal.id,
+            idem=idem(call),
+        )
+        return reply(Deleted(id=changed.job.id, name=changed.job.name, already_sent=changed.already_sent))
+
+    def changed(self, job: Job, already_sent: list[str] | None, *, status: int | None = None, **headers: str) -> Reply:
+        return reply(show(self._core, job, already_sent), status=status, revision=job.revision, **headers)
+
+
+def show(
+    core: Core, job: Job, already_sent: list[str] | None = None, *, last: Execution | None = None
+) -> dict[str, Any]:
+    """Return a job's document. A job whose calendar cannot be used has no next runs."""
+    try:
+        plan = core.scheduler.plan_of(job)
+    except Unprocessable:
+        plan = None
+    return job_document(job, plan=plan, now_s=int(core.clock.time()), last=last, already_sent=already_sent)
+
+
+def in_namespace(spec: JobSpec, namespace: str) -> JobSpec:
+    """Return the spec in the namespace the request names.
+
+    Raises:
+        JobInvalid: The body names another one.
+    """
+    if spec.namespace not in ("default", namespace):
+        if namespace == "default":
+            return spec
+        raise JobInvalid(
+            f"The request is for namespace `{namespace}`, and its body says `{spec.namespace}`.", field="namespace"
+        )
+    return msgspec.structs.replace(spec, namespace=namespace)
+
+
+def merge(document: Any, patch: Any) -> Any:
+    """Return `document` with a JSON merge patch applied. Source: RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value)
+    return merged
+
+
+def _make_room(document: dict[str, Any], patch: dict[str, Any]) -> None:
+    """A patch that gives the one spelling of a thing drops the other."""
+    for one, other in (("schedule", "schedules"), ("schedules", "schedule"), ("webhook", "target"), ("target", "webhook")):
+        if patch.get(one) is not None and other not in patch:
+            document.pop(other, None)
+

@@ -1,0 +1,294 @@
+"""What the people who run a server ask it: how it stands, its breakers, its clock; and a webhook tried out."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from chronos import __version__
+from chronos.dispatch.check import check_target
+from chronos.dispatch.port import Delivered, Delivery, NoAnswer, NotSent, Refused
+from chronos.errors import NotFound, Unprocessable
+from chronos.model.execution import Kind, execution_id
+from chronos.model.limits import Namespace
+from chronos.model.secret import STARS, map_credentials
+from chronos.model.target import HttpTarget
+from chronos.plugin import Call, Endpoint, Reply
+from chronos.server.rest.core import Core, idem, reply
+from chronos.server.rest.documents import at, at_s
+from chronos.store.commands import ResetClock
+from chronos.store.tables import META, JOBS, Meta as StoreMeta
+from chronos.timing.clock import ulid
+from chronos.timing.duration import parse_duration
+
+TAG = "server"
+TEST_US_MAX = 30_000_000
+
+
+class BreakerNotFound(NotFound):
+    """There is no such breaker; one appears when a host fails."""
+
+
+class Upcoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job's next run."""
+
+    job_id: str
+    job_name: str
+    next_run: datetime
+
+
+class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A member of the cluster."""
+
+    id: str
+    address: str
+    state: str
+
+
+class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this node and its cluster stand. `running` counts the attempts in flight on this node."""
+
+    node_id: str
+    version: str
+    is_leader: bool
+    leader: str
+    term: int
+    applied_index: int
+    jobs_total: int
+    jobs_enabled: int
+    dead_letters: int
+    running: int
+    ready: bool
+    peers: list[Peer]
+    next_runs: list[Upcoming]
+    scheduler: dict[str, Any]
+
+
+class BreakerDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A circuit breaker that has seen a failure."""
+
+    namespace: str
+    host: str
+    state: str
+    failures: int
+    retry_in_s: float
+
+
+class BreakerList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every breaker that has seen a failure."""
+
+    breakers: list[BreakerDocument]
+
+
+class BreakerReset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which breaker to close."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=300)]
+    namespace: Namespace = "default"
+
+
+class ClockDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The node's clock against the log's.
+
+    Attributes:
+        silent_until: Set when the wall clock lies behind what is decided already: nothing fires until then.
+    """
+
+    now: datetime
+    log_time: datetime | None
+    high_water_mark: datetime | None
+    restore_epoch: int
+    silent_until: datetime | None = None
+    held: bool = False
+
+
+class TestAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What became of one request, sent as a job's would be."""
+
+    __test__ = False  # not one of pytest's, whatever its name says
+
+    success: bool
+    outcome: str
+    status_code: int | None = None
+    reason: str = ""
+    error_class: str = ""
+    response_body: str = ""
+    response_bytes: int = 0
+    duration_ms: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+class Operations:
+    """The handlers for administrators, and `webhooks/test`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                "GET", "/api/v1/cluster/status", self.status, "cluster:read", "Say how the node and its cluster stand.",
+                answers=ClusterStatus, tag=TAG, operation="cluster_status",
+            ),
+            Endpoint(
+                "GET", "/api/v1/breakers", self.breakers, "breaker:read", "List circuit breakers that have seen failures.",
+                answers=BreakerList, tag=TAG, operation="list_breakers",
+            ),
+            Endpoint(
+                "POST", "/api/v1/breakers/reset", self.reset_breaker, "breaker:reset", "Close a circuit breaker.",
+                body=BreakerReset, answers=BreakerList, errors=(404,), tag=TAG, operation="reset_breaker",
+            ),
+            Endpoint(
+                "GET", "/api/v1/clock", self.clock, "cluster:read", "Compare the node's clock with the log's.",
+                answers=ClockDocument, tag=TAG, operation="get_clock",
+            ),
+            Endpoint(
+                "POST", "/api/v1/clock/accept", self.accept_clock, "cluster:clock",
+                "Accept a wall clock that has jumped, and plan by it.",
+                answers=ClockDocument, tag=TAG, operation="accept_clock",
+            ),
+            Endpoint(
+                "POST", "/api/v1/clock/reset", self.reset_clock, "cluster:clock",
+                "Open a new restore epoch: what is due is counted from now on, whatever was decided before.",
+                answers=ClockDocument, tag=TAG, operation="reset_clock",
+            ),
+            Endpoint(
+                "POST", "/api/v1/webhooks/test", self.test_webhook, "webhook:test",
+                "Send one request as a job would, through the same guards, and show what came back.",
+                body=HttpTarget, answers=TestAnswer, errors=(403,), tag=TAG, operation="test_webhook",
+            ),
+        ]  # fmt: skip
+
+    async def status(self, _: Call) -> Reply:
+        core = self._core
+        meta = self._meta()
+        reason = core.is_ready()
+        upcoming = []
+        for instant, job_id in core.scheduler.book.upcoming(10):
+            job = core.log.view.get(JOBS, job_id)
+            if job is not None:
+                upcoming.append(Upcoming(job_id=job_id, job_name=job.name, next_run=at_s(instant)))
+        return reply(
+            ClusterStatus(
+                node_id=core.node,
+                version=__version__,
+                is_leader=True,
+                leader=meta.leader,
+                term=meta.term,
+                applied_index=core.log.applied,
+                jobs_total=meta.jobs,
+                jobs_enabled=meta.jobs_enabled,
+                dead_letters=meta.dead,
+                running=core.scheduler.executor.in_flight(),
+                ready=not reason,
+                peers=[],
+                next_runs=upcoming,
+                scheduler=core.scheduler.status(),
+            )
+        )
+
+    async def breakers(self, _: Call) -> Reply:
+        states = self._core.breakers.states(self._core.clock.boottime())
+        return reply(
+            BreakerList(
+                breakers=[
+                    BreakerDocument(
+                        namespace=one.namespace,
+                        host=one.host,
+                        state=one.state.value,
+                        failures=one.failures,
+                        retry_in_s=one.retry_in_s,
+                    )
+                    for one in states
+                ]
+            )
+        )
+
+    async def reset_breaker(self, call: Call) -> Reply:
+        body: BreakerReset = call.body
+        if not self._core.breakers.reset(body.namespace, body.host):
+            raise BreakerNotFound(f"No breaker of namespace `{body.namespace}` stands for `{body.host}`.")
+        return await self.breakers(call)
+
+    async def clock(self, _: Call) -> Reply:
+        core = self._core
+        hwm_s = core.scheduler.shard.hwm_s
+        silent = core.scheduler.status().get("silent_until")
+        return reply(
+            ClockDocument(
+                now=at_s(int(core.clock.time())),
+                log_time=at(core.log.time_us),
+                high_water_mark=at_s(hwm_s) if hwm_s else None,
+                restore_epoch=self._meta().restore_epoch,
+                silent_until=at_s(silent) if silent else None,
+                held=bool(silent),
+            )
+        )
+
+    async def accept_clock(self, call: Call) -> Reply:
+        """Planning follows the wall clock already; accepting it is what lifts a hold, when there is one."""
+        if core_hold := getattr(self._core.scheduler, "accept_clock", None):
+            await core_hold(by=call.principal.id)
+        return await self.clock(call)
+
+    async def reset_clock(self, call: Call) -> Reply:
+        del idem  # not replayable: each reset means now
+        await self._core.log.propose(ResetClock(int(self._core.clock.time()), call.principal.id))
+        return await self.clock(call)
+
+    async def test_webhook(self, call: Call) -> Reply:
+        target: HttpTarget = call.body
+        check_target(target, "")
+        map_credentials(target, _no_stars)
+        timeout_us = min(parse_duration(target.timeout) if target.timeout else TEST_US_MAX, TEST_US_MAX)
+        clock = self._core.clock
+        now_s = int(clock.time())
+        test_id = ulid(clock, self._core.chance)
+        delivery = Delivery(
+            execution_id=execution_id(test_id, Kind.MANUAL, "test", now_s),
+            job_id=test_id,
+            job_name="webhook-test",
+            namespace=call.namespace,
+            attempt=1,
+            token="0.0.0",  # noqa: S106  # a fencing token, and not a secret
+            scheduled_s=now_s,
+            target=target,
+            timeout_us=timeout_us,
+        )
+        began = clock.boottime()
+        try:
+            async with asyncio.timeout(timeout_us / 1e6 + 1.0):
+                outcome: Any = await self._core.deliver.deliver(delivery)
+        except TimeoutError:
+            outcome = NoAnswer("The target did not answer in time.", "timeout")
+        return reply(_test_answer(outcome, (clock.boottime() - began) * 1000))
+
+    def _meta(self) -> StoreMeta:
+        return self._core.log.view.get(META, "meta") or StoreMeta()
+
+
+def _no_stars(path: str, text: str) -> str:
+    if text == STARS:
+        raise Unprocessable(f"`{path}` is {STARS}; a test needs the credential itself, or a reference to it.", field=path)
+    return text
+
+
+def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
+    answer = getattr(outcome, "answer", None)
+    body = (answer.body or answer.excerpt.encode()).decode(errors="replace") if answer else ""
+    return TestAnswer(
+        success=isinstance(outcome, Delivered),
+        outcome={Delivered: "delivered", Refused: "refused", NoAnswer: "no_answer", NotSent: "not_sent"}.get(
+            type(outcome), "lost"
+        ),
+        status_code=answer.status_code if answer else None,
+        reason=getattr(outcome, "reason", ""),
+        error_class=getattr(outcome, "error_class", ""),
+        response_body=body,
+        response_bytes=answer.body_bytes if answer else 0,
+        duration_ms=round(duration_ms, 3),
+        notes=answer.notes if answer else [],
+    )

@@ -1,0 +1,200 @@
+"""The configuration's shape and defaults: every section but those that belong to features.
+
+Feature sections (`auth`, `metrics`, `notify`, …) are described beside each feature; `manifest.py` knows which.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from chronos.model.job import MissedRunPolicy, RetryPolicy
+from chronos.model.limits import DurationText
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the configuration file."""
+
+
+class Tls(Section):
+    """A listener's certificate; TLS 1.2 and newer."""
+
+    enabled: bool = False
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+
+
+class Raft(Section):
+    """Kept for configuration files written for clusters; one node alone has no use for it."""
+
+    address: str = "127.0.0.1:7000"
+    peers: list[str] = field(default_factory=list)
+    heartbeat_timeout: DurationText = "500ms"
+    election_timeout: DurationText = "1s"
+    snapshot_interval: DurationText = "30s"
+    snapshot_threshold: Count = 1_000
+    bootstrap: bool = False
+    tls: Tls = Tls()
+
+
+class Cluster(Section):
+    """Who this node is and where it keeps what it knows."""
+
+    node_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "chronos-1"
+    data_dir: Path = "./data"
+    raft: Raft = Raft()
+
+
+class Http(Section):
+    """The REST listener.
+
+    Attributes:
+        address: `host:port`; port 0 takes a free one. Anything but a loopback host needs authentication.
+    """
+
+    address: str = "127.0.0.1:8080"
+    read_timeout: DurationText = "30s"
+    write_timeout: DurationText = "30s"
+    tls: Tls = Tls()
+
+
+class Grpc(Section):
+    """The gRPC listener's address."""
+
+    address: str | None = None
+
+
+class Server(Section):
+    """The listeners.
+
+    Attributes:
+        allowed_hosts: Names under which clients may reach the server, besides localhost and its own address.
+        processes: API processes besides the main one.
+        drain: How long running attempts may take after SIGTERM.
+    """
+
+    http: Http = Http()
+    grpc: Grpc = Grpc()
+    allowed_hosts: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
+    processes: Annotated[int, Meta(ge=0, le=64)] = 0
+    drain: DurationText = "30s"
+
+
+class Scheduler(Section):
+    """What jobs inherit that do not say otherwise."""
+
+    tick_interval: DurationText | None = None
+    execution_timeout: DurationText = "5m"
+    default_retry_policy: RetryPolicy = RetryPolicy()
+    missed_run_policy: MissedRunPolicy = MissedRunPolicy.EXECUTE_ONE
+    claim_lead: DurationText = "250ms"
+
+
+class DispatcherHttp(Section):
+    """Outgoing HTTP."""
+
+    timeout: DurationText = "30s"
+    connect_timeout: DurationText = "5s"
+    max_idle_conns: Count = 1_024
+    idle_conn_timeout: DurationText = "90s"
+    tls: Tls = Tls()
+
+
+class DispatcherConcurrency(Section):
+    """How much may run at once on this node."""
+
+    max_concurrent_jobs: Count = 10_000
+    per_job_limit: Count | None = None
+    per_host_limit: Count = 1_000
+
+
+class CircuitBreaker(Section):
+    """When a host that keeps failing is left alone, and for how long."""
+
+    failure_threshold: Count = 5
+    success_threshold: Count = 2
+    open_timeout: DurationText = "30s"
+
+
+class Egress(Section):
+    """Which addresses targets may have. Link-local, metadata, multicast and our own ports are never allowed.
+
+    Attributes:
+        allow_private: Whether private networks may be called.
+        allow_loopback: Whether loopback may; None means while we listen on loopback only.
+        allow: CIDRs that are allowed besides.
+    """
+
+    allow_private: bool = True
+    allow_loopback: bool | None = None
+    allow: Annotated[list[str], Meta(max_length=1_000)] = field(default_factory=list)
+
+
+class DispatcherProcess(Section):
+    """Programs as targets: off unless somebody turns them on."""
+
+    enabled: bool = False
+
+
+class Dispatcher(Section):
+    """How executions leave."""
+
+    http: DispatcherHttp = DispatcherHttp()
+    concurrency: DispatcherConcurrency = DispatcherConcurrency()
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    egress: Egress = Egress()
+    process: DispatcherProcess = DispatcherProcess()
+    workers: Annotated[int, Meta(ge=0, le=256)] | None = None
+
+
+class History(Section):
+    """How long what happened is kept."""
+
+    retention: DurationText = "30d"
+
+
+class Logging(Section):
+    """Where the log goes, and how it looks. `auto` is text on a terminal, JSON elsewhere."""
+
+    level: Literal["debug", "info", "warn", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text", "console"] = "auto"
+    output: Literal["stdout", "stderr"] = "stderr"
+
+
+class Settings(Section):
+    """The whole configuration without the features' sections.
+
+    Attributes:
+        features: Features of other packages to load, by entry-point name, with their settings.
+    """
+
+    cluster: Cluster = Cluster()
+    server: Server = Server()
+    scheduler: Scheduler = Scheduler()
+    dispatcher: Dispatcher = Dispatcher()
+    history: History = History()
+    logging: Logging = Logging()
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gitops: dict[str, Any] | None = None
+    federation: dict[str, Any] | None = None
+    chatbot: dict[str, Any] | None = None
+
+
+WITHOUT_EFFECT = {
+    "cluster.raft": "one node alone has nobody to agree with",
+    "server.grpc": "there is no gRPC listener yet",
+    "server.processes": "the API runs in the main process",
+    "server.http.write_timeout": "answers are bounded by size and by the slowest client's buffer instead",
+    "scheduler.tick_interval": "nothing ticks: the scheduler sleeps until the next instant",
+    "dispatcher.workers": "attempts run in the main process",
+    "gitops": "it arrives with its feature",
+    "federation": "it arrives with its feature",
+    "chatbot": "it arrives with its feature",
+}
+"""Keys that are accepted and do nothing on a single node, and why. Each is logged once when it is set."""

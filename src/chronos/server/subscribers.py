@@ -1,0 +1,225 @@
+"""Events to features: after commit, one at a time, each subscriber behind a bounded queue of its own.
+
+A durable subscriber keeps a cursor in the log's documents. After a crash, or when its queue ran over, what
+it may have missed is read from history: it hears of an event at least once, and now and then twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from chronos.errors import ChronosError
+from chronos.model.events import Event, EventType
+from chronos.model.execution import TERMINAL, Execution, RangeRecord
+from chronos.server.collections import Cursor, DocumentCollection
+from chronos.store.queries import ALL, LIMIT_MAX
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import Clock
+
+if TYPE_CHECKING:
+    from chronos.store.commandlog import CommandLog
+    from chronos.store.queries import Queries
+
+log = structlog.get_logger("chronos.events")
+
+Handler = Callable[[Event], Awaitable[None]]
+
+CURSOR_EVERY_S = 1.0
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 60.0
+PAGES_MAX = 50
+LOOK_BACK_S = 2 * 86_400
+STOP_S = 5.0
+
+
+class Subscriber:
+    """Somebody who listens, and the queue before him."""
+
+    def __init__(self, types: frozenset[EventType], handler: Handler, *, durable: str, bound: int) -> None:
+        self.types = types
+        self.handler = handler
+        self.durable = durable
+        self.bound = bound
+        self.queue: deque[Event] = deque()
+        self.wake = asyncio.Event()
+        self.is_behind = False
+        self.handled: Event | None = None
+        self.since_us = 0
+
+    def offer(self, event: Event) -> bool:
+        """Take `event` into the queue; return False when it had to be dropped."""
+        if self.is_behind:
+            return True  # history will tell
+        if len(self.queue) >= self.bound:
+            self.is_behind = bool(self.durable)
+            self.wake.set()
+            return self.is_behind
+        self.queue.append(event)
+        self.wake.set()
+        return True
+
+
+class Subscribers:
+    """Every subscriber of this node. `async with` starts them, after the log and before the scheduler."""
+
+    def __init__(
+        self,
+        commands: CommandLog,
+        queries: Queries,
+        cursors: DocumentCollection[Cursor],
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._commands = commands
+        self._queries = queries
+        self._cursors = cursors
+        self._clock = clock
+        self._telemetry = telemetry
+        self._all: list[Subscriber] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        commands.subscribe(self._on_events)
+
+    def add(self, subscriber: Subscriber) -> None:
+        self._all.append(subscriber)
+
+    async def __aenter__(self) -> Self:
+        for subscriber in self._all:
+            if subscriber.durable:
+                await self._resume(subscriber)
+            self._tasks.append(asyncio.create_task(self._run(subscriber), name=f"events {subscriber.durable}"))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._stopping = True
+        for subscriber in self._all:
+            subscriber.wake.set()
+        tasks, self._tasks = self._tasks, []
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for subscriber in self._all:
+            await self._move_cursor(subscriber)
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        for subscriber in self._all:
+            for event in events:
+                if event.type in subscriber.types and not subscriber.offer(event):
+                    self._telemetry.count("events_dropped_total")
+
+    async def _resume(self, subscriber: Subscriber) -> None:
+        cursor = await self._cursors.get(subscriber.durable)
+        if cursor is not None:
+            subscriber.since_us = cursor.time_us
+            subscriber.is_behind = cursor.time_us < self._commands.time_us
+            return
+        # New here: what happened before it was installed is no business of his.
+        subscriber.since_us = self._commands.time_us
+        start = Cursor(index=self._commands.applied, seq=0, time_us=subscriber.since_us)
+        await self._cursors.put(subscriber.durable, start, by="server")
+
+    async def _run(self, subscriber: Subscriber) -> None:
+        moved_at = self._clock.boottime()
+        while not (self._stopping and not subscriber.queue):
+            await self._rest(subscriber)
+            while subscriber.queue:
+                await self._handle(subscriber, subscriber.queue[0])
+                subscriber.queue.popleft()
+                if self._clock.boottime() - moved_at > CURSOR_EVERY_S:
+                    await self._move_cursor(subscriber)
+                    moved_at = self._clock.boottime()
+            if subscriber.is_behind and not self._stopping:
+                await self._make_up(subscriber)
+
+    async def _rest(self, subscriber: Subscriber) -> None:
+        if subscriber.queue or subscriber.is_behind:
+            return
+        subscriber.wake.clear()
+        try:
+            async with asyncio.timeout(CURSOR_EVERY_S if subscriber.handled else None):
+                await subscriber.wake.wait()
+        except TimeoutError:
+            await self._move_cursor(subscriber)
+
+    async def _handle(self, subscriber: Subscriber, event: Event) -> None:
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                await subscriber.handler(event)
+            except Exception:  # the edge of a subscriber: one that fails must not stop the others
+                log.exception("subscriber_failed", event_type=event.type.value, durable=subscriber.durable)
+                if not subscriber.durable or self._stopping:
+                    return
+                await asyncio.sleep(delay_s)
+                delay_s = min(RETRY_MAX_S, delay_s * 2)
+            else:
+                subscriber.handled = event
+                return
+
+    async def _move_cursor(self, subscriber: Subscriber) -> None:
+        event = subscriber.handled
+        if event is None or not subscriber.durable:
+            return
+        subscriber.handled = None
+        subscriber.since_us = event.time_us
+        cursor = Cursor(index=event.index, seq=event.seq, time_us=event.time_us)
+        try:
+            await self._cursors.put(subscriber.durable, cursor, by="server")
+        except ChronosError as exc:
+            log.warning("cursor_not_moved", durable=subscriber.durable, reason=str(exc))
+
+    async def _make_up(self, subscriber: Subscriber) -> None:
+        """Tell what ended while nobody listened, from history; then listen again."""
+        await self._move_cursor(subscriber)
+        log.info("subscriber_catching_up", durable=subscriber.durable)
+        subscriber.is_behind = False  # from here on the queue fills again; what is told twice does no harm
+        async for event in self._missed(subscriber):
+            await self._handle(subscriber, event)
+
+    async def _missed(self, subscriber: Subscriber) -> AsyncIterator[Event]:
+        found: list[Event] = []
+        cursor = ""
+        # Ordered by due time, while it is the end that counts: a run may end a day after it was due.
+        since_s = max(0, subscriber.since_us // 1_000_000 - LOOK_BACK_S)
+        for _ in range(PAGES_MAX):
+            page = await self._queries.executions(
+                ALL, statuses=tuple(TERMINAL), since_s=since_s, cursor=cursor, limit=LIMIT_MAX
+            )
+            events = [_event_of(record) for record in page.items]
+            found += [e for e in events if e.type in subscriber.types and e.time_us >= subscriber.since_us]
+            cursor = page.cursor
+            if not cursor:
+                break
+        else:
+            log.warning("events_lost", durable=subscriber.durable, reason="more ended than are looked at")
+        for event in sorted(found, key=lambda e: e.time_us):
+            yield event
+
+
+def _event_of(record: Execution | RangeRecord) -> Event:
+    if isinstance(record, Execution):
+        return Event(
+            type=EventType.EXECUTION_FINISHED,
+            index=0,
+            seq=0,
+            time_us=record.ended_at_us,
+            namespace=record.namespace,
+            job_id=record.job_id,
+            execution=record,
+        )
+    return Event(
+        type=EventType.RANGE_SKIPPED,
+        index=0,
+        seq=0,
+        time_us=record.decided_at_us,
+        namespace=record.namespace,
+        job_id=record.job_id,
+        range=record,
+    )
