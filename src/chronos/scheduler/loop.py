@@ -118,10 +118,12 @@ class Scheduler:
 
     async def failure(self) -> None:
         """Return never, unless one of the scheduler's turns ends; then raise what ended it."""
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if not task.cancelled() and not self._stopping:
-                task.result()
+        waiting = set(self._tasks)
+        while waiting:  # making up for an outage is a turn that comes to its end
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled() and not self._stopping:
+                    task.result()
 
     # What others may ask.
 
