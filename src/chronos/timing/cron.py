@@ -113,7 +113,7 @@ def resolve_hashes(text: str, hash_key: str) -> str:
 
 def has_hash(text: str) -> bool:
     """Say whether an `H` in `text` makes its meaning depend on the hash key."""
-    return "H" in _unnamed(text.upper())
+    return not text.startswith("@") and "H" in _unnamed(text.upper())
 
 
 def _unnamed(text: str) -> str:

@@ -218,6 +218,8 @@ def test_equal_questions_share_one_object() -> None:
     assert parse_schedule("TZ=Europe/Paris 0 9 * * *") is a
     assert parse_schedule("0 9 * * *", timezone="Europe/Berlin") is not a
     assert parse_schedule("0 9 * * *", timezone="Europe/Paris", gap="skip") is not a
+    assert parse_schedule("@hourly", hash_key="a") is parse_schedule("@hourly", hash_key="b")
+    assert parse_schedule("H * * * *") is not parse_schedule("H * * * *", hash_key="a")
     assert parse_schedule("@every 5m", anchor=1) is not parse_schedule("@every 5m", anchor=2)
 
 
