@@ -194,7 +194,7 @@ def test_updating_a_url_of_a_job_with_several_schedules_keeps_them(ctl: Ctl) -> 
 def test_updating_goes_on_when_somebody_was_faster(ctl: Ctl) -> None:
     job = ctl.server.add("nightly")
     original = ctl.server.handle
-    raced = []
+    raced: list[bool] = []
 
     def race(request):  # type: ignore[no-untyped-def]
         if request.method == "PATCH" and not raced:
@@ -249,7 +249,7 @@ def test_a_namespace_travels_with_every_request(ctl: Ctl) -> None:
 def test_versions_and_rollback_are_told(ctl: Ctl) -> None:
     ctl.server.add("nightly")
     found = [
-        {"version": 2, "current": True, "at": "2027-01-01T00:00:00Z", "by": "admin", "fields_changed": ["timeout"]}
+        {"version": 2, "current": True, "at": None, "by": "admin", "fields_changed": ["timeout"]}
     ]
     identity = ctl.server.jobs["default", "nightly"]["id"]
     ctl.server.on("GET", f"/api/v1/jobs/{identity}/versions", 200, {"versions": found, "total": 1})
