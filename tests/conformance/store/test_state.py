@@ -196,8 +196,8 @@ async def answers(state: State) -> dict[str, Any]:
     found: dict[str, Any] = {"applied": state.applied_index, "time": state.time_us, "digest": await state.digest()}
     for table in (JOBS, DOCUMENTS, DEAD, SLOTS, OPEN):
         for newest in (False, True):
-            found[f"{table.name} {newest}"] = state.scan(table, "", KEY_MAX, 1_000, newest=newest)  # type: ignore[arg-type]
-        found[f"{table.name} some"] = state.scan(table, "J0003", "p/ns1", 4)  # type: ignore[arg-type]
+            found[f"{table.name} {newest}"] = state.scan(table, "", KEY_MAX, 1_000, newest=newest)
+        found[f"{table.name} some"] = state.scan(table, "J0003", "p/ns1", 4)
     for number, wanted in enumerate(FILTERS):
         found[f"records {number}"] = await state.find_records(wanted, AFTER_ALL, 1_000)
         found[f"first records {number}"] = await state.find_records(wanted, (20, "occ_m"), 3)
