@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
+import msgspec
 import pytest
 from standardwebhooks import Webhook
 from tests.integration.dispatch.samples import EXECUTION, a_delivery, http
@@ -21,6 +22,8 @@ from chronos.dispatch.http import HttpDispatcher, HttpSettings
 from chronos.dispatch.port import Answer, Delivered, Delivery, NoAnswer, Outcome, Refused
 from chronos.dispatch.redaction import secrets_in_play
 from chronos.dispatch.router import Router
+from chronos.features.secrets import Secrets, Settings
+from chronos.features.secrets.sources import EnvSource
 from chronos.model.target import ApiKeyAuth, BasicAuth, BearerAuth, HttpTarget, Method, StoreResponse
 from chronos.timing.clock import SystemClock
 
@@ -229,6 +232,28 @@ async def test_secrets_that_the_target_echoes_are_redacted_in_every_spelling() -
         assert core not in kept
     assert "***" in kept
     assert "***" in answer_of(outcome).excerpt or "Basic" not in answer_of(outcome).excerpt
+
+
+@real_time
+async def test_a_secret_that_was_referred_to_arrives_and_does_not_come_back() -> None:
+    settings = Settings()
+    resolver = Secrets({"env": EnvSource(settings, {"CHRONOS_SECRET_KEY": "c4nary/of the=echo"})})
+    async with TargetServer() as server, dispatching() as dispatcher:
+        outcome = await Router({"http": dispatcher}, SystemClock(), around=[resolver.around]).deliver(
+            http(
+                server.url("/echo?key=${secret:env:CHRONOS_SECRET_KEY}"),
+                body='{"key": "${secret:env:CHRONOS_SECRET_KEY}"}',
+                headers={"X-Mine": "${secret:env:CHRONOS_SECRET_KEY}"},
+                store_response=StoreResponse.NODE,
+            )
+        )
+    [got] = server.got
+    assert json.loads(got.body) == {"key": "c4nary/of the=echo"}
+    assert got.headers["x-mine"] == "c4nary/of the=echo"
+    assert got.path == "/echo?key=c4nary%2Fof%20the%3Decho"
+    assert "c4nary" not in msgspec.json.encode(outcome).decode()
+    assert b"c4nary" not in answer_of(outcome).body
+    assert answer_of(outcome).body.count(b"***") == 3
 
 
 @real_time

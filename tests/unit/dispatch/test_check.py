@@ -109,3 +109,9 @@ def test_a_process_that_cannot_be_run_is_refused_where_it_is_wrong(fields: dict[
 
 def test_an_ordinary_process_is_accepted() -> None:
     check_target(ProcessTarget(argv=["backup", "--run", "{{.ExecutionID}}", "$(id)"], env={"A": "b"}, run_as="backup"))
+
+
+def test_a_target_that_is_the_whole_of_a_request_is_named_by_its_own_fields() -> None:
+    with pytest.raises(JobInvalid) as refused:
+        check_target(HttpTarget(url="ftp://example.com/"), "")
+    assert refused.value.facts["field"] == "url"

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import re
 from typing import NoReturn
 
 from chronos.dispatch.http.headers import check_header, check_value
 from chronos.dispatch.http.url import parse_url
+from chronos.dispatch.references import blank_references
 from chronos.dispatch.signing import signing_key
 from chronos.dispatch.template import blank, check_template
 from chronos.errors import JobInvalid
 from chronos.model.secret import SEALED_PREFIX, STARS, is_reference
 from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, HttpTarget
 
-_REFERENCE = re.compile(r"\$\{(secret:)?[a-z]+:[^{}]+\}")
-
 
 def check_http_target(target: HttpTarget, field: str = "target") -> None:
     """Check everything about a target that does not depend on secrets, names or the network.
 
+    Args:
+        field: Where the target stands in what was written; empty when it is the whole of it.
+
     Raises:
         JobInvalid: With `field` naming what is wrong, like `target.headers.Host`.
     """
-    check_url(target.url, f"{field}.url")
+    at = f"{field}." if field else ""
+    check_url(target.url, f"{at}url")
     if target.cancel_url is not None:
-        check_url(target.cancel_url, f"{field}.cancel_url")
+        check_url(target.cancel_url, f"{at}cancel_url")
     for name, value in target.headers.items():
-        here = f"{field}.headers.{name}"
+        here = f"{at}headers.{name}"
         check_template(value, here)
         try:
             check_header(name, _plain(value))
         except ValueError as wrong:
             _refuse(here, wrong)
-    check_template(target.body, f"{field}.body")
-    _check_auth(target.auth, f"{field}.auth")
-    _check_signing(target.signing_secret, f"{field}.signing_secret")
+    check_template(target.body, f"{at}body")
+    _check_auth(target.auth, f"{at}auth")
+    _check_signing(target.signing_secret, f"{at}signing_secret")
 
 
 def check_url(text: str, field: str) -> None:
@@ -79,7 +81,7 @@ def _check_signing(secret: str | None, field: str) -> None:
 
 def _plain(text: str) -> str:
     # What stands for a secret or a variable must fit where it stands: a port is a number, a host is none.
-    filled = blank(_REFERENCE.sub("\N{BULLET}", text), "\N{BULLET}")
+    filled = blank(blank_references(text, "\N{BULLET}"), "\N{BULLET}")
     return filled.replace(":\N{BULLET}", ":1").replace("\N{BULLET}", "x")
 
 

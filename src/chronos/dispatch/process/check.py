@@ -21,22 +21,23 @@ def check_process_target(target: ProcessTarget, field: str = "target") -> None:
     Raises:
         JobInvalid: With `field` naming what is wrong, like `target.argv[0]`.
     """
+    at = f"{field}." if field else ""
     for n, argument in enumerate(target.argv):
-        check_template(argument, f"{field}.argv[{n}]")
-        _no_nul(argument, f"{field}.argv[{n}]")
-    _check_program(target.argv[0], f"{field}.argv[0]")
-    check_template(target.stdin, f"{field}.stdin")
+        check_template(argument, f"{at}argv[{n}]")
+        _no_nul(argument, f"{at}argv[{n}]")
+    _check_program(target.argv[0], f"{at}argv[0]")
+    check_template(target.stdin, f"{at}stdin")
     for name, value in target.env.items():
-        _check_name(name, f"{field}.env.{name}")
-        _no_nul(value, f"{field}.env.{name}")
+        _check_name(name, f"{at}env.{name}")
+        _no_nul(value, f"{at}env.{name}")
     for n, name in enumerate(target.env_allow):
-        _check_name(name, f"{field}.env_allow[{n}]")
+        _check_name(name, f"{at}env_allow[{n}]")
     if target.directory is not None:
-        _no_nul(target.directory, f"{field}.directory")
+        _no_nul(target.directory, f"{at}directory")
         if not target.directory.startswith("/"):
-            raise JobInvalid(f"{field}.directory must be an absolute path", field=f"{field}.directory")
+            raise JobInvalid(f"{at}directory must be an absolute path", field=f"{at}directory")
     if target.run_as is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*\$?", target.run_as):
-        raise JobInvalid(f"{field}.run_as is not the name of a system user", field=f"{field}.run_as")
+        raise JobInvalid(f"{at}run_as is not the name of a system user", field=f"{at}run_as")
 
 
 def _check_program(program: str, field: str) -> None:
