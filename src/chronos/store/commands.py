@@ -64,6 +64,8 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
         same_schedule: The edit left what is owed as it was, so pending executions stay.
         anchor_s: What `@every` counts from if the schedule is new; 0 means log time.
         ranges: Instants that passed while the job was paused, up to now.
+        undecided_us: The first instant that the old definition owes and nobody has recorded yet; 0 when there is
+            none. Refused when log time has reached it, or it would be lost.
     """
 
     job_id: str
@@ -77,6 +79,7 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
     idem: Idem | None = None
     comment: str = ""
     ranges: list[RangeRecord] = field(default_factory=list)
+    undecided_us: int = 0
 
 
 class DeleteJob(Struct, frozen=True, array_like=True, tag=3):
@@ -86,6 +89,7 @@ class DeleteJob(Struct, frozen=True, array_like=True, tag=3):
     by: str
     expect_revision: int = -1
     idem: Idem | None = None
+    undecided_us: int = 0
 
 
 class SetPause(Struct, frozen=True, array_like=True, tag=4):
@@ -99,6 +103,7 @@ class SetPause(Struct, frozen=True, array_like=True, tag=4):
     owed_to: int = 0
     idem: Idem | None = None
     ranges: list[RangeRecord] = field(default_factory=list)
+    undecided_us: int = 0
 
 
 class Decide(Struct, frozen=True, array_like=True, tag=5):

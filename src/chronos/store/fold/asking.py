@@ -52,12 +52,18 @@ def _blocker(draft: Draft, job: Job, command: Trigger) -> str | None:
         return None
     slots = draft.slots(job.id)
     if job.spec.concurrency is Concurrency.FORBID:
-        ahead = [key for key in [*slots.holding, *slots.waiting] if key != command.execution_id]
-        return ahead[0] if ahead else None
+        ahead = [*slots.holding, *(key for key in slots.waiting if _is_due(draft, key))]
+        return next((key for key in ahead if key != command.execution_id), None)
     if job.spec.concurrency is Concurrency.QUEUE and slots.holding:
         line = [key for key in slots.waiting if key != command.execution_id]
         return slots.holding[0] if len(line) >= job.spec.queue_limit else None
     return None
+
+
+def _is_due(draft: Draft, key: str) -> bool:
+    """Whether what waits may start by now; what is decided ahead, or waits for its retry, blocks nobody yet."""
+    waiting = draft.get(OPEN, key)
+    return waiting is not None and max(waiting.effective_us, waiting.retry_at_us) <= draft.at.time_us
 
 
 def backfill(draft: Draft, command: Backfill) -> Result:
@@ -87,7 +93,7 @@ def backfill(draft: Draft, command: Backfill) -> Result:
         )
         open_execution(draft, execution)
         opened.append(key)
-    return accepted(opened)
+    return accepted(opened, resource=command.backfill_id)
 
 
 def cancel_execution(draft: Draft, command: Cancel) -> Result:

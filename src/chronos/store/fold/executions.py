@@ -46,6 +46,11 @@ def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     return execution
 
 
+def is_planned(execution: Execution) -> bool:
+    """Whether it is the run of a due instant, and not something asked for by hand, as a redrive is."""
+    return execution.kind is Kind.SCHEDULE and execution.series == 0
+
+
 def open_execution(draft: Draft, execution: Execution) -> None:
     """Make `execution` pending: last in its job's line."""
     draft.put(OPEN, execution.id, execution)
@@ -57,8 +62,16 @@ def open_execution(draft: Draft, execution: Execution) -> None:
 def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
     """Remember the last two instants decided, so that a skip knows what it is adjacent to."""
     slots = draft.slots(job_id)
-    if instant_s > slots.last_decided_s:
-        draft.put_slots(job_id, replace(slots, last_decided_s=instant_s, prev_decided_s=slots.last_decided_s))
+    last = last_decided_s(draft, job_id)
+    if instant_s > last:
+        draft.put_slots(job_id, replace(slots, last_decided_s=instant_s, prev_decided_s=last))
+
+
+def last_decided_s(draft: Draft, job_id: str) -> int:
+    """Return the last instant of the job that has a record; 0 when there is none."""
+    last = draft.slots(job_id).last_decided_s
+    # Past the mark lies only what was decided before the clock was reset.
+    return last if last <= draft.shard().hwm_s else 0
 
 
 def finish(draft: Draft, execution: Execution) -> None:
@@ -127,7 +140,7 @@ def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str
     )
     draft.delete(OPEN, execution.id)
     leave_slots(draft, execution)
-    if execution.kind is Kind.SCHEDULE:
+    if is_planned(execution):
         instant = execution.scheduled_s
         extend_skips(
             draft,
@@ -156,12 +169,7 @@ def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str
 
 def add_range(draft: Draft, record: RangeRecord) -> None:
     """Record instants that were skipped without ever being open."""
-    slots = draft.slots(record.job_id)
-    if record.last_s > slots.last_decided_s:
-        draft.put_slots(
-            record.job_id,
-            replace(slots, last_decided_s=record.last_s, prev_decided_s=slots.last_decided_s),
-        )
+    note_decided(draft, record.job_id, record.last_s)
     extend_skips(draft, replace(record, decided_at_us=draft.at.time_us))
     draft.emit(EventType.RANGE_SKIPPED, namespace=record.namespace, job_id=record.job_id, range=record)
 

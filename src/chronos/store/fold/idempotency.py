@@ -46,7 +46,7 @@ def _resource(result: Result) -> tuple[str, int]:
     value = result.value
     if isinstance(value, Job):
         return value.id, value.revision
-    found = getattr(value, "id", None) or result.facts.get("execution_id", "")
+    found = getattr(value, "id", None) or result.facts.get("resource") or result.facts.get("execution_id", "")
     return str(found), 0
 
 

@@ -10,7 +10,7 @@ from chronos.model.execution import Execution, Kind, SkipReason, Status
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.store.commands import DeleteJob, Owed, PutJob, SetPause
 from chronos.store.fold.draft import Draft, accepted, rejected
-from chronos.store.fold.executions import add_range, cancel, open_owed, skip
+from chronos.store.fold.executions import add_range, cancel, is_planned, last_decided_s, open_owed, skip
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, NAMES, OPEN, REVISIONS, SLOTS, Name, Revision, revision_key
 from chronos.timing.clock import utc
@@ -22,7 +22,7 @@ def put_job(draft: Draft, command: PutJob) -> Result:
     refusal = (
         _refuse_write(old, command)
         or _refuse_name(draft, command.spec, command.job_id)
-        or _refuse_plan(draft, old, command.owed_to, replans=not command.same_schedule)
+        or (None if command.same_schedule else _refuse_plan(draft, old, command.owed_to, command.undecided_us))
     )
     if refusal is not None:
         return refusal
@@ -54,7 +54,7 @@ def set_pause(draft: Draft, command: SetPause) -> Result:
         return _stale(old)
     if old.paused is None and command.pause is None:
         return accepted(old, recall=[])
-    refusal = _refuse_plan(draft, old, command.owed_to, replans=True)
+    refusal = _refuse_plan(draft, old, command.owed_to, command.undecided_us)
     if refusal is not None:
         return refusal
     at = utc(draft.at.time_us / 1e6)
@@ -90,6 +90,8 @@ def delete_job(draft: Draft, command: DeleteJob) -> Result:
         return rejected(JobNotFound)
     if command.expect_revision not in (-1, old.revision):
         return _stale(old)
+    if _is_overtaken(draft, command.undecided_us):
+        return rejected(PlanMoved)
     draft.delete(JOBS, old.id)
     draft.delete(NAMES, _name_key(old.spec))
     _count(draft, old, None)
@@ -98,7 +100,7 @@ def delete_job(draft: Draft, command: DeleteJob) -> Result:
     for execution in _open(draft, old.id):
         if execution.running_attempt is None:
             cancel(draft, execution, "job_deleted", command.by)
-        elif _request_stop(draft, execution, "job_deleted"):
+        else:
             recall.append(execution.id)
     slots = draft.slots(old.id)
     if not slots.holding and not slots.waiting:
@@ -109,7 +111,7 @@ def delete_job(draft: Draft, command: DeleteJob) -> Result:
 
 def _refuse_write(old: Job | None, command: PutJob) -> Result | None:
     if old is None:
-        return rejected(JobNotFound) if command.expect_revision > 0 else None
+        return rejected(JobNotFound) if command.expect_revision else None
     if command.expect_revision not in (-1, old.revision):
         return _stale(old)
     if old.namespace != command.spec.namespace:
@@ -129,16 +131,19 @@ def _refuse_name(draft: Draft, spec: JobSpec, job_id: str) -> Result | None:
     return None
 
 
-def _refuse_plan(draft: Draft, old: Job | None, owed_to: int, *, replans: bool) -> Result | None:
-    """What is owed ahead was computed up to a mark; if planning has passed it, instants would be lost."""
+def _refuse_plan(draft: Draft, old: Job | None, owed_to: int, undecided_us: int) -> Result | None:
+    """What is owed ahead was computed up to a mark; if planning, or time, has passed it, instants would be lost."""
     shard = draft.shard()
-    if not replans:
-        return None
-    if shard.hwm_s > owed_to:
+    if shard.hwm_s > owed_to or _is_overtaken(draft, undecided_us):
         return rejected(PlanMoved, hwm_s=shard.hwm_s)
     if old is not None and shard.catchup_to_s and old.id > shard.cursor and old.paused is None:
         return rejected(CatchingUp)
     return None
+
+
+def _is_overtaken(draft: Draft, undecided_us: int) -> bool:
+    """Whether the old definition has come to owe an instant that was not decided before this change."""
+    return 0 < undecided_us <= draft.at.time_us
 
 
 def _stale(old: Job) -> Result:
@@ -213,18 +218,22 @@ def _match_pending(draft: Draft, job: Job, owed: list[Owed], *, because: str) ->
     """Keep, add or cancel what is pending so that it matches `owed`; return the attempts to recall."""
     now_us, hwm_s = draft.at.time_us, draft.shard().hwm_s
     wanted = {o.scheduled_s: o for o in owed if now_us < o.scheduled_s * 1_000_000 and o.scheduled_s <= hwm_s}
+    recorded_s = last_decided_s(draft, job.id)
     recall: list[str] = []
     for execution in _open(draft, job.id):
         ahead = execution.kind is Kind.SCHEDULE and execution.scheduled_s * 1_000_000 > now_us
         kept = wanted.pop(execution.scheduled_s, None) if ahead else None
         if execution.running_attempt is not None:
-            if (ahead and kept is None) or job.paused is not None:
-                _request_stop_if_staged(draft, execution, because, recall)
+            if job.paused is not None:
+                recall.append(execution.id)
+            elif ahead and kept is None and _request_stop(draft, execution, because):
+                recall.append(execution.id)
         elif kept is not None:
             draft.put(OPEN, execution.id, replace(execution, revision=job.revision, effective_us=kept.effective_us))
-        elif execution.kind is Kind.SCHEDULE and execution.status is Status.PENDING:
+        elif is_planned(execution) and execution.status is Status.PENDING:
             _drop_pending(draft, execution, job, ahead=ahead, because=because)
-    for instant in sorted(wanted):
+    # An instant that was taken back a moment ago has its record; what has ended stays ended.
+    for instant in sorted(instant for instant in wanted if instant > recorded_s):
         open_owed(draft, job, wanted[instant])
     return recall
 
@@ -234,12 +243,6 @@ def _drop_pending(draft: Draft, execution: Execution, job: Job, *, ahead: bool, 
         skip(draft, execution, SkipReason.PAUSED)
     elif ahead:
         cancel(draft, execution, because, job.updated_by)
-
-
-def _request_stop_if_staged(draft: Draft, execution: Execution, because: str, recall: list[str]) -> None:
-    attempt = execution.running_attempt
-    if attempt is not None and attempt.not_before_us > draft.at.time_us and _request_stop(draft, execution, because):
-        recall.append(execution.id)
 
 
 def _request_stop(draft: Draft, execution: Execution, because: str) -> bool:

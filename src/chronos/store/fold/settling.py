@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from chronos.model.events import EventType
-from chronos.model.execution import Attempt, AttemptStatus, Execution, Status
+from chronos.model.execution import Attempt, AttemptStatus, Execution, SkipReason, Status
 from chronos.store.commands import Next, Settle, Settlement
 from chronos.store.fold.draft import Draft, accepted
-from chronos.store.fold.executions import finish, without
+from chronos.store.fold.executions import finish, is_planned, skip, without
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
 
@@ -49,29 +49,45 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
 def _take_back(draft: Draft, execution: Execution, result: Settlement) -> Execution:
     """Nothing was sent: the attempt never was, and its number is used again."""
     back = replace(execution, attempts=execution.attempts[:-1])
-    if execution.cancel_requested or draft.get(JOBS, execution.job_id) is None:
-        return _end(draft, back, replace(result, next=Next.CANCEL))
+    job = draft.get(JOBS, execution.job_id)
+    if execution.cancel_requested or job is None:
+        gone = replace(result, next=Next.CANCEL, reason="job_deleted" if job is None else result.reason)
+        return _end(draft, back, gone)
     retry = replace(
         back,
         status=Status.RETRYING if back.attempts else Status.PENDING,
         retry_at_us=max(result.retry_at_us, draft.at.time_us),
+        started_at_us=back.started_at_us if back.attempts else 0,
         reason=result.reason,
     )
     draft.put(OPEN, execution.id, retry)
     if not back.attempts:
-        slots = without(draft.slots(execution.job_id), execution.id)
-        draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
+        _give_slot_back(draft, retry)
+        if job.paused is not None and is_planned(back):
+            skip(draft, retry, SkipReason.PAUSED)
+            return retry
+    elif not _holds_slot_between(draft, retry):
+        _give_slot_back(draft, retry)
     _tell_retry(draft, retry)
     return retry
+
+
+def _holds_slot_between(draft: Draft, execution: Execution) -> bool:
+    kept = draft.get(REVISIONS, revision_key(execution.job_id, execution.revision))
+    return kept is None or kept.job.spec.retry_policy.retry_holds_slot
+
+
+def _give_slot_back(draft: Draft, execution: Execution) -> None:
+    """Let others have the slot; `execution` is the next in line when its time comes."""
+    slots = without(draft.slots(execution.job_id), execution.id)
+    draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
 
 
 def _wait_for_retry(draft: Draft, execution: Execution, result: Settlement) -> Execution:
     retry = replace(execution, status=Status.RETRYING, retry_at_us=result.retry_at_us, reason=result.reason)
     draft.put(OPEN, execution.id, retry)
-    kept = draft.get(REVISIONS, revision_key(execution.job_id, execution.revision))
-    if kept is not None and not kept.job.spec.retry_policy.retry_holds_slot:
-        slots = without(draft.slots(execution.job_id), execution.id)
-        draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
+    if not _holds_slot_between(draft, retry):
+        _give_slot_back(draft, retry)
     _tell_retry(draft, retry)
     return retry
 

@@ -9,7 +9,7 @@ from chronos.model.execution import Attempt, Execution, Kind, SkipReason, Status
 from chronos.model.job import Concurrency, Job
 from chronos.store.commands import Start, StartAttempt
 from chronos.store.fold.draft import Draft, accepted
-from chronos.store.fold.executions import cancel, skip
+from chronos.store.fold.executions import cancel, is_planned, skip
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
 
@@ -38,13 +38,21 @@ def _start_one(draft: Draft, execution: Execution, asked: StartAttempt) -> Execu
     if execution.cancel_requested:
         cancel(draft, execution, execution.reason or "cancelled")
         return None
-    if current is not None and current.paused is not None and execution.kind is Kind.SCHEDULE:
-        if not execution.attempts:
+    if current is not None and is_held(current, execution):
+        if is_planned(execution) and not execution.attempts:
             skip(draft, execution, SkipReason.PAUSED)
         return None
     if not execution.force and not _slot_is_free(draft, execution, current or job, asked):
         return None
     return _grant(draft, execution, asked)
+
+
+def is_held(job: Job, execution: Execution) -> bool:
+    """Whether a pause keeps `execution` from starting. What is asked for by hand during the pause is meant to run."""
+    if job.paused is None:
+        return False
+    at_us = round(job.paused.at.timestamp() * 1_000_000) if job.paused.at else 0
+    return is_planned(execution) or execution.decided_at_us < at_us
 
 
 def _definition(draft: Draft, execution: Execution) -> Job | None:
@@ -66,7 +74,7 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAtte
     if len(others) < room:
         if policy is Concurrency.REPLACE:
             return _supersede(draft, execution).id == execution.id
-        return policy is not Concurrency.QUEUE or _is_first_in_line(slots.waiting, execution)
+        return policy is not Concurrency.QUEUE or _is_first_in_line(draft, execution)
     # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
     due = asked.not_before_us <= draft.at.time_us
     if not due or execution.attempts:
@@ -77,11 +85,11 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAtte
 
 def _refuse_or_wait(draft: Draft, execution: Execution, job: Job, others: list[str]) -> None:
     policy = job.spec.concurrency
+    if _is_patient(execution):
+        # They are bounded at the source.
+        return
     if policy is Concurrency.REPLACE:
         _replace(draft, execution, others)
-    elif execution.late or execution.kind is Kind.BACKFILL:
-        # Runs that make up for an outage, and backfills, go one after the other; they are bounded at the source.
-        pass
     elif policy is Concurrency.FORBID:
         skip(draft, execution, SkipReason.OVERLAP, blocked_by=others[0])
     else:
@@ -90,8 +98,24 @@ def _refuse_or_wait(draft: Draft, execution: Execution, job: Job, others: list[s
             skip(draft, execution, SkipReason.OVERLAP, blocked_by=others[0])
 
 
-def _is_first_in_line(waiting: list[str], execution: Execution) -> bool:
-    return not waiting or waiting[0] == execution.id or execution.id not in waiting
+def _is_patient(execution: Execution) -> bool:
+    """Runs that make up for an outage, and backfills, go one after the other, whatever the policy."""
+    return execution.late or execution.kind is Kind.BACKFILL
+
+
+def _is_first_in_line(draft: Draft, execution: Execution) -> bool:
+    for key in draft.slots(execution.job_id).waiting:
+        if key == execution.id:
+            break
+        other = draft.get(OPEN, key)
+        # A run that waits for its retry without a slot lets the others pass.
+        if other is not None and (other.status is not Status.RETRYING or _is_ready(draft, other)):
+            return False
+    return True
+
+
+def _is_ready(draft: Draft, execution: Execution) -> bool:
+    return max(execution.effective_us, execution.retry_at_us) <= draft.at.time_us
 
 
 def _place_in_line(draft: Draft, execution: Execution) -> int:
@@ -101,19 +125,29 @@ def _place_in_line(draft: Draft, execution: Execution) -> int:
         if key == execution.id:
             break
         other = draft.get(OPEN, key)
-        place += other is not None and not other.late and other.kind is not Kind.BACKFILL
+        place += other is not None and not _is_patient(other)
     return place
 
 
 def _supersede(draft: Draft, execution: Execution) -> Execution:
-    """Of the runs that wait and are due, skip all but the newest, and return that one."""
+    """Of the runs that wait and are due, end all but the newest, and return that one. The patient ones stay."""
     waiting = [draft.get(OPEN, key) for key in draft.slots(execution.job_id).waiting]
-    line = [w for w in waiting if w is not None and w.effective_us <= draft.at.time_us]
-    newest = max([*line, execution], key=lambda w: (w.scheduled_s, w.id))
+    line = [w for w in waiting if w is not None and not _is_patient(w) and _is_ready(draft, w)]
+    if _is_patient(execution):
+        return max(line, key=_age) if line else execution
+    newest = max([*line, execution], key=_age)
     for other in line:
-        if other.id != newest.id:
+        if other.id == newest.id:
+            continue
+        if other.attempts:
+            cancel(draft, other, SkipReason.SUPERSEDED.value, blocked_by=newest.id)
+        else:
             skip(draft, other, SkipReason.SUPERSEDED, blocked_by=newest.id)
     return newest
+
+
+def _age(execution: Execution) -> tuple[int, str]:
+    return execution.scheduled_s, execution.id
 
 
 def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import pytest
+from tests.unit.store.fold.harness import BEGIN_S, NODE, Machine, S, a_machine, a_range, owed, schedule_id
+
+from chronos.model.events import EventType
+from chronos.model.execution import SkipReason, Status
+from chronos.store.commands import BeginCatchup, Catchup, Decide, NewLeader, ResetClock
+from chronos.store.tables import OPEN
+
+
+def test_each_leader_begins_a_term_of_its_own() -> None:
+    machine = Machine()
+    assert [machine.do(NewLeader("n1", f"n1/{life}")).facts["term"] for life in "ABC"] == [1, 2, 3]
+    assert (machine.meta.term, machine.meta.leader, machine.meta.incarnation) == (3, "n1", "n1/C")
+
+
+def test_what_is_decided_is_pending_and_moves_the_mark() -> None:
+    machine = a_machine()
+    job = machine.create()
+    [key] = machine.due(job, 5)
+    assert machine.shard.hwm_s == BEGIN_S + 5
+    execution = machine.open(key)
+    assert (execution.status, execution.scheduled_s, execution.revision) == (Status.PENDING, BEGIN_S + 5, 1)
+    assert machine.slots(job).waiting == [key]
+
+
+def test_no_instant_can_be_jumped_over_or_decided_twice() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.due(job, 5)
+    version = machine.shard.plan_version
+    for begin, end in ((4, 8), (6, 8), (0, 5), (5, 4)):
+        refused = machine.do(Decide(0, BEGIN_S + begin, BEGIN_S + end, version, [owed(job, end)]))
+        assert refused.error == "plan-moved", (begin, end)
+    assert machine.shard.hwm_s == BEGIN_S + 5
+    assert machine.slots(job).waiting == [schedule_id(job, 5)]
+
+
+def test_a_plan_made_before_the_schedules_changed_is_refused() -> None:
+    machine = a_machine()
+    job = machine.create()
+    version = machine.shard.plan_version
+    machine.create("other")
+    refused = machine.do(Decide(0, BEGIN_S, BEGIN_S + 5, version, [owed(job, 5)]))
+    assert refused.error == "plan-moved"
+    assert refused.facts["plan_version"] == version + 1
+
+
+def test_what_a_deleted_job_would_owe_is_left_out() -> None:
+    machine = a_machine()
+    job = machine.create()
+    assert machine.decide(5, owed("gone", 3), owed(job, 4)).facts["opened"] == [schedule_id(job, 4)]
+
+
+def test_wall_times_that_fell_together_are_noted() -> None:
+    machine = a_machine()
+    job = machine.create()
+    one = owed(job, 5)
+    one.coalesced_wall_times.append("02:30")
+    machine.decide(5, one)
+    assert machine.open(schedule_id(job, 5)).notes == ["also due at 02:30"]
+
+
+def test_adjacent_skips_of_one_reason_are_one_record() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.decide(9, ranges=[a_range(job, 1, 9)])
+    machine.decide(20, ranges=[a_range(job, 10, 20)])
+    assert machine.skips(job) == [("misfire", 1, 20, 20)]
+
+
+def test_a_run_between_two_skips_parts_their_records() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.decide(9, ranges=[a_range(job, 1, 9)])
+    machine.decide(20, owed(job, 10), ranges=[a_range(job, 11, 20)])
+    assert machine.skips(job) == [("misfire", 1, 9, 9), ("misfire", 11, 20, 10)]
+
+
+def test_another_reason_begins_another_record() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.decide(9, ranges=[a_range(job, 1, 9), a_range(job, 10, 12, SkipReason.EXPIRED)])
+    assert machine.skips(job) == [("expired", 10, 12, 3), ("misfire", 1, 9, 9)]
+
+
+def test_the_records_of_two_jobs_do_not_meet() -> None:
+    machine = a_machine()
+    one, two = machine.create("one"), machine.create("two")
+    machine.decide(9, ranges=[a_range(one, 1, 9)])
+    machine.decide(12, ranges=[a_range(two, 10, 12)])
+    assert machine.skips(one) == [("misfire", 1, 9, 9)]
+    assert machine.skips(two) == [("misfire", 10, 12, 3)]
+
+
+def test_an_outage_is_made_up_for_behind_the_mark_job_by_job() -> None:
+    machine = a_machine()
+    one, two = machine.create("one"), machine.create("two")
+    assert machine.at(100).do(BeginCatchup(0, BEGIN_S, BEGIN_S + 100)).ok
+    version = machine.shard.plan_version
+    assert machine.do(Decide(0, BEGIN_S + 100, BEGIN_S + 101, version, [owed(one, 101)])).ok
+    assert machine.do(Catchup(0, "", one.id, version, [owed(one, 7, late=True)])).ok
+    assert machine.do(Catchup(0, "", two.id, version, [owed(one, 8, late=True)])).error == "plan-moved"
+    assert machine.do(Catchup(0, one.id, "", version, [owed(two, 9, late=True)])).ok
+    assert machine.shard.catchup_to_s == 0
+    assert machine.shard.hwm_s == BEGIN_S + 101
+    assert [machine.is_open(schedule_id(one, s)) for s in (7, 8, 101)] == [True, False, True]
+    assert machine.is_open(schedule_id(two, 9))
+    assert machine.do(Catchup(0, "", "", version)).error == "plan-moved"
+
+
+@pytest.mark.parametrize("begin, end", [(1, 100), (0, -1)])
+def test_an_outage_that_does_not_begin_at_the_mark_is_refused(begin: int, end: int) -> None:
+    machine = a_machine()
+    assert machine.do(BeginCatchup(0, BEGIN_S + begin, BEGIN_S + end)).error == "plan-moved"
+
+
+def test_one_outage_is_made_up_for_at_a_time() -> None:
+    machine = a_machine()
+    assert machine.do(BeginCatchup(0, BEGIN_S, BEGIN_S + 100)).ok
+    assert machine.do(BeginCatchup(0, BEGIN_S + 100, BEGIN_S + 200)).error == "plan-moved"
+
+
+def test_a_clock_reset_moves_the_mark_back_and_opens_an_epoch() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.decide(1_000_000)
+    before = machine.shard.plan_version
+    result = machine.at(10).do(ResetClock(BEGIN_S + 10, "ann"))
+    assert result.facts == {"restore_epoch": 1}
+    assert machine.shard.hwm_s == BEGIN_S + 10
+    assert machine.shard.plan_version > before
+    assert machine.told(EventType.CLOCK_RESET)[0].by == "ann"
+    [key] = machine.due(job, 11)
+    machine.start(key)
+    assert machine.open(key).attempts[0].token == f"1.1.{machine.index}"
+
+
+def test_skips_after_a_clock_reset_go_on_growing_one_record() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.decide(1_000_000, owed(job, 1_000_000))
+    machine.at(10).do(ResetClock(BEGIN_S + 10, "ann"))
+    for second in (11, 12, 13):
+        machine.decide(second, ranges=[a_range(job, second, second)])
+    assert machine.skips(job) == [("misfire", 11, 13, 3)]
+
+
+def test_a_rejected_command_changes_nothing() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.due(job, 5)
+    before = dict(machine.view.rows)
+    machine.do(Decide(0, 1, 2, 3, [owed(job, 2)]))
+    assert machine.view.rows == before
+
+
+def test_a_token_never_decreases_from_leader_to_leader() -> None:
+    machine = a_machine()
+    job = machine.create(concurrency="allow")
+    tokens = []
+    for second in (1, 2, 3):
+        [key] = machine.due(job, second)
+        machine.start(key)
+        attempt = machine.open(key).running_attempt
+        assert attempt is not None
+        assert attempt.node == NODE
+        tokens.append(tuple(int(part) for part in attempt.token.split(".")))
+        machine.lead()
+    assert tokens == sorted(tokens)
+    assert [token[1] for token in tokens] == [1, 2, 3]
+    assert machine.view.get(OPEN, key) is not None
+    assert machine.now_us == BEGIN_S * S
