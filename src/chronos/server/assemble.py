@@ -81,6 +81,7 @@ class Node:
     guard: EgressGuard
     processes: ProcessDispatcher
     router: Router
+    executor: LocalExecutor
     scheduler: Scheduler
     jobs: JobService
     pauses: PauseTimer
@@ -127,11 +128,12 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     # Who drives.
     incarnation = f"{settings.cluster.node_id}#{ulid(clock, chance)}"
     bodies = Bodies(folder.path / "bodies")
+    executors: list[LocalExecutor] = []
     scheduler = Scheduler(
         commands,
         queries,
         clock,
-        _executor(router, clock, settings),
+        _executor(router, clock, settings, executors.append),
         incarnation=incarnation,
         settings=_scheduler(settings),
         telemetry=telemetry,
@@ -191,6 +193,7 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
         guard=guard,
         processes=processes,
         router=router,
+        executor=executors[0],
         scheduler=scheduler,
         jobs=jobs,
         pauses=pauses,
@@ -202,13 +205,15 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     )
 
 
-def _executor(router: Router, clock: Clock, settings: Settings) -> Callable[[OnDone], Executor]:
-    most = settings.dispatcher.concurrency.max_concurrent_jobs
+def _executor(
+    router: Router, clock: Clock, settings: Settings, made: Callable[[LocalExecutor], None]
+) -> Callable[[OnDone], Executor]:
+    limits = ExecutorSettings(max_concurrent=settings.dispatcher.concurrency.max_concurrent_jobs)
 
     def make(on_done: OnDone) -> Executor:
-        return LocalExecutor(
-            router.deliver, on_done, clock, ExecutorSettings(max_concurrent=most), tell_cancelled=router.tell_cancelled
-        )
+        executor = LocalExecutor(router.deliver, on_done, clock, limits, tell_cancelled=router.tell_cancelled)
+        made(executor)
+        return executor
 
     return make
 

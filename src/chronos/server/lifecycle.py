@@ -92,6 +92,7 @@ class Lifecycle:
         await running.enter_async_context(node.router)
         await running.enter_async_context(node.processes)
         await running.enter_async_context(node.host)
+        await running.enter_async_context(node.executor)
         await running.enter_async_context(node.scheduler)
         await running.enter_async_context(node.pauses)
         await demo.clear(node.jobs, node.queries)

@@ -1,0 +1,49 @@
+"""The routes without the machine behind them: for describing the API, never for answering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from chronos.model.events import Event
+from chronos.model.premises import Premises
+from chronos.server import manifest
+from chronos.server.decoding import convert
+from chronos.server.host import ServerHost
+from chronos.server.openapi import describe
+from chronos.server.rest import routes
+from chronos.server.rest.core import Core
+from chronos.server.settings import Settings
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import SystemChance, SystemClock
+
+
+def outline() -> dict[str, Any]:
+    """Return the API's description, with every built-in feature at its defaults."""
+    host = ServerHost(
+        cast("Any", _Silence()), cast("Any", None), clock=SystemClock(), chance=SystemChance(), telemetry=Telemetry()
+    )
+    host.provide(Premises, _Premises())  # type: ignore[type-abstract]
+    given = {section: convert({}, of) for section, of in manifest.sections().items()}
+    manifest.install(host, Settings(), given)
+    core = Core(**dict.fromkeys(Core.__dataclass_fields__, cast("Any", None)))
+    return describe([*host.endpoints, *routes.endpoints(core, host.endpoints)])
+
+
+class _Silence:
+    """A log in which nothing happens."""
+
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None: ...
+
+
+class _Premises:
+    """A house without a door."""
+
+    listens_on_loopback = True
+    is_insecure_allowed = False
+
+    def key(self, name: str) -> bytes:
+        return bytes(32)
+
+    def keep_once(self, name: str, text: str) -> str:
+        return text
