@@ -248,9 +248,7 @@ def test_a_namespace_travels_with_every_request(ctl: Ctl) -> None:
 
 def test_versions_and_rollback_are_told(ctl: Ctl) -> None:
     ctl.server.add("nightly")
-    found = [
-        {"version": 2, "current": True, "at": None, "by": "admin", "fields_changed": ["timeout"]}
-    ]
+    found = [{"version": 2, "current": True, "at": None, "by": "admin", "fields_changed": ["timeout"]}]
     identity = ctl.server.jobs["default", "nightly"]["id"]
     ctl.server.on("GET", f"/api/v1/jobs/{identity}/versions", 200, {"versions": found, "total": 1})
     ctl.server.on("GET", "/api/v1/jobs/nightly/versions/diff", 200, {"text": "timeout: 1s → 2s\n", "changes": []})

@@ -222,7 +222,7 @@ def _unquoted(text: str) -> str:
 def _name_of(command: str) -> str:
     """Return a name for a command: its program's file name, without what is only about how it runs."""
     words = [word for word in _words(command) if "=" not in word.partition("/")[0] and not word.startswith("-")]
-    useful = [word for word in words if word.rpartition("/")[2] not in _WRAPPERS]
+    useful = [word for word in words if word.rpartition("/")[2] not in _WRAPPERS and not word.isdigit()]
     base = (useful or words or ["job"])[0].rpartition("/")[2]
     slug = re.sub(r"[^a-z0-9]+", "-", base.lower()).strip("-")[:NAME_CHARS_MAX].strip("-")
     return slug or "job"

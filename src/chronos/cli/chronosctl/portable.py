@@ -22,6 +22,8 @@ def portable(job: Mapping[str, Any]) -> Document:
     for name, defaults in (("webhook", _HTTP), ("target", _defaults_of_target(spec))):
         if isinstance(kept.get(name), Mapping):
             kept[name] = _unlike(kept[name], defaults)
+    if isinstance(kept.get("webhook"), dict):
+        kept["webhook"].pop("type", None)
     if kept.get("enabled") is True:
         del kept["enabled"]
     return {name: kept[name] for name in JobSpec.__struct_fields__ if name in kept}

@@ -1,0 +1,138 @@
+"""What is printed: tables that hold their columns, documents that programs read, nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.cli.conftest import Ctl
+
+from chronos.cli.chronosctl.output import local_time, pairs, table, took, visible, visible_text, width_of
+from chronos.cli.chronosctl.views import execution_details, executions_table, jobs_table, state_of
+from chronos.cli.chronosctl.yamlfile import load_yaml
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert table(("A", "LONG"), [("xyz", 1), ("日本", None)]) == "A     LONG\nxyz   1\n日本  -"
+
+
+@given(st.lists(st.tuples(st.text(max_size=10), st.text(max_size=10)), max_size=5))
+def test_a_table_has_a_line_for_each_row_whatever_is_in_it(rows: list[tuple[str, str]]) -> None:
+    assert table(("A", "B"), rows).count("\n") == len(rows)
+
+
+@given(st.text())
+def test_nothing_that_is_printed_steers_the_terminal(text: str) -> None:
+    assert all(c.isprintable() for c in visible(text))
+    assert all(c.isprintable() or c in "\n\t" for c in visible_text(text))
+
+
+def test_an_escape_sequence_in_a_name_is_shown() -> None:
+    assert visible("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
+    assert "\x1b" not in jobs_table([{"name": "\x1b]0;x\x07", "schedule": "@hourly"}])
+
+
+def test_wide_and_combining_characters_are_counted_as_a_terminal_does() -> None:
+    assert (width_of("abc"), width_of("日本"), width_of("e\u0301")) == (3, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(None, "-"), (0.4, "0 ms"), (340, "340 ms"), (12_345, "12.3 s"), (250_000, "4 m 10 s")]
+)
+def test_lengths_of_time_are_for_people(ms: float | None, text: str) -> None:
+    assert took(ms) == text
+
+
+def test_instants_are_shown_in_the_zone_of_the_reader() -> None:
+    assert local_time("2027-01-01T00:00:00Z", UTC) == "2027-01-01 00:00:00 UTC"
+    assert local_time("2027-01-01T00:00:00Z", timezone(timedelta(hours=9), "JST")) == "2027-01-01 09:00:00 JST"
+    assert local_time(None) == "-"
+    assert local_time("soon") == "soon"
+
+
+def test_pairs_leave_out_what_is_empty() -> None:
+    assert pairs([("A", 1), ("Long", "x"), ("None", None), ("Empty", "")]) == "A:     1\nLong:  x"
+
+
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ({"enabled": True}, "enabled"),
+        ({"enabled": False}, "disabled"),
+        ({"enabled": False, "paused": {"reason": "moving"}}, "paused: moving"),
+        ({"enabled": False, "paused": {}}, "paused"),
+    ],
+)
+def test_a_job_that_does_not_fire_says_why(job: dict[str, Any], text: str) -> None:
+    assert state_of(job) == text
+
+
+def test_an_execution_that_did_not_run_says_why() -> None:
+    run = {"id": "occ_1", "job_name": "a", "status": "skipped", "reason": "overlap", "blocked_by": "occ_0"}
+    assert "overlap by occ_0" in executions_table([run])
+    assert "overlap by occ_0" in execution_details(run)
+
+
+def test_an_execution_shows_its_attempts_and_what_was_answered() -> None:
+    attempts = [
+        {"attempt": 1, "status": "failed", "status_code": 500, "error": "HTTP 500"},
+        {"attempt": 2, "status": "success", "status_code": 200, "excerpt": "fine\x1b"},
+    ]
+    text = execution_details({"id": "occ_1", "job_name": "a", "status": "success", "attempts": attempts})
+    assert "HTTP 500" in text
+    assert text.endswith("Answer:\nfine\\x1b")
+
+
+def test_every_list_can_be_read_by_programs(ctl: Ctl) -> None:
+    ctl.server.add("a")
+    as_json = ctl("job", "list", "-o", "json")
+    as_yaml = ctl("-o", "yaml", "job", "list")
+    assert json.loads(as_json.out) == load_yaml(as_yaml.out, "x")[0]
+
+
+def test_there_are_no_colours_off_a_terminal(ctl: Ctl) -> None:
+    runs = [{"id": "occ_1", "job_id": "j", "job_name": "a", "status": "failed"}]
+    ctl.server.on("GET", "/api/v1/executions", 200, {"executions": runs})
+    assert "\x1b" not in ctl("execution", "list").out
+
+
+def test_executions_are_filtered_by_status_and_time(ctl: Ctl) -> None:
+    ctl.server.on("GET", "/api/v1/executions", 200, {"executions": [], "next_cursor": None})
+    ctl("execution", "list", "--status", "failed", "--status", "skipped", "--since", "2h", "--limit", "7")
+    assert dict(ctl.server.requests[-1].url.params) == {
+        "status": "failed,skipped",
+        "since": "2027-01-01T10:00:00+00:00",
+        "limit": "7",
+    }
+
+
+def test_executions_of_a_job_are_asked_by_its_id(ctl: Ctl) -> None:
+    job = ctl.server.add("nightly")
+    path = f"/api/v1/jobs/{job['id']}/executions"
+    ctl.server.on("GET", path, 200, {"executions": [{"id": "occ_1", "job_id": job["id"], "status": "success"}]})
+    assert "occ_1" in ctl("execution", "list", "nightly").out
+
+
+def test_a_live_view_shows_a_line_for_each_change(ctl: Ctl) -> None:
+    import httpx2
+
+    frames = (
+        b": watching\n\n"
+        b'id: 1.0\nevent: execution_started\ndata: {"id":"occ_1","job_id":"j","job_name":"a","status":"running"}\n\n'
+        b'id: 1.1\nevent: job_updated\ndata: {"job_id":"j"}\n\n'
+        b'id: 2.0\nevent: execution_finished\ndata: {"id":"occ_1","job_id":"j","job_name":"a","status":"success"}\n\n'
+    )
+    answer = httpx2.Response(200, content=frames, headers={"content-type": "text/event-stream"})
+    ctl.server.answers["GET", "/api/v1/executions/stream"] = lambda _: answer
+    done = ctl("execution", "watch", "--count", "2")
+    assert [line.split()[:2] for line in done.out.splitlines()] == [["running", "a"], ["success", "a"]]
+
+
+def test_logs_are_printed_by_attempt(ctl: Ctl) -> None:
+    logs = [{"attempt": 1, "text": "one\n", "is_excerpt": False}, {"attempt": 2, "text": "two\x07", "is_excerpt": True}]
+    ctl.server.on("GET", "/api/v1/executions/occ_1/logs", 200, {"execution_id": "occ_1", "logs": logs})
+    assert ctl("execution", "logs", "occ_1").out == "--- attempt 1\none\n--- attempt 2\ntwo\\x07\n"
