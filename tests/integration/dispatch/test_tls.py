@@ -19,6 +19,7 @@ from tests.integration.dispatch.target_server import TargetServer
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http import HttpDispatcher, HttpSettings
 from chronos.dispatch.port import Delivered, NoAnswer, Outcome
+from chronos.errors import ConfigInvalid
 from chronos.timing.clock import SystemClock
 
 NOW = datetime.now(UTC)
@@ -114,3 +115,8 @@ def test_a_target_that_speaks_no_tls_is_no_answer() -> None:
     server_error = asyncio.run(main())
     assert isinstance(server_error, NoAnswer)
     assert server_error.error_class in ("tls", "connect")
+
+
+def test_authorities_that_cannot_be_read_are_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="ca_file"):
+        HttpDispatcher(EgressGuard(), SystemClock(), HttpSettings(ca_file=str(tmp_path / "missing.pem")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 
 import httpcore2
@@ -11,13 +10,14 @@ from msgspec.structs import replace
 
 from chronos.dispatch.egress import EgressGuard, LookupFailed
 from chronos.dispatch.http.answer import AnswerTooLarge, BodyReader, judge
+from chronos.dispatch.http.pool import Pool
 from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
 from chronos.dispatch.http.request import Request, RequestInvalid, build_cancel, build_request
-from chronos.dispatch.http.transport import StaleConnection, TlsFailed, new_pool, tls_context
+from chronos.dispatch.http.transport import StaleConnection, TlsFailed, VettedBackend, tls_context
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.dispatch.redaction import Redactor, secrets_of
-from chronos.errors import EgressRefused
-from chronos.model.target import HttpTarget, StoreResponse
+from chronos.errors import ConfigInvalid, EgressRefused
+from chronos.model.target import HttpTarget
 from chronos.timing.clock import Clock
 
 
@@ -33,7 +33,6 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connect_timeout_s: float = 5.0
     idle_s: float = 4.0
     max_idle_conns: int = 1_024
-    max_conns: int = 16_384
     ca_file: str | None = None
 
 
@@ -47,13 +46,22 @@ class _Read(Struct):
 
 
 class HttpDispatcher:
-    """Sends a delivery as one HTTP request (and the redirects it may follow), and judges the answer."""
+    """Sends a delivery as one HTTP request (and the redirects it may follow), and judges the answer.
+
+    Raises:
+        ConfigInvalid: `ca_file` cannot be used.
+    """
 
     def __init__(self, guard: EgressGuard, clock: Clock, settings: HttpSettings | None = None) -> None:
-        self._guard = guard
         self._clock = clock
-        self._settings = settings or HttpSettings()
-        self._pools: dict[bool, httpcore2.AsyncConnectionPool] = {}
+        self._settings = settings = settings or HttpSettings()
+        try:
+            contexts = {verify: tls_context(verify=verify, ca_file=settings.ca_file) for verify in (True, False)}
+        except OSError as wrong:
+            raise ConfigInvalid(f"dispatcher.http.tls.ca_file: {settings.ca_file} cannot be used: {wrong}") from None
+        self._pool = Pool(
+            VettedBackend(guard, clock), contexts, idle_max=settings.max_idle_conns, idle_s=settings.idle_s
+        )
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Send and judge; see `Dispatcher.deliver`."""
@@ -70,9 +78,7 @@ class HttpDispatcher:
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            await pool.aclose()
+        await self._pool.aclose()
 
     async def _guarded(self, delivery: Delivery, target: HttpTarget, *, cancel: bool) -> Outcome:
         redactor = Redactor(secrets_of(target))
@@ -129,13 +135,10 @@ class HttpDispatcher:
             # Reading and writing are bounded by the caller's one deadline, not piece by piece.
             extensions={"timeout": {"connect": self._settings.connect_timeout_s}},
         )
-        response = await self._pool(verify=not target.tls_skip_verify).handle_async_request(wanted)
-        try:
-            return await self._read(response, target.store_response)
-        finally:
-            await response.aclose()
+        async with self._pool.answering(url, wanted, verify=not target.tls_skip_verify) as response:
+            return await self._read(response)
 
-    async def _read(self, response: httpcore2.Response, store: StoreResponse) -> _Read:
+    async def _read(self, response: httpcore2.Response) -> _Read:
         body = BodyReader(_joined(response, b"content-encoding").lower())
         try:
             async for piece in response.aiter_stream():
@@ -146,23 +149,6 @@ class HttpDispatcher:
             # The status has been said; a body that breaks off does not unsay it.
             body.notes.append("body cut: the connection broke off or its framing is wrong")
         return _Read(response.status, _joined(response, b"location"), _all(response, b"retry-after"), body)
-
-    def _pool(self, *, verify: bool) -> httpcore2.AsyncConnectionPool:
-        if verify not in self._pools:
-            context = tls_context(verify=verify, ca_file=self._settings.ca_file)
-            self._pools[verify] = self._new_pool(context)
-        return self._pools[verify]
-
-    def _new_pool(self, context: ssl.SSLContext) -> httpcore2.AsyncConnectionPool:
-        settings = self._settings
-        return new_pool(
-            self._guard,
-            self._clock,
-            context,
-            connections_max=settings.max_conns,
-            idle_max=settings.max_idle_conns,
-            idle_s=settings.idle_s,
-        )
 
 
 def _next(request: Request, read: _Read, left: int, notes: list[str]) -> Request | None:

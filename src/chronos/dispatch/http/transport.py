@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Iterable
@@ -111,23 +112,12 @@ class WatchedStream(Stream):
             return WatchedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
         except httpcore2.ConnectError as failed:
             raise TlsFailed(_tls_words(failed)) from None
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
-
-
-def new_pool(
-    guard: EgressGuard, clock: Clock, context: ssl.SSLContext, *, connections_max: int, idle_max: int, idle_s: float
-) -> httpcore2.AsyncConnectionPool:
-    """Return a pool whose every connection goes through the guard. No proxy, no environment, HTTP/1.1."""
-    return httpcore2.AsyncConnectionPool(
-        ssl_context=context,
-        max_connections=connections_max,
-        max_keepalive_connections=idle_max,
-        keepalive_expiry=idle_s,
-        http2=False,
-        network_backend=VettedBackend(guard, clock),
-    )
 
 
 def tls_context(*, verify: bool = True, ca_file: str | None = None) -> ssl.SSLContext:
