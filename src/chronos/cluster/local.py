@@ -36,7 +36,7 @@ class LocalLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     bytes_max: int = 8 << 30
-    checkpoint_pages: int = 2_000
+    checkpoint_pages: int = 500
 
 
 class LocalLog:

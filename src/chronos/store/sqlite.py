@@ -22,7 +22,17 @@ from chronos.model.job import Job
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.offload import Inline, Offload, Thread
 from chronos.store.port import Changes
-from chronos.store.records import MemorySource, Position, Record, RecordFilter, matches, merged, record_in, row_of
+from chronos.store.records import (
+    MemorySource,
+    Position,
+    Record,
+    RecordFilter,
+    matches,
+    merged,
+    range_id,
+    record_in,
+    row_of,
+)
 from chronos.store.sqlitefile import translated
 from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest
 from chronos.store.statefile import StateReader, StateWriter
@@ -194,10 +204,10 @@ class SqliteState:
                 self._open[key] = value
 
     def _record(self, change: Changes) -> None:
-        records: list[Record] = [*change.ended, *change.ranges]
-        for record in records:
-            row = row_of(record)
-            self._dirty.records[row.id, row.series] = record
+        for execution in change.ended:
+            self._dirty.records[execution.id, execution.series] = execution
+        for skipped in change.ranges:
+            self._dirty.records[range_id(skipped), 0] = skipped
 
     async def flush(self) -> None:
         async with self._turn:

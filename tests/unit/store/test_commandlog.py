@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.unit.store.toy import put, toy_fold
 
 from chronos.cluster.memory import MemoryLog, SharedLog
 from chronos.errors import (
@@ -27,7 +28,6 @@ from chronos.store.tables import DOCUMENTS, META, document_key
 from chronos.testing import virtual_time
 from chronos.testing.virtual_time import VirtualClock
 from chronos.timing.clock import SeededChance
-from tests.unit.store.toy import put, toy_fold
 
 
 def a_command_log(log: Any, state: Any = None, clock: Any = None, **settings: int) -> CommandLog:
@@ -412,4 +412,26 @@ async def test_while_state_cannot_be_written_nothing_new_is_accepted_but_what_wa
     state.full = False
     await asyncio.sleep(3)
     assert (await commands.propose(put("b"))).ok
+    await commands.stop()
+
+
+@virtual_time
+async def test_a_state_that_cannot_be_written_any_more_ends_the_log_too() -> None:
+    class Broken(MemoryState):
+        broken = False
+
+        async def flush(self) -> None:
+            if self.broken:
+                raise LogFailed("the disk is gone")
+
+        @property
+        def flushed_index(self) -> int:
+            return self.applied_index if not self.broken else 1
+
+    state = Broken()
+    commands = await started(MemoryLog(), state)
+    state.broken = True
+    with pytest.raises(Unavailable, match="the disk is gone"):
+        await commands.propose(put("a"))
+    assert commands.failed.is_set()
     await commands.stop()
