@@ -29,7 +29,7 @@ JOB_FILES = sorted(
 
 def runs_of(spec: JobSpec) -> list[datetime]:
     """Return the next five runs of the spec's schedules together."""
-    found = []
+    found: list[datetime] = []
     for text in spec.normal().schedules:
         schedule = parse_schedule(text, timezone=spec.timezone, hash_key=f"{spec.namespace}/{spec.name}")
         found += islice(schedule.between(NOW, datetime(2100, 1, 1, tzinfo=UTC)), 5)
