@@ -1,0 +1,107 @@
+"""The doctor finds what is wrong and says what to do; when nothing is, it says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.unit.cli.conftest import Ctl
+
+from chronos import __version__
+from chronos.timing.zone import tzdata_version
+
+NOW = "Fri, 01 Jan 2027 12:00:00 GMT"
+
+
+@pytest.fixture
+def well(ctl: Ctl) -> Ctl:
+    """A command line with a server that is well."""
+    ctl.server.on("GET", "/health", 200, {"status": "healthy", "version": __version__}, {"date": NOW})
+    ctl.server.on("GET", "/ready", 200, {"ready": True})
+    ctl.server.on("GET", "/api/v1/whoami", 200, {"id": "admin", "permissions": ["*"]})
+    ctl.server.on("GET", "/api/v1/cluster/status", 200, {"tzdata_version": tzdata_version()})
+    ctl.server.on("GET", "/api/v1/clock", 200, {"held": False})
+    return ctl
+
+
+def problems(ctl: Ctl, *args: str) -> tuple[int, list[dict[str, Any]]]:
+    """Return the exit code and what was not good."""
+    done = ctl("doctor", *args, "-o", "json")
+    assert done.err == ""
+    return done.code, [row for row in done.json if row["level"] != "ok"]
+
+
+def test_nothing_is_wrong_where_nothing_is(well: Ctl) -> None:
+    assert problems(well) == (0, [])
+
+
+def test_a_server_that_does_not_answer_is_found_with_the_command_that_starts_one(ctl: Ctl) -> None:
+    def refused(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("[Errno 111] Connection refused")
+
+    ctl.server.handle = refused  # type: ignore[method-assign]
+    code, [found] = problems(ctl, "-s", "http://127.0.0.1:8123")
+    assert code == 1
+    assert "connection refused" in found["what"]
+    assert "--http-address 127.0.0.1:8123" in found["advice"]
+
+
+CASES: list[tuple[str, int, Any, dict[str, str], int, str]] = [
+    ("/health", 200, {"status": "healthy", "version": "99.0"}, {"date": NOW}, 0, "version 99.0"),
+    ("/health", 200, {"version": __version__}, {"date": "Fri, 01 Jan 2027 11:59:00 GMT"}, 0, "s ahead of"),
+    ("/health", 200, {"version": __version__}, {"date": "Fri, 01 Jan 2027 13:00:00 GMT"}, 0, "s behind"),
+    ("/health", 200, [1], {"date": NOW}, 1, "no Chronos server"),
+    ("/ready", 503, {"ready": False, "reason": "draining"}, {}, 1, "takes no requests"),
+    ("/api/v1/whoami", 401, {"type": "unauthenticated"}, {}, 1, "wants an API key"),
+    ("/api/v1/whoami", 403, {"type": "denied", "detail": "No."}, {}, 1, "do nothing"),
+    ("/api/v1/cluster/status", 200, {"tzdata_version": "1999a"}, {}, 0, "1999a on the server"),
+    ("/api/v1/clock", 200, {"held": True}, {}, 1, "does not trust its clock"),
+    ("/api/v1/clock", 200, {"silent_until": "2027-01-02T00:00:00Z"}, {}, 1, "nothing fires until"),
+]
+
+
+@pytest.mark.parametrize(("path", "status", "body", "headers", "code", "what"), CASES)
+def test_what_is_wrong_with_the_server_is_found(
+    well: Ctl, path: str, status: int, body: Any, headers: dict[str, str], code: int, what: str
+) -> None:
+    well.server.on("GET", path, status, body, headers)
+    found_code, [found] = problems(well)
+    assert found_code == code
+    assert what in found["what"]
+    assert found["advice"]
+
+
+def test_a_data_folder_that_others_may_look_into_is_found(well: Ctl, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    data.chmod(0o755)
+    (data / "admin.key").write_text("k")
+    (data / "admin.key").chmod(0o600)
+    code, [found] = problems(well, "--data-dir", str(data))
+    assert (code, found["advice"]) == (0, f"chmod 700 {data}")
+    data.chmod(0o700)
+    assert problems(well, "--data-dir", str(data)) == (0, [])
+
+
+def test_an_admin_key_that_others_may_read_is_one_problem(well: Ctl, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / "admin.key").write_text("k")
+    (data / "admin.key").chmod(0o644)
+    code, [found] = problems(well, "--data-dir", str(data))
+    assert code == 1
+    assert "chmod 600" in found["what"]
+
+
+def test_a_key_is_counted_and_not_shown(well: Ctl) -> None:
+    well.environ["CHRONOS_API_KEY"] = "s3cret-key"
+    done = well("doctor")
+    assert "an API key of 10 characters" in done.out
+    assert "s3cret" not in done.out
+
+
+def test_people_see_what_to_do_below_what_is_wrong(well: Ctl) -> None:
+    well.server.on("GET", "/api/v1/clock", 200, {"held": True})
+    assert "PROBLEM  the server does not trust its clock\n         → Set it right" in well("doctor").out
