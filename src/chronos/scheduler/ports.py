@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from chronos.dispatch.port import Executor, OnDone
@@ -40,7 +40,7 @@ class Readings(Protocol):
     """The reads that are not by key (`store.queries.Queries`)."""
 
     def all_jobs(self) -> Iterator[Job]: ...
-    def open_executions(self) -> Iterator[Execution]: ...
+    def open_executions(self) -> Iterable[Execution]: ...
 
 
 MakeExecutor = Callable[[OnDone], Executor]
