@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chronos import __version__
+
+if TYPE_CHECKING:
+    from chronos.server.config import Config
 
 CONFIG_FILES = ("chronos.yaml", "chronos.yml")
 
@@ -89,7 +94,7 @@ def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool
         return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce))
 
 
-def _load(file: Path | None, flags: dict[str, str]):  # type: ignore[no-untyped-def]  # imported late: starting is quick
+def _load(file: Path | None, flags: dict[str, str]) -> Config:
     import os
 
     from chronos.errors import ConfigInvalid
@@ -109,12 +114,13 @@ def _file(given: Path | None) -> Path | None:
     return next((path for name in CONFIG_FILES if (path := Path(name)).is_file()), None)
 
 
-def _loop_factory():  # type: ignore[no-untyped-def]  # uvloop is not everywhere
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:
         return None
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from chronos.dispatch.check import check_target
 from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
 from chronos.dispatch.executor import ExecutorSettings, LocalExecutor
 from chronos.dispatch.http.dispatcher import HttpDispatcher, HttpSettings
-from chronos.dispatch.port import Executor, OnDone
+from chronos.dispatch.port import Dispatcher, Executor, OnDone
 from chronos.dispatch.process.dispatcher import ProcessDispatcher
 from chronos.dispatch.process.rules import ProcessSettings
 from chronos.dispatch.router import Router, RouterSettings
@@ -121,8 +121,14 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
 
     # How it leaves.
     guard = EgressGuard(_egress(settings, on_loopback))
-    processes = ProcessDispatcher(folder.path / "processes", ProcessSettings(enabled=settings.dispatcher.process.enabled))
-    dispatchers = {"http": HttpDispatcher(guard, clock, _http(settings)), "process": processes, **host.dispatchers}
+    processes = ProcessDispatcher(
+        folder.path / "processes", ProcessSettings(enabled=settings.dispatcher.process.enabled)
+    )
+    dispatchers: dict[str, Dispatcher] = {
+        "http": HttpDispatcher(guard, clock, _http(settings)),
+        "process": processes,
+        **host.dispatchers,
+    }
     router = Router(dispatchers, clock, around=host.arounds, breakers=_breakers(settings), settings=_hosts(settings))
 
     # Who drives.

@@ -93,9 +93,7 @@ def load(
     own = {name: value for name, value in raw.values.items() if name not in feature_types}
     settings = _convert(own, Settings, raw, "", tuple(feature_types))
     _check(settings)
-    sections = {
-        name: _convert(raw.values.get(name) or {}, of, raw, name) for name, of in feature_types.items()
-    }
+    sections = {name: _convert(raw.values.get(name) or {}, of, raw, name) for name, of in feature_types.items()}
     return Config(settings, sections, notes, path)
 
 
@@ -278,4 +276,6 @@ def _durations(section: msgspec.Struct, path: str) -> list[tuple[str, str]]:
 
 
 def _is_duration(name: str) -> bool:
-    return name in {"drain", "claim_lead", "retention", "retry_for"} or name.endswith(("_timeout", "_interval", "timeout"))
+    return name in {"drain", "claim_lead", "retention", "retry_for"} or name.endswith(
+        ("_timeout", "_interval", "timeout")
+    )

@@ -31,6 +31,24 @@ _KNOWN_AS = {
     "url": "webhook.url",
     "webhook_url": "webhook.url",
 }
+SERVER_OWNED = frozenset(
+    {
+        "already_sent",
+        "created_at",
+        "created_by",
+        "effective_at",
+        "id",
+        "last_execution",
+        "next_run",
+        "next_runs",
+        "paused",
+        "revision",
+        "updated_at",
+        "updated_by",
+    }
+)
+"""What a job's document shows and nobody may write."""
+
 _AT_PATH = re.compile(r"(?s)^(?P<what>.*?)(?: - at `(?P<key>key in )?(?:key )?\$?(?P<path>[^`]*)`)?$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
@@ -114,6 +132,8 @@ def explain(exc: msgspec.ValidationError, of: Any) -> NoReturn:
     if unknown := _UNKNOWN.search(what):
         name = unknown["name"]
         field = _join(path, name)
+        if not path and name in SERVER_OWNED:
+            raise FieldUnknown(f"`{name}` is set by the server; leave it out of what you send.", field=field)
         near = nearest(name, field_names(of))
         hint = f" Did you mean `{near}`?" if near else ""
         raise FieldUnknown(f"There is no field `{field}`.{hint}", field=field, **({"nearest": near} if near else {}))

@@ -71,7 +71,9 @@ class EchoTarget:
             self._flaky += 1
             if self._flaky % EVERY_THIRD:
                 status, said = "503 Service Unavailable", b"the flaky path is down; ask again\n"
-        head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(said)}\r\nConnection: close\r\n\r\n"
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(said)}\r\nConnection: close\r\n\r\n"
+        )
         return head.encode() + said
 
 
@@ -130,7 +132,9 @@ def check(on_loopback: bool) -> None:
         ConfigInvalid: The server listens beyond loopback.
     """
     if not on_loopback:
-        raise ConfigInvalid("`--demo` is for loopback: its jobs and its target are open to everybody who can reach them.")
+        raise ConfigInvalid(
+            "`--demo` is for loopback: its jobs and its target are open to everybody who can reach them."
+        )
 
 
 def _content_length(head: str) -> int:

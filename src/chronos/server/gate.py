@@ -225,7 +225,9 @@ def _check_origin(scope: Scope, headers: dict[str, str]) -> None:
     same = f"{scope.get('scheme', 'http')}://{headers['host']}".lower()
     if site not in ("same-origin", "none") or (origin is not None and origin.lower() != same):
         raise HttpProblem(
-            403, "cross-origin", "Requests from pages of another origin are refused; call the server from your own code."
+            403,
+            "cross-origin",
+            "Requests from pages of another origin are refused; call the server from your own code.",
         )
 
 

@@ -50,9 +50,7 @@ class HostJobs:
     async def replace(
         self, ref: str, spec: JobSpec, *, namespace: str, revision: int, by: str, comment: str = ""
     ) -> Job:
-        changed = await self._bound.replace(
-            ref, spec, namespace=namespace, revision=revision, by=by, comment=comment
-        )
+        changed = await self._bound.replace(ref, spec, namespace=namespace, revision=revision, by=by, comment=comment)
         return changed.job
 
     async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:

@@ -1,7 +1,7 @@
 """From start to stop: the order of things, the signals, and the exit codes.
 
-    0    stopped as asked            2    the configuration is wrong
-    70   a fault of our own          75   storage failed, or the data folder is in use
+0    stopped as asked            2    the configuration is wrong
+70   a fault of our own          75   storage failed, or the data folder is in use
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
@@ -69,17 +70,15 @@ class Lifecycle:
         """Start, wait for a signal or a failure, stop; return the exit code."""
         self._listen_to_signals()
         async with AsyncExitStack() as running:
-            try:
-                await self._start(running)
-            except (LogDamaged, LogFailed, StorageFull):
-                raise
+            await self.start(running)
             code = await self._wait()
-            await self._stop(code)
+            await self.stop(code)
         if code == OK:
             log.info("stopped")
         return code
 
-    async def _start(self, running: AsyncExitStack) -> None:
+    async def start(self, running: AsyncExitStack) -> None:
+        """Start every part, in order; `running` stops them, in reverse."""
         node = self._node
         log.info("starting", node=node.settings.cluster.node_id, folder=str(self._folder.path), features=node.features)
         await running.enter_async_context(node.log)
@@ -124,7 +123,8 @@ class Lifecycle:
                 log.critical("scheduler_failed", exc_info=task.exception())
         return code
 
-    async def _stop(self, code: int) -> None:
+    async def stop(self, code: int) -> None:
+        """Take nothing new, let what runs end, close the listener. What is left stops with `running`."""
         node = self._node
         node.standing.reason, node.standing.draining = "The server is shutting down.", True
         drain_s = parse_duration(node.settings.server.drain) / 1e6 if code == OK else 0.0
@@ -146,8 +146,8 @@ class Lifecycle:
             os._exit(128 + number)
         self._asked.set()
 
-    def _background(self, running: AsyncExitStack, turn: object) -> None:
-        task = asyncio.ensure_future(turn)  # type: ignore[arg-type]  # coroutines of different results
+    def _background(self, running: AsyncExitStack, turn: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(turn)
 
         async def end() -> None:
             task.cancel()

@@ -22,6 +22,7 @@ BODY_S = 30.0
 KEEP_ALIVE_S = 30
 CONNECTIONS_MAX = 2_000
 BACKLOG = 1_024
+_READ_MAX = 256 * 1024  # what asyncio hands over at a time
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -29,6 +30,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _bytes = 0
     _count = 0
+    _is_in_head = True
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -39,8 +41,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        # A header that never ends would be gathered by the parser before it reaches `on_header`.
+        if self._is_in_head:
+            self._bytes += len(data)
+            if self._bytes > HEADER_BYTES_MAX + 2 * _READ_MAX:
+                self._give_up()
+                return
+        super().data_received(data)
+
     def on_message_begin(self) -> None:
         self._bytes = self._count = 0
+        self._is_in_head = True
         self._arm(HEADER_S)
         super().on_message_begin()
 
@@ -57,10 +69,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
         self._arm(BODY_S)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self._is_in_head, self._bytes = True, 0
         self._disarm()
         super().on_message_complete()
 
@@ -92,7 +106,7 @@ class Listener:
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app,  # type: ignore[arg-type]  # uvicorn's ASGI types and ours say the same
+            app,
             http=BoundedProtocol,
             loop="none",
             lifespan="off",
@@ -119,8 +133,9 @@ class Listener:
 
     async def __aenter__(self) -> Listener:
         self._task = asyncio.create_task(self._server.serve([self._socket]), name="listener")
-        while not self._server.started and not self._task.done():
-            await asyncio.sleep(0.005)
+        started = asyncio.create_task(self._server.is_up.wait())
+        await asyncio.wait({started, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
         if self._task.done():
             self._task.result()
         return self
@@ -138,6 +153,14 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
     def install_signal_handlers(self) -> None:
         """Signals are the lifecycle's business."""
 

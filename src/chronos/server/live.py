@@ -112,7 +112,9 @@ class _Watcher:
 
     def take(self) -> list[bytes]:
         self.wake.clear()
-        frames = [b'event: gap\ndata: {"reason":"events were missed; read the lists again"}\n\n'] if self._missed else []
+        frames = (
+            [b'event: gap\ndata: {"reason":"events were missed; read the lists again"}\n\n'] if self._missed else []
+        )
         self._missed = False
         frames.extend(_frame(event) for event in self._queue)
         self._queue.clear()

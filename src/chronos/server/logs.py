@@ -44,7 +44,7 @@ def set_up(settings: Logging, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for quiet in ("uvicorn.access", "httpx2", "asyncio"):
+    for quiet in ("uvicorn.access", "uvicorn.error", "httpx2", "asyncio"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
     structlog.configure(
         processors=[

@@ -39,7 +39,10 @@ _DESCRIPTIONS = {
 _ALWAYS = (400, 401, 403, 421, 422, 429, 500, 503)
 _WRITES = (413, 415, 507)
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    "job": {"description": "Id, name, or a unique beginning of the id.", "schema": {"type": "string", "maxLength": 200}},
+    "job": {
+        "description": "Id, name, or a unique beginning of the id.",
+        "schema": {"type": "string", "maxLength": 200},
+    },
     "execution": {"description": "The execution's id.", "schema": {"type": "string", "maxLength": 64}},
     "version": {"schema": {"type": "integer", "minimum": 1}},
 }

@@ -21,7 +21,7 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the configuration file."""
 
 
-class Tls(Section):
+class Tls(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A listener's certificate; TLS 1.2 and newer."""
 
     enabled: bool = False
@@ -30,7 +30,7 @@ class Tls(Section):
     ca_file: Path | None = None
 
 
-class Raft(Section):
+class Raft(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kept for configuration files written for clusters; one node alone has no use for it."""
 
     address: str = "127.0.0.1:7000"
@@ -43,7 +43,7 @@ class Raft(Section):
     tls: Tls = Tls()
 
 
-class Cluster(Section):
+class Cluster(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who this node is and where it keeps what it knows."""
 
     node_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "chronos-1"
@@ -51,7 +51,7 @@ class Cluster(Section):
     raft: Raft = Raft()
 
 
-class Http(Section):
+class Http(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The REST listener.
 
     Attributes:
@@ -64,13 +64,13 @@ class Http(Section):
     tls: Tls = Tls()
 
 
-class Grpc(Section):
+class Grpc(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The gRPC listener's address."""
 
     address: str | None = None
 
 
-class Server(Section):
+class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The listeners.
 
     Attributes:
@@ -86,7 +86,7 @@ class Server(Section):
     drain: DurationText = "30s"
 
 
-class Scheduler(Section):
+class Scheduler(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What jobs inherit that do not say otherwise."""
 
     tick_interval: DurationText | None = None
@@ -96,7 +96,7 @@ class Scheduler(Section):
     claim_lead: DurationText = "250ms"
 
 
-class DispatcherHttp(Section):
+class DispatcherHttp(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Outgoing HTTP."""
 
     timeout: DurationText = "30s"
@@ -106,7 +106,7 @@ class DispatcherHttp(Section):
     tls: Tls = Tls()
 
 
-class DispatcherConcurrency(Section):
+class DispatcherConcurrency(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much may run at once on this node."""
 
     max_concurrent_jobs: Count = 10_000
@@ -114,7 +114,7 @@ class DispatcherConcurrency(Section):
     per_host_limit: Count = 1_000
 
 
-class CircuitBreaker(Section):
+class CircuitBreaker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a host that keeps failing is left alone, and for how long."""
 
     failure_threshold: Count = 5
@@ -122,7 +122,7 @@ class CircuitBreaker(Section):
     open_timeout: DurationText = "30s"
 
 
-class Egress(Section):
+class Egress(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which addresses targets may have. Link-local, metadata, multicast and our own ports are never allowed.
 
     Attributes:
@@ -136,13 +136,13 @@ class Egress(Section):
     allow: Annotated[list[str], Meta(max_length=1_000)] = field(default_factory=list)
 
 
-class DispatcherProcess(Section):
+class DispatcherProcess(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Programs as targets: off unless somebody turns them on."""
 
     enabled: bool = False
 
 
-class Dispatcher(Section):
+class Dispatcher(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How executions leave."""
 
     http: DispatcherHttp = DispatcherHttp()
@@ -153,13 +153,13 @@ class Dispatcher(Section):
     workers: Annotated[int, Meta(ge=0, le=256)] | None = None
 
 
-class History(Section):
+class History(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long what happened is kept."""
 
     retention: DurationText = "30d"
 
 
-class Logging(Section):
+class Logging(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the log goes, and how it looks. `auto` is text on a terminal, JSON elsewhere."""
 
     level: Literal["debug", "info", "warn", "warning", "error"] = "info"
@@ -167,7 +167,7 @@ class Logging(Section):
     output: Literal["stdout", "stderr"] = "stderr"
 
 
-class Settings(Section):
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration without the features' sections.
 
     Attributes:

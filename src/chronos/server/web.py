@@ -148,7 +148,9 @@ def _query_pairs(raw: bytes) -> dict[str, list[str]]:
         text = raw.decode("ascii")
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=200, errors="strict")
     except (UnicodeDecodeError, ValueError) as exc:
-        raise Invalid("The query string cannot be read: it is not UTF-8, percent-encoded, or has too many fields.") from exc
+        raise Invalid(
+            "The query string cannot be read: it is not UTF-8, percent-encoded, or has too many fields."
+        ) from exc
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)
@@ -254,4 +256,3 @@ def _on_litestar(request: Request[Any, Any, Any], exc: HTTPException) -> Respons
     else:
         problem = HttpProblem(exc.status_code, "refused", exc.detail)
     return _on_http_problem(request, problem)
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chronos.features.access.model import (
     ApiKeyAsked,
     ApiKeyCreated,
@@ -38,26 +40,52 @@ def endpoints(access: Access) -> list[Endpoint]:
     one = "/api/v1/api-keys/{key}"
     return [
         Endpoint(
-            "GET", "/api/v1/api-keys", all_keys, "key:read", "List API keys.",
-            answers=ApiKeyList, tag=TAG, operation="list_api_keys",
+            "GET",
+            "/api/v1/api-keys",
+            all_keys,
+            "key:read",
+            "List API keys.",
+            answers=ApiKeyList,
+            tag=TAG,
+            operation="list_api_keys",
         ),
         Endpoint(
-            "POST", "/api/v1/api-keys", create, "key:create", "Create an API key; it is shown this once.",
-            body=ApiKeyAsked, answers=ApiKeyCreated, status=201, tag=TAG, operation="create_api_key",
+            "POST",
+            "/api/v1/api-keys",
+            create,
+            "key:create",
+            "Create an API key; it is shown this once.",
+            body=ApiKeyAsked,
+            answers=ApiKeyCreated,
+            status=201,
+            tag=TAG,
+            operation="create_api_key",
             links={"id": ("get_api_key", "key"), "id ": ("revoke_api_key", "key")},
         ),
         Endpoint(
-            "GET", one, get, "key:read", "Read an API key's record.",
-            answers=ApiKeyDocument, errors=(404,), tag=TAG, operation="get_api_key",
+            "GET",
+            one,
+            get,
+            "key:read",
+            "Read an API key's record.",
+            answers=ApiKeyDocument,
+            errors=(404,),
+            tag=TAG,
+            operation="get_api_key",
         ),
         Endpoint(
-            "DELETE", one, revoke, "key:revoke", "Revoke an API key, at once.",
-            answers=ApiKeyRevoked, errors=(404,), tag=TAG, operation="revoke_api_key",
+            "DELETE",
+            one,
+            revoke,
+            "key:revoke",
+            "Revoke an API key, at once.",
+            answers=ApiKeyRevoked,
+            errors=(404,),
+            tag=TAG,
+            operation="revoke_api_key",
         ),
-    ]  # fmt: skip
+    ]
 
 
-def _shown(record: ApiKeyRecord) -> dict[str, object]:
+def _shown(record: ApiKeyRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in ApiKeyDocument.__struct_fields__}
-
-

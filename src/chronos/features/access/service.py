@@ -54,7 +54,9 @@ class Access:
         _, fresh = format_key(settings.environment, self._chance.bytes(48))
         admin = premises.keep_once(ADMIN_FILE, fresh).strip()
         if id_of(admin) is None:
-            raise ConfigInvalid(f"`{ADMIN_FILE}` in the data folder is not a key; remove it, and the next start writes one.")
+            raise ConfigInvalid(
+                f"`{ADMIN_FILE}` in the data folder is not a key; remove it, and the next start writes one."
+            )
         everything = Principal(id="admin", name="admin", permissions=ROLES["admin"])
         fixed = {digest(self._pepper, admin): everything}
         for one in settings.api_keys:
@@ -159,8 +161,8 @@ def _is_open(settings: Settings, premises: Premises) -> bool:
     if is_open and not premises.listens_on_loopback:
         if not premises.is_insecure_allowed:
             raise ConfigInvalid(
-                "`auth.type: none` would let everybody on the network in. Listen on 127.0.0.1, set `auth.type: api_key`, "
-                "or say `--insecure` if you mean it.",
+                "`auth.type: none` would let everybody on the network in. Listen on 127.0.0.1, set "
+                "`auth.type: api_key`, or say `--insecure` if you mean it.",
                 field="auth.type",
             )
         log.warning("insecure", reason="everybody who reaches the listener may do everything")

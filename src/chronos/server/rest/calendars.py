@@ -63,26 +63,55 @@ class Calendars:
         one = "/api/v1/calendars/{calendar}"
         return [
             Endpoint(
-                "GET", "/api/v1/calendars", self.list, "calendar:read", "List calendars.",
-                answers=CalendarList, tag=TAG, operation="list_calendars",
+                "GET",
+                "/api/v1/calendars",
+                self.search,
+                "calendar:read",
+                "List calendars.",
+                answers=CalendarList,
+                tag=TAG,
+                operation="list_calendars",
             ),
             Endpoint(
-                "GET", one, self.get, "calendar:read", "Read a calendar.",
-                answers=CalendarDocument, errors=(404,), tag=TAG, operation="get_calendar",
+                "GET",
+                one,
+                self.get,
+                "calendar:read",
+                "Read a calendar.",
+                answers=CalendarDocument,
+                errors=(404,),
+                tag=TAG,
+                operation="get_calendar",
             ),
             Endpoint(
-                "PUT", one, self.put, "calendar:update",
+                "PUT",
+                one,
+                self.put,
+                "calendar:update",
                 "Create or replace a calendar; jobs that name it are planned anew. `If-Match` is honoured when sent.",
-                body=CalendarRules, answers=CalendarDocument, errors=(409, 412), idempotent_key=True, tag=TAG,
-                operation="put_calendar", links={"name": ("get_calendar", "calendar"), "name ": ("delete_calendar", "calendar")},
+                body=CalendarRules,
+                answers=CalendarDocument,
+                errors=(409, 412),
+                idempotent_key=True,
+                tag=TAG,
+                operation="put_calendar",
+                links={"name": ("get_calendar", "calendar"), "name ": ("delete_calendar", "calendar")},
             ),
             Endpoint(
-                "DELETE", one, self.delete, "calendar:delete", "Delete a calendar that no job refers to.",
-                answers=CalendarGone, errors=(404, 409, 412), idempotent_key=True, tag=TAG, operation="delete_calendar",
+                "DELETE",
+                one,
+                self.delete,
+                "calendar:delete",
+                "Delete a calendar that no job refers to.",
+                answers=CalendarGone,
+                errors=(404, 409, 412),
+                idempotent_key=True,
+                tag=TAG,
+                operation="delete_calendar",
             ),
-        ]  # fmt: skip
+        ]
 
-    async def list(self, call: Call) -> Reply:
+    async def search(self, call: Call) -> Reply:
         page = self._core.queries.documents(PREFIX, call.namespace, limit=CALENDARS_MAX)
         found = [_document(key.rpartition("/")[2], call.namespace, one) for key, one in page.items]
         return reply(CalendarList(calendars=found))

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from chronos.plugin import Action, Call, Reply
 from chronos.store.commands import Idem
 from chronos.timing.clock import Chance, Clock
@@ -76,13 +74,9 @@ def revision_of(call: Call) -> int | None:
     return None if call.if_match in (None, -1) else call.if_match
 
 
-def reply(value: Any, *, status: int | None = None, revision: int | None = None, **headers: str) -> Reply:
+def reply(
+    value: Any, *, status: int | None = None, revision: int | None = None, headers: dict[str, str] | None = None
+) -> Reply:
     """Return a reply with an ETag when there is a revision."""
-    if revision is not None:
-        headers["ETag"] = f'"{revision}"'
-    return Reply(value=value, status=status, headers=headers)
-
-
-def plain(value: Any) -> Any:
-    """Return structs, enums and datetimes as what JSON knows."""
-    return msgspec.to_builtins(value)
+    tag = {} if revision is None else {"ETag": f'"{revision}"'}
+    return Reply(value=value, status=status, headers={**tag, **(headers or {})})

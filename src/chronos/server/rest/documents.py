@@ -19,22 +19,6 @@ if TYPE_CHECKING:
     from chronos.scheduler.plan import Plan
 
 NEXT_RUNS = 3
-SERVER_OWNED = frozenset(
-    {
-        "id",
-        "revision",
-        "created_at",
-        "updated_at",
-        "created_by",
-        "updated_by",
-        "paused",
-        "next_run",
-        "next_runs",
-        "effective_at",
-        "last_execution",
-        "already_sent",
-    }
-)
 
 
 class LastExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,8 +230,10 @@ def job_document(
 def next_runs(plan: Plan, after_s: int, count: int) -> list[int]:
     """Return the next `count` instants after `after_s`, in seconds, ascending."""
     found: list[int] = []
-    instant: int | None = after_s
-    while len(found) < count and (instant := plan.next_s(instant)) is not None:
+    while len(found) < count:
+        instant = plan.next_s(found[-1] if found else after_s)
+        if instant is None:
+            break
         found.append(instant)
     return found
 

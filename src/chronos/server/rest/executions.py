@@ -76,45 +76,98 @@ class Executions:
 
         def act(name: str, handler: Any, summary: str, **more: Any) -> Endpoint:
             return Endpoint(
-                "POST", f"{one}/{name}", handler, f"execution:{name}", summary, answers=ExecutionDocument,
-                errors=(404, 409), idempotent_key=True, tag=TAG, operation=f"{name}_execution", **more,
-            )  # fmt: skip
+                "POST",
+                f"{one}/{name}",
+                handler,
+                f"execution:{name}",
+                summary,
+                answers=ExecutionDocument,
+                errors=(404, 409),
+                idempotent_key=True,
+                tag=TAG,
+                operation=f"{name}_execution",
+                **more,
+            )
 
-        page = {"query": ExecutionsQuery, "answers": ExecutionPage, "tag": TAG}
+        page: dict[str, Any] = {"query": ExecutionsQuery, "answers": ExecutionPage, "tag": TAG}
         return [
             Endpoint(
-                "GET", "/api/v1/executions", self.list, "execution:read", "List executions, newest first.",
-                operation="list_executions", **page,
+                "GET",
+                "/api/v1/executions",
+                self.search,
+                "execution:read",
+                "List executions, newest first.",
+                operation="list_executions",
+                **page,
             ),
             Endpoint(
-                "GET", "/api/v1/jobs/{job}/executions", self.list, "execution:read", "List a job's executions.",
-                errors=(404,), operation="list_job_executions", **page,
+                "GET",
+                "/api/v1/jobs/{job}/executions",
+                self.search,
+                "execution:read",
+                "List a job's executions.",
+                errors=(404,),
+                operation="list_job_executions",
+                **page,
             ),
             Endpoint(
-                "GET", one, self.get, "execution:read", "Read an execution with its attempts.",
-                answers=ExecutionDocument, errors=(404,), tag=TAG, operation="get_execution",
+                "GET",
+                one,
+                self.get,
+                "execution:read",
+                "Read an execution with its attempts.",
+                answers=ExecutionDocument,
+                errors=(404,),
+                tag=TAG,
+                operation="get_execution",
             ),
             Endpoint(
-                "GET", "/api/v1/jobs/{job}/executions/{execution}", self.get, "execution:read",
-                "Read an execution of a job.", answers=ExecutionDocument, errors=(404,), tag=TAG,
+                "GET",
+                "/api/v1/jobs/{job}/executions/{execution}",
+                self.get,
+                "execution:read",
+                "Read an execution of a job.",
+                answers=ExecutionDocument,
+                errors=(404,),
+                tag=TAG,
                 operation="get_job_execution",
             ),
-            act("cancel", self.cancel, "Cancel an execution; what runs is stopped where that is possible.", body=CancelBody),
+            act(
+                "cancel",
+                self.cancel,
+                "Cancel an execution; what runs is stopped where that is possible.",
+                body=CancelBody,
+            ),
             act("replay", self.replay, "Run the job of an execution once more.", status=202),
             act("redrive", self.redrive, "Start a dead-lettered execution anew, under the same id.", status=202),
             Endpoint(
-                "POST", "/api/v1/executions:redrive", self.redrive_many, "execution:redrive",
-                "Start dead letters anew, at most 1,000 in one request.", body=RedriveBody, answers=ExecutionPage,
-                status=202, errors=(404, 409), idempotent_key=True, tag=TAG, operation="redrive_executions",
+                "POST",
+                "/api/v1/executions:redrive",
+                self.redrive_many,
+                "execution:redrive",
+                "Start dead letters anew, at most 1,000 in one request.",
+                body=RedriveBody,
+                answers=ExecutionPage,
+                status=202,
+                errors=(404, 409),
+                idempotent_key=True,
+                tag=TAG,
+                operation="redrive_executions",
             ),
             Endpoint(
-                "GET", "/api/v1/dead-letters", self.dead_letters, "execution:read",
+                "GET",
+                "/api/v1/dead-letters",
+                self.dead_letters,
+                "execution:read",
                 "List executions that failed for good and can be redriven, newest first.",
-                query=PageQuery, answers=ExecutionPage, tag=TAG, operation="list_dead_letters",
+                query=PageQuery,
+                answers=ExecutionPage,
+                tag=TAG,
+                operation="list_dead_letters",
             ),
-        ]  # fmt: skip
+        ]
 
-    async def list(self, call: Call) -> Reply:
+    async def search(self, call: Call) -> Reply:
         query: ExecutionsQuery = call.query
         job_id = None
         if "job" in call.path:
@@ -164,7 +217,7 @@ class Executions:
         execution = await self._core.jobs.replay(
             call.path["execution"], namespace=call.namespace, by=call.principal.id, idem=idem(call)
         )
-        return reply(execution_document(execution), Location=f"/api/v1/executions/{execution.id}")
+        return reply(execution_document(execution), headers={"Location": f"/api/v1/executions/{execution.id}"})
 
     async def redrive(self, call: Call) -> Reply:
         started = await self._redrive(call, [call.path["execution"]])
@@ -175,7 +228,11 @@ class Executions:
         return reply(ExecutionPage(executions=[execution_document(e) for e in started]))
 
     async def _redrive(self, call: Call, ids: list[str]) -> list[Execution]:
-        return await self._core.jobs.redrive(ids, namespace=call.namespace, by=call.principal.id, idem=idem(call))
+        started = await self._core.jobs.redrive(ids, namespace=call.namespace, by=call.principal.id, idem=idem(call))
+        if started:
+            return started
+        # A repeated request under the same idempotency key: what it started then, as it is now.
+        return [await self._core.jobs.execution(key, namespace=call.namespace) for key in ids]
 
 
 def _page(page: Page[Execution] | Page[Execution | RangeRecord]) -> Reply:

@@ -45,22 +45,41 @@ class HealthChecks:
     def endpoints(self) -> list[Endpoint]:
         health = [
             Endpoint(
-                "GET", path, self.health, "public", "Say whether the process answers.",
-                answers=Health, tag=TAG, operation=name,
+                "GET",
+                path,
+                self.health,
+                "public",
+                "Say whether the process answers.",
+                answers=Health,
+                tag=TAG,
+                operation=name,
             )
             for path, name in (("/health", "get_health"), ("/healthz", "get_healthz"))
-        ]  # fmt: skip
+        ]
         ready = [
             Endpoint(
-                "GET", path, self.ready, "public", "Say whether this node takes requests.",
-                answers=Ready, errors=(503,), tag=TAG, operation=name,
+                "GET",
+                path,
+                self.ready,
+                "public",
+                "Say whether this node takes requests.",
+                answers=Ready,
+                errors=(503,),
+                tag=TAG,
+                operation=name,
             )
             for path, name in (("/ready", "get_ready"), ("/readyz", "get_readyz"))
-        ]  # fmt: skip
+        ]
         whoami = Endpoint(
-            "GET", "/api/v1/whoami", self.whoami, "self:read", "Say who is asking.",
-            answers=Whoami, tag=TAG, operation="whoami",
-        )  # fmt: skip
+            "GET",
+            "/api/v1/whoami",
+            self.whoami,
+            "self:read",
+            "Say who is asking.",
+            answers=Whoami,
+            tag=TAG,
+            operation="whoami",
+        )
         return [*health, *ready, whoami]
 
     async def health(self, _: Call) -> Reply:
@@ -69,7 +88,7 @@ class HealthChecks:
     async def ready(self, _: Call) -> Reply:
         reason = self._core.is_ready()
         headers = {"Retry-After": "1"} if reason else {}
-        return reply(Ready(ready=not reason, reason=reason), status=503 if reason else 200, **headers)
+        return reply(Ready(ready=not reason, reason=reason), status=503 if reason else 200, headers=headers)
 
     async def whoami(self, call: Call) -> Reply:
         who = call.principal

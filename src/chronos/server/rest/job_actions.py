@@ -17,13 +17,14 @@ from chronos.server.problems import describe
 from chronos.server.rest.core import Core, idem, reply, revision_of
 from chronos.server.rest.documents import ExecutionDocument, JobDocument, execution_document
 from chronos.server.rest.guards import check_writer, require
-from chronos.server.rest.jobs import in_namespace, show
+from chronos.server.rest.jobs import in_namespace, show, with_defaults
 from chronos.timing.duration import parse_duration
 
 TAG = "jobs"
 WAIT_US_MAX = 60_000_000
 BATCH_MAX = 10_000
 BATCH_AT_ONCE = 64
+LINE_BYTES_MAX = 1 << 20
 NDJSON = "application/x-ndjson"
 
 
@@ -94,30 +95,57 @@ class JobActions:
         def action(name: str, handler: Any, permission: str, summary: str, **more: Any) -> Endpoint:
             more.setdefault("answers", JobDocument)
             return Endpoint(
-                "POST", f"/api/v1/jobs/{{job}}/{name}", handler, permission, summary,
-                errors=(403, 404, 409, 412), idempotent_key=True, tag=TAG, operation=f"{name}_job", **more,
-            )  # fmt: skip
+                "POST",
+                f"/api/v1/jobs/{{job}}/{name}",
+                handler,
+                permission,
+                summary,
+                errors=(403, 404, 409, 412),
+                idempotent_key=True,
+                tag=TAG,
+                operation=f"{name}_job",
+                **more,
+            )
 
         execution_links = {"id": ("get_execution", "execution"), "id ": ("cancel_execution", "execution")}
         return [
             action(
-                "trigger", self.trigger, "job:trigger", "Run a job now.",
-                query=TriggerQuery, answers=ExecutionDocument, status=202, links=execution_links,
+                "trigger",
+                self.trigger,
+                "job:trigger",
+                "Run a job now.",
+                query=TriggerQuery,
+                answers=ExecutionDocument,
+                status=202,
+                links=execution_links,
             ),
             action("enable", self.resume, "job:enable", "Let a job fire again; the same as resume."),
             action("disable", self.disable, "job:disable", "Stop a job from firing; the same as pause."),
             action("pause", self.pause, "job:pause", "Stop a job from firing.", body=PauseBody),
             action("resume", self.resume, "job:resume", "Let a job fire again."),
             action(
-                "backfill", self.backfill, "job:backfill", "Owe the instants of a past range once more.",
-                body=BackfillBody, answers=Backfilled, status=202,
+                "backfill",
+                self.backfill,
+                "job:backfill",
+                "Owe the instants of a past range once more.",
+                body=BackfillBody,
+                answers=Backfilled,
+                status=202,
             ),
             Endpoint(
-                "POST", "/api/v1/jobs:batch", self.batch, "job:create",
+                "POST",
+                "/api/v1/jobs:batch",
+                self.batch,
+                "job:create",
                 "Create or replace up to 10,000 jobs by name: one JSON document a line.",
-                raw_body=NDJSON, answers=BatchAnswer, errors=(403,), idempotent_key=True, tag=TAG, operation="batch_jobs",
+                raw_body=NDJSON,
+                answers=BatchAnswer,
+                errors=(403,),
+                idempotent_key=True,
+                tag=TAG,
+                operation="batch_jobs",
             ),
-        ]  # fmt: skip
+        ]
 
     async def trigger(self, call: Call) -> Reply:
         query: TriggerQuery = call.query
@@ -132,7 +160,7 @@ class JobActions:
         if patience_s:
             execution = await self._core.jobs.wait(execution.id, patience_s, namespace=call.namespace)
         location = {"Location": f"/api/v1/executions/{execution.id}"}
-        return reply(execution_document(execution, attempts=bool(patience_s)), **location)
+        return reply(execution_document(execution, attempts=bool(patience_s)), headers=location)
 
     async def pause(self, call: Call) -> Reply:
         body: PauseBody = call.body
@@ -198,7 +226,10 @@ class JobActions:
     async def _item(self, call: Call, n: int, line: bytes) -> BatchItem:
         name = ""
         try:
+            if len(line) > LINE_BYTES_MAX:
+                raise Unprocessable(f"The line has {len(line)} bytes; 1 MiB is the most.")
             spec = in_namespace(decode_json(line, JobSpec), call.namespace)
+            spec = with_defaults(self._core, spec, line)
             name = spec.name
             status, job_id = await self._put(call, spec, n)
         except ChronosError as exc:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, field
 
 from chronos.errors import JobInvalid, Unprocessable
 from chronos.model.execution import Execution
-from chronos.model.job import Job, JobSpec
+from chronos.model.job import Job, JobSpec, RetryPolicy
 from chronos.plugin import Action, Call, Endpoint, Reply
 from chronos.server.decoding import convert
 from chronos.server.rest.core import PAGE, PAGE_MAX, Core, idem, reply, revision_of
@@ -83,35 +83,85 @@ class Jobs:
         }
         return [
             Endpoint(
-                "GET", "/api/v1/jobs", self.list, "job:read", "List jobs.",
-                query=JobsQuery, answers=JobPage, tag=TAG, operation="list_jobs",
+                "GET",
+                "/api/v1/jobs",
+                self.search,
+                "job:read",
+                "List jobs.",
+                query=JobsQuery,
+                answers=JobPage,
+                tag=TAG,
+                operation="list_jobs",
             ),
             Endpoint(
-                "POST", "/api/v1/jobs", self.create, "job:create", "Create a job.",
-                body=JobSpec, answers=JobDocument, status=201, errors=(403, 409), idempotent_key=True,
-                tag=TAG, operation="create_job", links=links,
+                "POST",
+                "/api/v1/jobs",
+                self.create,
+                "job:create",
+                "Create a job.",
+                body=JobSpec,
+                answers=JobDocument,
+                status=201,
+                errors=(403, 409),
+                idempotent_key=True,
+                tag=TAG,
+                operation="create_job",
+                links=links,
             ),
             Endpoint(
-                "GET", one, self.get, "job:read", "Read a job by id, name or unique beginning of its id.",
-                answers=JobDocument, errors=(404,), tag=TAG, operation="get_job",
+                "GET",
+                one,
+                self.get,
+                "job:read",
+                "Read a job by id, name or unique beginning of its id.",
+                answers=JobDocument,
+                errors=(404,),
+                tag=TAG,
+                operation="get_job",
             ),
             Endpoint(
-                "PUT", one, self.replace, "job:update", "Replace a job.",
-                body=JobSpec, answers=JobDocument, errors=(403, 404, 409), idempotent_key=True, needs_if_match=True,
-                tag=TAG, operation="replace_job",
+                "PUT",
+                one,
+                self.replace,
+                "job:update",
+                "Replace a job.",
+                body=JobSpec,
+                answers=JobDocument,
+                errors=(403, 404, 409),
+                idempotent_key=True,
+                needs_if_match=True,
+                tag=TAG,
+                operation="replace_job",
             ),
             Endpoint(
-                "PATCH", one, self.patch, "job:update", "Change some fields of a job (JSON merge patch).",
-                body=JobPatch, answers=JobDocument, errors=(403, 404, 409), idempotent_key=True, needs_if_match=True,
-                tag=TAG, operation="patch_job",
+                "PATCH",
+                one,
+                self.patch,
+                "job:update",
+                "Change some fields of a job (JSON merge patch).",
+                body=JobPatch,
+                answers=JobDocument,
+                errors=(403, 404, 409),
+                idempotent_key=True,
+                needs_if_match=True,
+                tag=TAG,
+                operation="patch_job",
             ),
             Endpoint(
-                "DELETE", one, self.delete, "job:delete", "Delete a job; its history stays.",
-                answers=Deleted, errors=(404, 412), idempotent_key=True, tag=TAG, operation="delete_job",
+                "DELETE",
+                one,
+                self.delete,
+                "job:delete",
+                "Delete a job; its history stays.",
+                answers=Deleted,
+                errors=(404, 412),
+                idempotent_key=True,
+                tag=TAG,
+                operation="delete_job",
             ),
-        ]  # fmt: skip
+        ]
 
-    async def list(self, call: Call) -> Reply:
+    async def search(self, call: Call) -> Reply:
         query: JobsQuery = call.query
         page = await self._core.queries.jobs(
             call.namespace,
@@ -125,10 +175,10 @@ class Jobs:
         return reply({"jobs": jobs, "next_cursor": page.cursor or None, "total": page.total})
 
     async def create(self, call: Call) -> Reply:
-        spec = in_namespace(call.body, call.namespace)
+        spec = with_defaults(self._core, in_namespace(call.body, call.namespace), call.raw)
         await check_writer(self._core, call.principal, spec, Action.CREATE_JOB)
         changed = await self._core.jobs.create(spec, by=call.principal.id, idem=idem(call))
-        return self.changed(changed.job, None, status=201, Location=f"/api/v1/jobs/{changed.job.id}")
+        return _changed(self._core, changed.job, status=201, headers={"Location": f"/api/v1/jobs/{changed.job.id}"})
 
     async def get(self, call: Call) -> Reply:
         job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
@@ -137,7 +187,8 @@ class Jobs:
         return reply(show(self._core, job, last=last), revision=job.revision)
 
     async def replace(self, call: Call) -> Reply:
-        return await self._replace(call, in_namespace(call.body, call.namespace))
+        spec = with_defaults(self._core, in_namespace(call.body, call.namespace), call.raw)
+        return await self._replace(call, spec)
 
     async def patch(self, call: Call) -> Reply:
         job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
@@ -156,7 +207,7 @@ class Jobs:
             by=call.principal.id,
             idem=idem(call),
         )
-        return self.changed(changed.job, changed.already_sent)
+        return _changed(self._core, changed.job, changed.already_sent)
 
     async def delete(self, call: Call) -> Reply:
         job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
@@ -170,8 +221,9 @@ class Jobs:
         )
         return reply(Deleted(id=changed.job.id, name=changed.job.name, already_sent=changed.already_sent))
 
-    def changed(self, job: Job, already_sent: list[str] | None, *, status: int | None = None, **headers: str) -> Reply:
-        return reply(show(self._core, job, already_sent), status=status, revision=job.revision, **headers)
+
+def _changed(core: Core, job: Job, already_sent: list[str] | None = None, **more: Any) -> Reply:
+    return reply(show(core, job, already_sent), revision=job.revision, **more)
 
 
 def show(
@@ -200,6 +252,21 @@ def in_namespace(spec: JobSpec, namespace: str) -> JobSpec:
     return msgspec.structs.replace(spec, namespace=namespace)
 
 
+def with_defaults(core: Core, spec: JobSpec, raw: bytes) -> JobSpec:
+    """Return the spec with the server's own defaults where the document `raw` says nothing."""
+    settings, said = core.settings, msgspec.json.decode(raw)
+    changes: dict[str, Any] = {}
+    policy = settings.scheduler.default_retry_policy
+    if policy != RetryPolicy():
+        given = said.get("retry_policy") or {}
+        changes["retry_policy"] = convert({**msgspec.to_builtins(policy), **given}, RetryPolicy)
+    if "missed_run_policy" not in said:
+        changes["missed_run_policy"] = settings.scheduler.missed_run_policy
+    if settings.dispatcher.concurrency.per_job_limit is not None and "max_concurrent" not in said:
+        changes["max_concurrent"] = min(settings.dispatcher.concurrency.per_job_limit, 10_000)
+    return msgspec.structs.replace(spec, **changes)
+
+
 def merge(document: Any, patch: Any) -> Any:
     """Return `document` with a JSON merge patch applied. Source: RFC 7396."""
     if not isinstance(patch, dict):
@@ -215,7 +282,11 @@ def merge(document: Any, patch: Any) -> Any:
 
 def _make_room(document: dict[str, Any], patch: dict[str, Any]) -> None:
     """A patch that gives the one spelling of a thing drops the other."""
-    for one, other in (("schedule", "schedules"), ("schedules", "schedule"), ("webhook", "target"), ("target", "webhook")):
+    for one, other in (
+        ("schedule", "schedules"),
+        ("schedules", "schedule"),
+        ("webhook", "target"),
+        ("target", "webhook"),
+    ):
         if patch.get(one) is not None and other not in patch:
             document.pop(other, None)
-

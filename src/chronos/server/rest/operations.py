@@ -10,17 +10,18 @@ from msgspec import Meta, Struct, field
 
 from chronos import __version__
 from chronos.dispatch.check import check_target
-from chronos.dispatch.port import Delivered, Delivery, NoAnswer, NotSent, Refused
+from chronos.dispatch.port import Delivered, Delivery, NoAnswer
 from chronos.errors import NotFound, Unprocessable
 from chronos.model.execution import Kind, execution_id
 from chronos.model.limits import Namespace
 from chronos.model.secret import STARS, map_credentials
 from chronos.model.target import HttpTarget
 from chronos.plugin import Call, Endpoint, Reply
-from chronos.server.rest.core import Core, idem, reply
+from chronos.server.rest.core import Core, reply
 from chronos.server.rest.documents import at, at_s
 from chronos.store.commands import ResetClock
-from chronos.store.tables import META, JOBS, Meta as StoreMeta
+from chronos.store.tables import JOBS, META
+from chronos.store.tables import Meta as StoreMeta
 from chronos.timing.clock import ulid
 from chronos.timing.duration import parse_duration
 
@@ -130,37 +131,80 @@ class Operations:
     def endpoints(self) -> list[Endpoint]:
         return [
             Endpoint(
-                "GET", "/api/v1/cluster/status", self.status, "cluster:read", "Say how the node and its cluster stand.",
-                answers=ClusterStatus, tag=TAG, operation="cluster_status",
+                "GET",
+                "/api/v1/cluster/status",
+                self.status,
+                "cluster:read",
+                "Say how the node and its cluster stand.",
+                answers=ClusterStatus,
+                tag=TAG,
+                operation="cluster_status",
             ),
             Endpoint(
-                "GET", "/api/v1/breakers", self.breakers, "breaker:read", "List circuit breakers that have seen failures.",
-                answers=BreakerList, tag=TAG, operation="list_breakers",
+                "GET",
+                "/api/v1/breakers",
+                self.breakers,
+                "breaker:read",
+                "List circuit breakers that have seen failures.",
+                answers=BreakerList,
+                tag=TAG,
+                operation="list_breakers",
             ),
             Endpoint(
-                "POST", "/api/v1/breakers/reset", self.reset_breaker, "breaker:reset", "Close a circuit breaker.",
-                body=BreakerReset, answers=BreakerList, errors=(404,), tag=TAG, operation="reset_breaker",
+                "POST",
+                "/api/v1/breakers/reset",
+                self.reset_breaker,
+                "breaker:reset",
+                "Close a circuit breaker.",
+                body=BreakerReset,
+                answers=BreakerList,
+                errors=(404,),
+                tag=TAG,
+                operation="reset_breaker",
             ),
             Endpoint(
-                "GET", "/api/v1/clock", self.clock, "cluster:read", "Compare the node's clock with the log's.",
-                answers=ClockDocument, tag=TAG, operation="get_clock",
+                "GET",
+                "/api/v1/clock",
+                self.clock,
+                "cluster:read",
+                "Compare the node's clock with the log's.",
+                answers=ClockDocument,
+                tag=TAG,
+                operation="get_clock",
             ),
             Endpoint(
-                "POST", "/api/v1/clock/accept", self.accept_clock, "cluster:clock",
+                "POST",
+                "/api/v1/clock/accept",
+                self.accept_clock,
+                "cluster:clock",
                 "Accept a wall clock that has jumped, and plan by it.",
-                answers=ClockDocument, tag=TAG, operation="accept_clock",
+                answers=ClockDocument,
+                tag=TAG,
+                operation="accept_clock",
             ),
             Endpoint(
-                "POST", "/api/v1/clock/reset", self.reset_clock, "cluster:clock",
+                "POST",
+                "/api/v1/clock/reset",
+                self.reset_clock,
+                "cluster:clock",
                 "Open a new restore epoch: what is due is counted from now on, whatever was decided before.",
-                answers=ClockDocument, tag=TAG, operation="reset_clock",
+                answers=ClockDocument,
+                tag=TAG,
+                operation="reset_clock",
             ),
             Endpoint(
-                "POST", "/api/v1/webhooks/test", self.test_webhook, "webhook:test",
+                "POST",
+                "/api/v1/webhooks/test",
+                self.test_webhook,
+                "webhook:test",
                 "Send one request as a job would, through the same guards, and show what came back.",
-                body=HttpTarget, answers=TestAnswer, errors=(403,), tag=TAG, operation="test_webhook",
+                body=HttpTarget,
+                answers=TestAnswer,
+                errors=(403,),
+                tag=TAG,
+                operation="test_webhook",
             ),
-        ]  # fmt: skip
+        ]
 
     async def status(self, _: Call) -> Reply:
         core = self._core
@@ -235,7 +279,6 @@ class Operations:
         return await self.clock(call)
 
     async def reset_clock(self, call: Call) -> Reply:
-        del idem  # not replayable: each reset means now
         await self._core.log.propose(ResetClock(int(self._core.clock.time()), call.principal.id))
         return await self.clock(call)
 
@@ -272,7 +315,9 @@ class Operations:
 
 def _no_stars(path: str, text: str) -> str:
     if text == STARS:
-        raise Unprocessable(f"`{path}` is {STARS}; a test needs the credential itself, or a reference to it.", field=path)
+        raise Unprocessable(
+            f"`{path}` is {STARS}; a test needs the credential itself, or a reference to it.", field=path
+        )
     return text
 
 
@@ -281,9 +326,7 @@ def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
     body = (answer.body or answer.excerpt.encode()).decode(errors="replace") if answer else ""
     return TestAnswer(
         success=isinstance(outcome, Delivered),
-        outcome={Delivered: "delivered", Refused: "refused", NoAnswer: "no_answer", NotSent: "not_sent"}.get(
-            type(outcome), "lost"
-        ),
+        outcome=type(outcome).__struct_config__.tag,
         status_code=answer.status_code if answer else None,
         reason=getattr(outcome, "reason", ""),
         error_class=getattr(outcome, "error_class", ""),

@@ -26,6 +26,12 @@ def _static(path: str, name: str, content_type: str) -> Endpoint:
         return Reply(text=content, content_type=content_type, headers={"Cache-Control": "no-cache"})
 
     return Endpoint(
-        "GET", path, serve, "job:read", f"The page at `/`: {name}.",
-        content_type=content_type, tag="page", operation=f"page_{name.partition('.')[0]}_{name.partition('.')[2]}",
-    )  # fmt: skip
+        "GET",
+        path,
+        serve,
+        "job:read",
+        f"The page at `/`: {name}.",
+        content_type=content_type,
+        tag="page",
+        operation=f"page_{name.partition('.')[0]}_{name.partition('.')[2]}",
+    )

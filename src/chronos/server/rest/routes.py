@@ -50,7 +50,13 @@ def _description(described: list[Endpoint]) -> Endpoint:
         return Reply(text=document())
 
     endpoint = Endpoint(
-        "GET", "/openapi.json", serve, "self:read", "This description.",
-        answers=dict, tag="server", operation="get_openapi",
-    )  # fmt: skip
+        "GET",
+        "/openapi.json",
+        serve,
+        "self:read",
+        "This description.",
+        answers=dict,
+        tag="server",
+        operation="get_openapi",
+    )
     return endpoint

@@ -95,15 +95,28 @@ class Schedules:
     def endpoints(self) -> list[Endpoint]:
         return [
             Endpoint(
-                "POST", "/api/v1/schedules/validate", self.validate, "schedule:read", "Say whether a schedule is valid.",
-                body=Asked, answers=Validated, tag=TAG, operation="validate_schedule",
+                "POST",
+                "/api/v1/schedules/validate",
+                self.validate,
+                "schedule:read",
+                "Say whether a schedule is valid.",
+                body=Asked,
+                answers=Validated,
+                tag=TAG,
+                operation="validate_schedule",
             ),
             Endpoint(
-                "POST", "/api/v1/schedules/preview", self.preview, "schedule:read",
+                "POST",
+                "/api/v1/schedules/preview",
+                self.preview,
+                "schedule:read",
                 "Say when a schedule fires, in words and instants.",
-                body=PreviewAsked, answers=Preview, tag=TAG, operation="preview_schedule",
+                body=PreviewAsked,
+                answers=Preview,
+                tag=TAG,
+                operation="preview_schedule",
             ),
-        ]  # fmt: skip
+        ]
 
     async def validate(self, call: Call) -> Reply:
         body: Asked = call.body
@@ -143,7 +156,8 @@ class Schedules:
         found = [run for run in runs if run <= until_s]
         if len(found) > RUNS_MAX:
             raise Unprocessable(
-                f"There are more than {RUNS_MAX} runs until then; ask for a shorter range, or use `count`.", field="until"
+                f"There are more than {RUNS_MAX} runs until then; ask for a shorter range, or use `count`.",
+                field="until",
             )
         return found
 

@@ -69,16 +69,30 @@ class Streams:
     def endpoints(self) -> list[Endpoint]:
         return [
             Endpoint(
-                "GET", "/api/v1/executions/stream", self.stream, "execution:read",
+                "GET",
+                "/api/v1/executions/stream",
+                self.stream,
+                "execution:read",
                 "Watch executions as server-sent events; `Last-Event-ID` goes on where a stream broke off.",
-                query=StreamQuery, content_type=EVENT_STREAM, errors=(404, 503), tag=TAG, operation="watch_executions",
+                query=StreamQuery,
+                content_type=EVENT_STREAM,
+                errors=(404, 503),
+                tag=TAG,
+                operation="watch_executions",
             ),
             Endpoint(
-                "GET", "/api/v1/executions/{execution}/logs", self.logs, "execution:read",
+                "GET",
+                "/api/v1/executions/{execution}/logs",
+                self.logs,
+                "execution:read",
                 "Read what an execution's attempts answered or printed.",
-                query=LogsQuery, answers=Logs, errors=(404,), tag=TAG, operation="get_execution_logs",
+                query=LogsQuery,
+                answers=Logs,
+                errors=(404,),
+                tag=TAG,
+                operation="get_execution_logs",
             ),
-        ]  # fmt: skip
+        ]
 
     async def stream(self, call: Call) -> Reply:
         if self._core.live.is_full:
