@@ -110,7 +110,9 @@ class CronSchedule(Schedule):
         if before > self._zone.until_s:
             self._zone.grow()
         i = bisect_left(self._starts, before) - 1
-        found = self._prev_wall(min(before + self._shifts[i], self._closes[i]))
+        # From inside a repeated hour whose wall times do not count: all before it do.
+        wall = max(before + self._shifts[i], self._opens[i])
+        found = self._prev_wall(min(wall, self._closes[i]))
         limit = before - _SEARCH_S
         while found < self._opens[i]:
             if found == _NEVER_BEFORE or i == 0 or self._starts[i] < limit:
@@ -156,6 +158,9 @@ class CronSchedule(Schedule):
     def _next_across(self, after: int, i: int, found: int) -> int | None:
         """Go on with a search whose wall second lies beyond the window of stretch `i`."""
         limit = after + _SEARCH_S
+        if after + self._shifts[i] >= self._closes[i]:
+            # From inside an hour that will be repeated and counts only then.
+            found = self._next_wall(self._closes[i] - 1)
         while found != _NEVER:
             i += 1
             if i == len(self._starts):

@@ -152,12 +152,18 @@ def test_a_cancelled_event_does_not_count() -> None:
     assert reason(rules, "2027-12-24T12:00") == ""
 
 
-def test_the_verdict_of_every_minute_is_that_of_its_stretch() -> None:
-    rules = calendar(
-        exclude=["2027-03-13"],
-        blackouts=[{"from": "23:30", "to": "00:30"}, {"start": "2027-03-14T06:10:00Z", "end": "2027-03-14T08:20:00Z"}],
-    )
-    at = int(datetime(2027, 3, 12, tzinfo=UTC).timestamp())
+@pytest.mark.parametrize("day", ["2027-03-12", "2027-11-05"])
+@pytest.mark.parametrize(
+    "blackouts",
+    [
+        [{"from": "23:30", "to": "00:30"}, {"start": "2027-03-14T06:10:00Z", "end": "2027-03-14T08:20:00Z"}],
+        [{"from": "12:00", "to": "13:00"}],
+        [{"from": "00:30", "to": "05:00"}],
+    ],
+)
+def test_the_verdict_of_every_minute_is_that_of_its_stretch(day: str, blackouts: list[dict[str, str]]) -> None:
+    rules = calendar(exclude=["2027-03-13"], blackouts=blackouts)
+    at = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
     end = at + 4 * 86_400
     while at < end:
         verdict = rules.verdict(at, "America/New_York")

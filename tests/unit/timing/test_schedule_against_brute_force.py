@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.unit.timing.oracle import ZONES, runs, transitions
 
-from chronos.timing.schedule import parse_schedule
+from chronos.timing.schedule import Schedule, parse_schedule
 
 EXPRESSIONS = [
     "*/7 * * * *",
@@ -42,6 +43,19 @@ def test_every_zone_agrees_with_the_brute_force_around_its_changes(zone: str) ->
             case = (expression, zone, gap, overlap, a)
             assert list(schedule.between(a, b)) == expected, case
             assert schedule.count_s(int(a.timestamp()), int(b.timestamp())) == len(expected), case
+            assert_answers_from_everywhere(schedule, a, b, expected)
+
+
+def assert_answers_from_everywhere(schedule: Schedule, a: datetime, b: datetime, expected: list[datetime]) -> None:
+    """Ask from instants inside gaps and repeated hours too, not only from one run to the next."""
+    runs = [int(run.timestamp()) for run in expected]
+    for at in range(int(a.timestamp()), int(b.timestamp()), 420):
+        i = bisect_right(runs, at)
+        if i < len(runs):
+            assert schedule.next_s(at) == runs[i], (schedule, at)
+        i = bisect_left(runs, at)
+        if i:
+            assert schedule.prev_s(at) == runs[i - 1], (schedule, at)
 
 
 def test_the_day_that_samoa_left_out_agrees_with_the_brute_force() -> None:
