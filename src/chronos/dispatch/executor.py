@@ -35,6 +35,9 @@ LOOK_AGAIN_S = 1.0
 AGEING_US = 10_000_000
 """Waiting this long is worth one level of priority."""
 
+CUT_S = 15.0
+"""How long a drain waits for attempts it has stopped, before it stops them again."""
+
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 
 
@@ -179,9 +182,19 @@ class LocalExecutor:
             for attempts in self._attempts.values():
                 for held in attempts:
                     self._stop(held, Lost("drain"), tell=False)
-            # A process is still given its grace; its dispatcher bounds that.
-            await self._idle.wait()
+            await self._cut()
         self._flush()
+
+    async def _cut(self) -> None:
+        """Wait for what was stopped, a process in its grace for instance; what takes too long is stopped again."""
+        try:
+            async with asyncio.timeout(CUT_S):
+                await self._idle.wait()
+        except TimeoutError:
+            for held in [held for attempts in self._attempts.values() for held in attempts]:
+                if held.task is not None:
+                    held.task.cancel()
+            await self._idle.wait()  # dispatchers let a second cancellation through at once
 
     def _hold(self, delivery: Delivery) -> None:
         held = _Held(delivery, next(self._numbers), self._now_us())
@@ -275,8 +288,10 @@ class LocalExecutor:
             return await self._deliver(held.delivery)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if held.stop is None or task is None or task.uncancel() > 0:
+            if held.stop is None or task is None:
                 raise
+            while task.uncancel() > 0:  # stopped twice, by a cancel and a drain: still one end
+                pass
             if held.tell and self._tell_cancelled is not None:
                 await self._tell(held.delivery, self._tell_cancelled)
             return held.stop

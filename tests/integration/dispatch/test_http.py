@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -17,6 +18,7 @@ from standardwebhooks import Webhook
 from tests.integration.dispatch.samples import EXECUTION, a_delivery, http
 from tests.integration.dispatch.target_server import TargetServer
 
+from chronos.dispatch.breaker import Breakers, BreakerSettings
 from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
 from chronos.dispatch.http import HttpDispatcher, HttpSettings
 from chronos.dispatch.port import Answer, Delivered, Delivery, NoAnswer, Outcome, Refused
@@ -587,3 +589,58 @@ async def test_a_dispatcher_may_be_closed_unused_and_twice() -> None:
     dispatcher = HttpDispatcher(EgressGuard(), SystemClock())
     await dispatcher.aclose()
     await dispatcher.aclose()
+
+
+FRAGMENTS = [
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.0 503 \r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe://\r\n",
+    b"HTTP/1.1 307 R\r\nLocation: http://[\r\n",
+    b"HTTP/9.9 999 ?\r\n",
+    b"Content-Length: 7\r\n",
+    b"Content-Length: 99999999999999999999999\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Content-Encoding: deflate\r\n",
+    b"Content-Encoding: br\r\n",
+    b"Retry-After: Thu, 99 Foo\r\n",
+    b"Retry-After: 1e400\r\nRetry-After: nan\r\n",
+    b" folded: header\r\n",
+    b"No colon here\r\n",
+    b": empty name\r\n",
+    b"X: \x00\x01\x7f\r\n",
+    b"\r\n",
+    b"\n\n",
+    b"5\r\nhello\r\n0\r\n\r\n",
+    b"5;ext=" + b"e" * 5_000 + b"\r\nhello\r\n",
+    b"FFFFFFFFFFFFFFFFF\r\n",
+    b"-1\r\n",
+    b"0\r\nTrailer: " + b"t" * 70_000 + b"\r\n\r\n",
+    b"\x1f\x8b\x08\x00garbage",
+    b"\x16\x03\x01\x00\x00",
+    b"hello!!",
+]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@real_time
+async def test_whatever_a_target_says_comes_back_as_an_outcome(seed: int) -> None:
+    """An exception out of a dispatcher would be a bug of ours, never the target's."""
+    draw = random.Random(seed)
+    async with TargetServer() as server, dispatching() as dispatcher:
+        router = Router({"http": dispatcher}, SystemClock(), breakers=Breakers(BreakerSettings(enabled=False)))
+        for _ in range(60):
+            server.reply = b"".join(draw.choices(FRAGMENTS, k=draw.randrange(1, 9)))
+            target = HttpTarget(
+                url=server.url("/raw"),
+                method=draw.choice(list(Method)),
+                body=draw.choice(["", "x"]),
+                follow_redirects=draw.randrange(4),
+                store_response=draw.choice(list(StoreResponse)),
+            )
+            outcome = await router.deliver(a_delivery(target, timeout_us=2_000_000))
+            assert isinstance(outcome, (Delivered, Refused, NoAnswer)), server.reply
+            assert msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=Outcome) == outcome

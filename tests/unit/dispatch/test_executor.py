@@ -208,6 +208,27 @@ async def test_a_drain_lets_run_what_runs_and_gives_back_the_rest() -> None:
 
 
 @virtual_time
+async def test_a_drain_does_not_wait_for_a_long_grace() -> None:
+    clock, reports = VirtualClock(), Reports()
+
+    async def graceful(delivery: Delivery) -> Outcome:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(600)
+            raise
+        raise AssertionError
+
+    async with LocalExecutor(graceful, reports, clock) as executor:
+        executor.submit([a_delivery("one")])
+        await asyncio.sleep(1)
+        before = clock.boottime()
+        await executor.drain(5)
+        assert clock.boottime() - before == pytest.approx(20)
+        assert reports.outcomes == {"one": Lost("drain")}
+
+
+@virtual_time
 async def test_a_drain_with_nothing_to_wait_for_ends_at_once() -> None:
     clock = VirtualClock()
     before = clock.boottime()
