@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from chronos.store.port import At, Changes, View
 from chronos.store.tables import Table
 
 T = TypeVar("T")
+_NOTHING = object()
+
 Fold = Callable[[View, Command, At], Changes]
 
 
@@ -21,16 +23,20 @@ class EntryView:
 
     def __init__(self, under: View) -> None:
         self._under = under
-        self._changed: dict[tuple[str, str], Any] = {}
+        self._known: dict[tuple[str, str], Any] = {}
 
     def get(self, table: Table[T], key: str) -> T | None:
-        if (table.name, key) in self._changed:
-            return cast("T | None", self._changed[table.name, key])
-        return self._under.get(table, key)
+        place = (table.name, key)
+        value: Any = self._known.get(place, _NOTHING)
+        if value is _NOTHING:
+            # Kept, because rules ask for the same few things over and over.
+            value = self._known[place] = self._under.get(table, key)
+        found: T | None = value
+        return found
 
     def put(self, changes: Changes) -> None:
         """Lay changes over."""
-        self._changed.update(changes.puts)
+        self._known.update(changes.puts)
 
 
 def fold_entry(fold: Fold, view: View, commands: Sequence[Command], at: At) -> list[Changes]:

@@ -1,6 +1,6 @@
 """The state in SQLite, with what has changed since the last flush laid over it in memory.
 
-    get:    dirty ▸ flushing ▸ cache ▸ state.db
+    get:    cache ▸ dirty ▸ flushing ▸ state.db         (the cache may forget; it never holds what is not so any more)
     flush:  history (fsynced) ▸ state.db (one transaction: everything dirty, and the applied index)
 
 An execution that begins and ends between two flushes goes to history and never touches state.db.
@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -150,20 +150,19 @@ class SqliteState:
         self._writer = None
 
     def get(self, table: Table[T], key: str) -> T | None:
-        return cast("T | None", self._get(table.name, key))
+        value: T | None = self._get(table.name, key)
+        return value
 
     def _get(self, table: str, key: str) -> Any:
         if table == OPEN.name:
             return self._open.get(key)
         place = (table, key)
-        value = self._dirty.puts.get(place, _NOTHING)
+        value = self._cache.get(place, _NOTHING)
+        if value is _NOTHING:
+            value = self._dirty.puts.get(place, _NOTHING)
         if value is _NOTHING:
             value = self._flushing.puts.get(place, _NOTHING)
-        if value is _NOTHING:
-            value = self._cache.get(place, _NOTHING)
-        if value is _NOTHING:
-            value = self._read(table, key)
-        return value
+        return self._read(table, key) if value is _NOTHING else value
 
     def _read(self, table: str, key: str) -> Any:
         assert self._reader is not None, "state is read before it was started"
@@ -197,11 +196,12 @@ class SqliteState:
             dirty.puts.pop(place, None)
         else:
             dirty.puts[place] = value
-        if table == OPEN.name:
-            if value is None:
-                self._open.pop(key, None)
-            else:
-                self._open[key] = value
+        if table != OPEN.name:
+            self._remember(place, value)
+        elif value is None:
+            self._open.pop(key, None)
+        else:
+            self._open[key] = value
 
     def _record(self, change: Changes) -> None:
         for execution in change.ended:
@@ -225,7 +225,6 @@ class SqliteState:
                     self._take_back(batch)
                 self._flushing = _Generation()
             self._flushed = index
-            self._settle(batch)
         await self._checkpoint_if_long()
 
     def _write(self, batch: _Generation, index: int, time_us: int) -> None:
@@ -234,11 +233,6 @@ class SqliteState:
         self._history.write(batch.records.values(), index, time_us)
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us)
-
-    def _settle(self, batch: _Generation) -> None:
-        for place, value in batch.puts.items():
-            if place[0] != OPEN.name:
-                self._remember(place, value)
 
     def _take_back(self, batch: _Generation) -> None:
         """Nobody knows how far the write has come, so nothing of it counts as fresh; writing it again is harmless."""
