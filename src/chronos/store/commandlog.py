@@ -94,7 +94,7 @@ class CommandLog:
         self._epoch: Any = None
         self._last = 0
         self._last_time_us = 0
-        self._full = False
+        self._full = self._log_full = False
         self._closed: Unavailable | None = Unavailable("The server is still starting.")
         self._stage = 0
         self.failed = asyncio.Event()
@@ -119,8 +119,8 @@ class CommandLog:
 
     @property
     def storage_full(self) -> bool:
-        """Whether state could not be written for lack of space; nothing is accepted meanwhile."""
-        return self._full
+        """Whether the last write to log or state failed for lack of space."""
+        return self._full or self._log_full
 
     def subscribe(self, listener: Listener, *, recovered: bool = False) -> None:
         """Call `listener` with the events of every entry, in order, after it is folded and before it is answered.
@@ -230,9 +230,11 @@ class CommandLog:
         try:
             await self._log.append(self._last + 1, data, self._epoch)
         except StorageFull as exc:
+            self._log_full = True
             for submission in submissions:
                 submission.fail(exc)
             return
+        self._log_full = False
         self._inflight = []
         self._last, self._last_time_us = self._last + 1, time_us
         self._appended.append(_Appended(At(self._last, time_us), submissions))

@@ -90,6 +90,11 @@ class DataFolder:
             return False
         return True
 
+    def has_spare_space(self) -> bool:
+        """Whether there is room for the ballast and as much again, so that taking it up does not fill the disk."""
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize >= 2 * self._settings.ballast_bytes
+
     def drop_ballast(self) -> None:
         """Give the ballast's space back."""
         (self.path / _BALLAST).unlink(missing_ok=True)

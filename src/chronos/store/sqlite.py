@@ -55,7 +55,7 @@ class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         pages_max: Bound of state.db; 0 is SQLite's own.
     """
 
-    cached: int = 100_000
+    cached: int = 50_000
     checkpoint_pages: int = 4_000
     pages_max: int = 0
     history: HistorySettings = HistorySettings()

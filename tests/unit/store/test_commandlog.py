@@ -73,6 +73,7 @@ async def test_the_boot_record_is_the_first_entry() -> None:
     commands = await started(log)
     assert [type(c).__name__ for c in (await entries(log))[0].commands] == ["NewLeader"]
     assert commands.applied == 1
+    assert commands.storage_full
     meta = commands.view.get(META, "meta")
     assert meta is not None
     assert (meta.term, meta.leader) == (1, "n1")
@@ -281,9 +282,11 @@ async def test_a_full_disk_fails_the_proposal_changes_nothing_and_is_over_when_t
     with pytest.raises(StorageFull):
         await commands.propose(put("a"))
     assert commands.applied == 1
+    assert commands.storage_full
     assert (await commands.propose(put("b"))).ok
     assert [keys(entry) for entry in await entries(log, 2)] == [["b"]]
     assert not commands.failed.is_set()
+    assert not commands.storage_full
     await commands.stop()
 
 
