@@ -1,28 +1,32 @@
 """The typed SDK: `Client` blocks, `AsyncClient` is awaited; both follow the same rules.
 
-with Client("http://127.0.0.1:8080") as chronos:
-    job = chronos.create_job({"name": "hello", "schedule": "@hourly", "webhook": {"url": "http://…"}})
-    run = chronos.trigger_job(job.id, wait="30s")
+    with Client("http://127.0.0.1:8080") as chronos:
+        job = chronos.create_job({"name": "hello", "schedule": "@hourly", "webhook": {"url": "http://…"}})
+        run = chronos.trigger_job(job.id, wait="30s")
 """
 
 from __future__ import annotations
 
-from chronos.client.answers import (
-    AttemptAnswer,
-    ExecutionAnswer,
-    ExecutionPage,
-    JobAnswer,
-    JobPage,
-    PauseAnswer,
-    SchedulePreview,
-    Whoami,
-)
-from chronos.client.asynchronous import AsyncClient
-from chronos.client.blocking import Client
-from chronos.client.exchange import Patience
-from chronos.client.operation import Operation
-from chronos.client.problems import ServerFailed, UnknownAnswer
-from chronos.client.wire import StreamEvent
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chronos.client.answers import (
+        AttemptAnswer,
+        ExecutionAnswer,
+        ExecutionPage,
+        JobAnswer,
+        JobPage,
+        PauseAnswer,
+        SchedulePreview,
+        Whoami,
+    )
+    from chronos.client.asynchronous import AsyncClient
+    from chronos.client.blocking import Client
+    from chronos.client.exchange import Patience
+    from chronos.client.operation import Operation
+    from chronos.client.problems import ServerFailed, UnknownAnswer
+    from chronos.client.wire import StreamEvent
 
 __all__ = [
     "AsyncClient",
@@ -41,3 +45,20 @@ __all__ = [
     "UnknownAnswer",
     "Whoami",
 ]
+
+_HOMES = {
+    "AsyncClient": "asynchronous",
+    "Client": "blocking",
+    "Patience": "exchange",
+    "Operation": "operation",
+    "ServerFailed": "problems",
+    "UnknownAnswer": "problems",
+    "StreamEvent": "wire",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The HTTP library takes 100 ms to load; whoever only builds operations does not wait for it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'answers')}"), name)

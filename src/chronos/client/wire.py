@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from chronos.client.exchange import Caller, Received, Send
 from chronos.client.problems import UnknownAnswer
 from chronos.errors import Invalid
 
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 STREAM_QUIET_S = 60.0  # the server sends a comment more often than this
 STREAM_LOSSES_MAX = 5
 
@@ -95,7 +97,7 @@ def reason_of(exc: httpx2.RequestError) -> str:
         return "connecting took too long"
     if isinstance(exc, httpx2.TimeoutException):
         return "it took too long"
-    return str(exc) or type(exc).__name__
+    return _ERRNO.sub("", str(exc)).lower() or type(exc).__name__
 
 
 def event_of(sse: httpx2.ServerSentEvent) -> StreamEvent:
