@@ -79,21 +79,22 @@ class DataFolder:
             self._lock = -1
 
     def take_ballast(self) -> bool:
-        """Take the ballast up if it is not; return whether it is there. A full disk is no error here."""
+        """Take the ballast up if it is not; return whether it is there.
+
+        It is left out, and that is no error, while there is not as much space again: it must not fill the disk.
+        """
         wanted, path = self._settings.ballast_bytes, self.path / _BALLAST
         if wanted == 0 or (path.exists() and path.stat().st_size >= wanted):
             return wanted > 0
+        disk = os.statvfs(self.path)
+        if disk.f_bavail * disk.f_frsize < 2 * wanted:
+            return False
         try:
             _fill(path, wanted)
         except StorageFull:
             path.unlink(missing_ok=True)
             return False
         return True
-
-    def has_spare_space(self) -> bool:
-        """Whether there is room for the ballast and as much again, so that taking it up does not fill the disk."""
-        disk = os.statvfs(self.path)
-        return disk.f_bavail * disk.f_frsize >= 2 * self._settings.ballast_bytes
 
     def drop_ballast(self) -> None:
         """Give the ballast's space back."""

@@ -73,7 +73,6 @@ async def test_the_boot_record_is_the_first_entry() -> None:
     commands = await started(log)
     assert [type(c).__name__ for c in (await entries(log))[0].commands] == ["NewLeader"]
     assert commands.applied == 1
-    assert commands.storage_full
     meta = commands.view.get(META, "meta")
     assert meta is not None
     assert (meta.term, meta.leader) == (1, "n1")

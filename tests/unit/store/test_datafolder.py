@@ -91,7 +91,7 @@ def test_a_folder_that_was_never_opened_closes(tmp_path: Path) -> None:
     DataFolder(tmp_path).close()
 
 
-def test_spare_space_is_told(tmp_path: Path) -> None:
-    with DataFolder(tmp_path, SMALL) as folder:
-        assert folder.has_spare_space()
-    assert not DataFolder(tmp_path, DataFolderSettings(ballast_bytes=1 << 62)).has_spare_space()
+def test_the_ballast_never_fills_the_disk(tmp_path: Path) -> None:
+    with DataFolder(tmp_path, DataFolderSettings(ballast_bytes=1 << 62)) as folder:
+        assert not folder.take_ballast()
+        assert not (tmp_path / "ballast").exists()
