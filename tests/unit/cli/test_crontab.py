@@ -93,6 +93,12 @@ def test_a_system_crontab_names_the_user() -> None:
     assert job["name"] == "run-parts"
 
 
+def test_the_owner_of_a_users_crontab_can_be_named() -> None:
+    [job] = parse_crontab("0 1 * * * root is-a-word", timezone="UTC", run_as="bob").jobs
+    assert job["target"]["run_as"] == "bob"
+    assert job["target"]["argv"][2] == "root is-a-word"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

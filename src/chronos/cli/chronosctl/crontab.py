@@ -77,12 +77,15 @@ class _Refused(Exception):
     """This line cannot become a job; the message says why."""
 
 
-def parse_crontab(text: str, *, timezone: str, system: bool = False, namespace: str = "default") -> Crontab:
+def parse_crontab(
+    text: str, *, timezone: str, system: bool = False, run_as: str = "", namespace: str = "default"
+) -> Crontab:
     """Return the jobs of a crontab.
 
     Args:
         timezone: The zone the crontab is read in until a `CRON_TZ` says otherwise.
         system: Whether the sixth field is a user, as in /etc/crontab and /etc/cron.d.
+        run_as: Whose crontab it is, when no field says so; empty means the server's own user.
         namespace: Where the jobs go.
     """
     assert re.match(NAMESPACE_PATTERN, namespace)
@@ -97,7 +100,7 @@ def parse_crontab(text: str, *, timezone: str, system: bool = False, namespace: 
             if setting:
                 _set(settings, _unquoted(setting["name"]), _unquoted(setting["value"]), found.notes, number)
                 continue
-            job = _job_of(line, settings, system, found.notes, number)
+            job = _job_of(line, settings, None if system else run_as, found.notes, number)
         except _Refused as why:
             found.refused.append(Remark(number, str(why)))
             continue
@@ -123,11 +126,11 @@ def _set(settings: _Settings, name: str, value: str, notes: list[Remark], number
             notes.append(Remark(number, "TZ is given to the commands; what sets the schedule's zone is CRON_TZ."))
 
 
-def _job_of(line: str, settings: _Settings, system: bool, notes: list[Remark], number: int) -> Document:
+def _job_of(line: str, settings: _Settings, owner: str | None, notes: list[Remark], number: int) -> Document:
     match = _FIELDS.match(line)
     if not match:
         raise _Refused("it has no five fields and a command.")
-    user, command = _user_and_command(match["rest"], system)
+    user, command = (owner, match["rest"]) if owner is not None else _user_and_command(match["rest"])
     program, stdin = split_percent(command)
     if not program.strip():
         raise _Refused("there is no command.")
@@ -159,9 +162,7 @@ def _job_of(line: str, settings: _Settings, system: bool, notes: list[Remark], n
     return job
 
 
-def _user_and_command(rest: str, system: bool) -> tuple[str, str]:
-    if not system:
-        return "", rest
+def _user_and_command(rest: str) -> tuple[str, str]:
     match = _USER.match(rest)
     if not match:
         raise _Refused("there is no command behind the user.")

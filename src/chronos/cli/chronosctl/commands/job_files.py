@@ -29,6 +29,7 @@ _JOB_SUFFIXES = (".yaml", ".yml", ".json")
 @click.argument("file", metavar="FILE")
 @click.option("--crontab/--jobs", "as_crontab", default=None, help="What FILE is; else its name says it.")
 @click.option("--system", is_flag=True, help="The crontab has a user column, like /etc/crontab.")
+@click.option("--run-as", default="", metavar="USER", help="Whose crontab it is: run its commands as USER.")
 @click.option("--timezone", "--tz", "timezone", metavar="ZONE", help="Zone of the crontab; else this machine's.")
 @click.option("--skip-refused", is_flag=True, help="Leave out crontab lines that cannot become jobs.")
 @click.option("--dry-run", is_flag=True, help="Print the jobs and create none.")
@@ -38,6 +39,7 @@ def import_jobs(
     file: str,
     as_crontab: bool | None,
     system: bool,
+    run_as: str,
     timezone: str | None,
     skip_refused: bool,
     dry_run: bool,
@@ -54,10 +56,13 @@ def import_jobs(
       chronosctl job import jobs.yaml
     """
     session: Session = ctx.obj
+    if system and run_as:
+        raise Invalid("--system says that the crontab names the users itself; then --run-as has no place.")
     crontab = as_crontab if as_crontab is not None else not file.endswith(_JOB_SUFFIXES)
     text = read_text(file)
     if crontab:
-        jobs = _crontab_jobs(session, text, file, timezone, system, skip_refused)
+        found = _read_crontab(session, text, timezone, system, run_as)
+        jobs = _crontab_jobs(session, found, file, skip_refused)
     else:
         jobs = parse_jobs(text, file, namespace=session.namespace)
     if not jobs:
@@ -71,13 +76,15 @@ def import_jobs(
         ctx.exit(worst)
 
 
-def _crontab_jobs(
-    session: Session, text: str, file: str, timezone: str | None, system: bool, skip_refused: bool
-) -> list[FileJob]:
+def _read_crontab(session: Session, text: str, timezone: str | None, system: bool, run_as: str) -> Crontab:
     zone = timezone or local_zone(session.environ) or "UTC"
     if not timezone:
         session.note(f"The crontab is read in the zone {zone}; --timezone says otherwise.")
-    found = parse_crontab(text, timezone=zone, system=system, namespace=session.namespace or "default")
+    namespace = session.namespace or "default"
+    return parse_crontab(text, timezone=zone, system=system, run_as=run_as, namespace=namespace)
+
+
+def _crontab_jobs(session: Session, found: Crontab, file: str, skip_refused: bool) -> list[FileJob]:
     _tell(session, found, skip_refused)
     if found.refused and not skip_refused:
         raise Invalid(f"{file}: {len(found.refused)} lines cannot become jobs; --skip-refused leaves them out.")
