@@ -50,8 +50,15 @@ class Deleted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     already_sent: list[str] = field(default_factory=list)
 
 
+# What is merged key by key: a part may be given, and null takes a key away. The merged job is decoded strictly.
+_MERGED: dict[str, Any] = {
+    "tags": dict[str, str | None],
+    **dict.fromkeys(("dst", "webhook", "target", "retry_policy", "notify", "dependencies"), dict[str, Any]),
+}
+
+
 def _patch_type() -> type[Struct]:
-    fields = [(f.name, f.type | None, None) for f in msgspec.structs.fields(JobSpec)]
+    fields = [(f.name, _MERGED.get(f.name, f.type) | None, None) for f in msgspec.structs.fields(JobSpec)]
     doc = "A JSON merge patch of a job: what is given replaces, null takes the default, the rest stays."
     return msgspec.defstruct(
         "JobPatch",
