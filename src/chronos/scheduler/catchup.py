@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from typing import Protocol
 
 import structlog
 
+from chronos.errors import ChronosError
 from chronos.scheduler.book import Book
 from chronos.scheduler.planner import Verdict, owed
 from chronos.scheduler.ports import Commands
+from chronos.scheduler.turnstile import Turnstile
 from chronos.store.commands import BeginCatchup, Catchup
 from chronos.store.tables import SHARDS, Shard
 
 log = structlog.get_logger(__name__)
 
-JOBS_AT_ONCE = 100
+JOBS_AT_ONCE = 500
 OCCURRENCES_AT_ONCE = 2_000
-TRIES_MAX = 1_000
 RETRY_S = 0.05
+STORAGE_WAIT_S = 1.0
 
 
 class Planning(Protocol):
     """What the catch-up needs of the scheduler."""
 
     book: Book
+    turnstile: Turnstile
 
     @property
     def now_us(self) -> int: ...
@@ -36,6 +40,9 @@ class CatchupRunner:
     def __init__(self, commands: Commands, planning: Planning) -> None:
         self._commands = commands
         self._planning = planning
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._ids: list[str] = []
 
     async def begin(self) -> None:
         """Let live planning begin at now. An outage that is still being made up for is continued."""
@@ -48,24 +55,41 @@ class CatchupRunner:
         if shard.hwm_s and now_s - shard.hwm_s > 5:
             log.info("catching up", since=shard.hwm_s, seconds=now_s - shard.hwm_s)
 
+    def go_on(self) -> None:
+        """There is something to make up for."""
+        self._wake.set()
+
     async def run(self) -> None:
-        """Decide what is missing, in the order of job ids, and return when it is done."""
-        tries = 0
+        """Decide what is missing, whenever something is."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._make_up()
+
+    async def _make_up(self) -> None:
+        """Decide what the outage left, in the order of job ids."""
+        # Jobs that come later owe nothing from an outage that was over by then.
+        self._ids = sorted(plan.job.id for plan in self._planning.book.plans())
         while (shard := self._shard).catchup_to_s:
-            ids = sorted(p.job.id for p in self._planning.book.plans() if p.job.id > shard.cursor)
-            command = self._next_step(shard, ids)
-            [result] = await self._commands.submit([command])
-            tries = 0 if result.ok else tries + 1
-            if tries > TRIES_MAX:
-                raise RuntimeError("the schedules change faster than the outage can be made up for")
-            if not result.ok:
+            try:
+                [result] = await self._commands.submit([self._next_step(shard)])
+            except ChronosError as error:
+                log.warning("catching up waits", reason=str(error))
+                await asyncio.sleep(STORAGE_WAIT_S)
+                continue
+            if result.ok:
+                self._planning.turnstile.release("catchup")
+            else:
+                self._planning.turnstile.hold("catchup")
                 await asyncio.sleep(RETRY_S)
 
-    def _next_step(self, shard: Shard, ids: list[str]) -> Catchup:
+    def _next_step(self, shard: Shard) -> Catchup:
         total, cursor_to = Verdict(), ""
-        for place, job_id in enumerate(ids):
-            if place >= JOBS_AT_ONCE or len(total.occurrences) >= OCCURRENCES_AT_ONCE:
-                cursor_to = ids[place - 1]
+        first = bisect_right(self._ids, shard.cursor)
+        for place in range(first, len(self._ids)):
+            job_id = self._ids[place]
+            if place - first >= JOBS_AT_ONCE or len(total.occurrences) >= OCCURRENCES_AT_ONCE:
+                cursor_to = self._ids[place - 1]
                 break
             plan = self._planning.book.get(job_id)
             if plan is None or plan.job.paused is not None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from chronos.errors import (
     CatchingUp,
-    ChronosError,
+    ExecutionEnded,
     ExecutionNotFound,
     JobInvalid,
     JobNotFound,
@@ -28,10 +28,10 @@ from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.sealing import Sealer
 from chronos.model.secret import STARS, map_credentials
 from chronos.model.target import Target
+from chronos.scheduler.changes import Changes, instants_in, owes_the_same
 from chronos.scheduler.dependencies import check_acyclic
 from chronos.scheduler.loop import Scheduler
-from chronos.scheduler.plan import Plan, check_spec
-from chronos.scheduler.planner import paused_range
+from chronos.scheduler.plan import check_spec
 from chronos.scheduler.ports import Commands
 from chronos.store.commands import (
     Backfill,
@@ -39,20 +39,18 @@ from chronos.store.commands import (
     Command,
     DeleteJob,
     Idem,
-    Owed,
     PutJob,
     Redrive,
     SetPause,
     Trigger,
 )
 from chronos.store.port import Result
-from chronos.store.tables import JOBS, NAMES, OPEN, REVISIONS, revision_key
+from chronos.store.tables import IDEM, JOBS, NAMES, OPEN, REVISIONS, idem_key, revision_key
 from chronos.timing.clock import Chance, Clock, ulid
 
 STALE_TRIES = 100
 STALE_WAIT_S = 0.05
 BACKFILL_MAX = 10_000
-OWED_AHEAD_MAX = 1_000
 PREFIX_LENGTH_MIN = 4
 
 
@@ -102,6 +100,7 @@ class JobService:
         self._chance = chance
         self._sealer = sealer
         self._check_target = check_target
+        self._changes = Changes(commands, scheduler)
 
     # Reading.
 
@@ -172,7 +171,7 @@ class JobService:
             anchor_s = int(sealed.start_at.timestamp()) if sealed.start_at else now_us // 1_000_000
             owed_to = self._scheduler.planned_to_s
             future = Job(id=job_id, spec=sealed, revision=1, created_at_us=0, updated_at_us=0, anchor_s=anchor_s)
-            owed = [] if sealed.enabled is False else self._ahead(future, now_us, owed_to)
+            owed = [] if sealed.enabled is False else self._changes.ahead(future, now_us, owed_to)
             return PutJob(job_id, sealed, by, 0, owed, owed_to, anchor_s=anchor_s, idem=idem, comment="created")
 
         return await self._changed(command)
@@ -205,13 +204,13 @@ class JobService:
         if old is None:
             raise JobNotFound
         now_us, owed_to = self._scheduler.now_us, self._scheduler.planned_to_s
-        same = _owes_the_same(old, spec)
+        same = owes_the_same(old, spec)
         anchor_s = old.anchor_s if spec.schedules == old.spec.schedules else now_us // 1_000_000
         if spec.start_at is not None:
             anchor_s = int(spec.start_at.timestamp())
         paused = old.paused is not None and spec.enabled is not True
         future = replace(old, spec=spec, anchor_s=anchor_s)
-        owed = [] if paused or same or spec.enabled is False else self._ahead(future, now_us, owed_to)
+        owed = [] if paused or same or spec.enabled is False else self._changes.ahead(future, now_us, owed_to)
         return PutJob(
             job_id,
             spec,
@@ -223,16 +222,35 @@ class JobService:
             anchor_s=anchor_s,
             idem=idem,
             comment=comment,
-            ranges=self._passed_in_pause(old, now_us) if not same else [],
+            ranges=self._changes.passed_in_pause(old, now_us) if not same else [],
+            undecided_us=self._changes.undecided_us(old, now_us) if not same else 0,
         )
 
     async def delete(
         self, ref: str, *, namespace: str, revision: int | None = None, by: str, idem: Idem | None = None
     ) -> Changed:
         """Delete a job; once this returns, no first byte of it leaves, except of `already_sent`."""
-        old = await self.get(ref, namespace=namespace)
+        job_id = await self._id_of(ref, namespace, idem)
         expect = -1 if revision is None else revision
-        return await self._changed(lambda: DeleteJob(old.id, by, expect, idem))
+
+        def command() -> DeleteJob:
+            job = self._commands.view.get(JOBS, job_id)
+            undecided_us = 0
+            if job is not None and job.paused is None:
+                undecided_us = self._changes.undecided_us(job, self._scheduler.now_us)
+            return DeleteJob(job_id, by, expect, idem, undecided_us)
+
+        return await self._changed(command)
+
+    async def _id_of(self, ref: str, namespace: str, idem: Idem | None) -> str:
+        """Return the id of a job; of one that the first request under this key has deleted, too."""
+        try:
+            return (await self.get(ref, namespace=namespace)).id
+        except JobNotFound:
+            kept = self._commands.view.get(IDEM, idem_key(idem)) if idem is not None else None
+            if kept is None or not kept.resource:
+                raise
+            return kept.resource
 
     async def pause(
         self,
@@ -267,10 +285,11 @@ class JobService:
             if job is None:
                 raise JobNotFound
             now_us, owed_to = self._scheduler.now_us, self._scheduler.planned_to_s
-            owed = [] if pause is not None else self._ahead(job, now_us, owed_to)
+            owed = [] if pause is not None else self._changes.ahead(job, now_us, owed_to)
             expect = -1 if revision is None else revision
-            passed = self._passed_in_pause(job, now_us)
-            return SetPause(job_id, pause, by, expect, owed, owed_to, idem, passed)
+            passed = self._changes.passed_in_pause(job, now_us)
+            undecided_us = self._changes.undecided_us(job, now_us)
+            return SetPause(job_id, pause, by, expect, owed, owed_to, idem, passed, undecided_us)
 
         return await self._changed(command)
 
@@ -359,12 +378,15 @@ class JobService:
         if until.timestamp() > self._clock.time():
             raise JobInvalid("`until` lies in the future; what is due there runs by itself.", field="until")
         plan = self._scheduler.plan_of(job)
-        instants = _instants(plan, int(since.timestamp()) - 1, int(until.timestamp()) - 1)
+        instants = instants_in(plan, int(since.timestamp()) - 1, int(until.timestamp()) - 1, BACKFILL_MAX)
         if len(instants) > BACKFILL_MAX:
             raise JobInvalid(f"The range has more than {BACKFILL_MAX} instants; split it.", field="until")
         backfill_id = ulid(self._clock, self._chance)
         result = await self._commands.propose(Backfill(job.id, backfill_id, instants, by, idem))
-        opened: list[str] = result.value or []
+        if result.replayed:
+            first = result.facts["resource"]
+            return [execution_id(job.id, Kind.BACKFILL, f"{instant}/{first}", instant) for instant in instants]
+        opened: list[str] = result.value
         return opened
 
     async def cancel(
@@ -372,7 +394,10 @@ class JobService:
     ) -> Execution:
         """Cancel an execution; what runs is asked to stop, and ends as cancelled when it has."""
         found = await self.execution(execution, namespace=namespace)
-        result = await self._commands.propose(Cancel(found.id, by, reason, idem))
+        try:
+            result = await self._commands.propose(Cancel(found.id, by, reason, idem))
+        except ExecutionNotFound:
+            raise ExecutionEnded(execution=found.id, execution_status=found.status.value) from None
         return result.value or await self.execution(execution, namespace=namespace)
 
     async def redrive(
@@ -382,7 +407,9 @@ class JobService:
         for key in executions:
             await self.execution(key, namespace=namespace)
         result = await self._commands.propose(Redrive(executions, by, idem))
-        opened: list[Execution] = result.value or []
+        if result.replayed:
+            return [await self.execution(key, namespace=namespace) for key in dict.fromkeys(executions)]
+        opened: list[Execution] = result.value
         return opened
 
     async def execution(self, key: str, *, namespace: str) -> Execution:
@@ -408,11 +435,13 @@ class JobService:
         return Changed(result.value, sent)
 
     async def _propose_fresh(self, command: Callable[[], Command]) -> Result:
-        for _ in range(STALE_TRIES):
+        for attempt in range(STALE_TRIES):
+            await self._scheduler.turnstile.passed()
             try:
                 return await self._commands.propose(command())
             except PlanMoved:
-                continue
+                # Usually the mark has moved and the next try fits; if not, planning has to catch up first.
+                await asyncio.sleep(STALE_WAIT_S if attempt > 1 else 0)
             except CatchingUp:
                 await asyncio.sleep(STALE_WAIT_S)
         raise CatchingUp
@@ -424,25 +453,6 @@ class JobService:
             raise JobNotFound("The job that this request made has been deleted since.", job=job_id)
         return kept.job
 
-    def _ahead(self, job: Job, now_us: int, owed_to: int) -> list[Owed]:
-        """What `job` owes in (now, owed_to]: decided for everybody else already, so it comes with the change."""
-        plan = Plan(job, self._scheduler.calendars.find)
-        at = now_us // 1_000_000 - 1
-        owed: list[Owed] = []
-        while len(owed) < OWED_AHEAD_MAX and (instant := plan.next_s(at)) is not None and instant <= owed_to:
-            owed.append(Owed(job.id, instant, plan.effective_us(instant)))
-            at = instant
-        return owed
-
-    def _passed_in_pause(self, job: Job, now_us: int) -> list[RangeRecord]:
-        if job.paused is None:
-            return []
-        try:
-            plan = Plan(job, self._scheduler.calendars.find)
-        except ChronosError:
-            return []
-        return paused_range(plan, to_s=now_us // 1_000_000)
-
     def _sealed(self, spec: JobSpec, job_id: str, old: Job | None) -> JobSpec:
         """Seal every credential; stars stand for the one that is kept already."""
         kept: dict[str, str] = {}
@@ -450,30 +460,12 @@ class JobService:
             map_credentials(old.spec, lambda path, text: kept.setdefault(path, text))
 
         def seal(path: str, text: str) -> str:
+            place = f"{spec.namespace}/{job_id}/{path}"
             if text != STARS:
-                return self._sealer.seal(text, f"{spec.namespace}/{job_id}/{path}")
+                self._sealer.open(text, place)  # what looks sealed must have been sealed here, for this place
+                return self._sealer.seal(text, place)
             if path not in kept:
                 raise JobInvalid(f"`{path}` is {STARS}, but there is no credential to keep.", field=path)
             return kept[path]
 
         return map_credentials(spec, seal)
-
-
-def _owes_the_same(old: Job, spec: JobSpec) -> bool:
-    """Whether an edit leaves what the job owes as it was. The name counts: `H` is hashed from it."""
-    enabled = old.paused is None
-    if spec.enabled is not None and spec.enabled is not enabled:
-        return False
-    before = old.spec
-    return all(
-        getattr(before, name) == getattr(spec, name)
-        for name in ("name", "schedules", "timezone", "dst", "start_at", "end_at", "calendar", "shift", "jitter")
-    )
-
-
-def _instants(plan: Plan, after_s: int, to_s: int) -> list[int]:
-    found: list[int] = []
-    while len(found) <= BACKFILL_MAX and (instant := plan.next_s(after_s)) is not None and instant <= to_s:
-        found.append(instant)
-        after_s = instant
-    return found

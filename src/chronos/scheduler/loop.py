@@ -28,7 +28,10 @@ from chronos.scheduler.planner import Verdict, owed
 from chronos.scheduler.ports import Commands, MakeExecutor, Probe, Readings
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
-from chronos.store.commands import Command, Decide, ExpireDead, Start, StartAttempt
+from chronos.scheduler.turnstile import Turnstile
+from chronos.scheduler.waiters import Waiters
+from chronos.store.commands import BeginCatchup, Command, Decide, ExpireDead, Start, StartAttempt
+from chronos.store.fold.starting import is_held
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, SHARDS, SLOTS, Shard, Slots
 from chronos.telemetry import Telemetry
@@ -41,6 +44,10 @@ SWEEP_S = 10.0
 SWEEP_LATE_US = 5_000_000
 HOUSEKEEPING_S = 60.0
 WAITING_REARMED = 16
+DUE_MAX = 5_000
+"""Jobs decided in one entry: what is more is decided job by job, behind the mark."""
+TOO_MUCH_S = 0.05
+LAST_TURN_S = 5.0
 
 
 class Scheduler:
@@ -71,12 +78,14 @@ class Scheduler:
         self._settler = Settler(commands, clock, self.book, self.settings, keep_body, probe)
         self.executor: Executor = make_executor(self._settler.note)
         self._settler.executor = self.executor
+        self.turnstile = Turnstile()
         self._catchup = CatchupRunner(commands, self)
+        self._unplanned: dict[str, str] = {}
         self._proposed_hwm_s = 0
         self._wake = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._waiters: dict[str, list[asyncio.Future[Execution]]] = {}
+        self._waiters = Waiters()
         commands.subscribe(self._on_events)
 
     # Life.
@@ -107,8 +116,10 @@ class Scheduler:
         self._stopping = True
         self._wake.set()
         for task in self._tasks:
-            if task.get_name() != "settler":
+            if task.get_name() not in ("scheduler", "settler"):
                 task.cancel()
+        # Its last turn may have been granted the right to send: the executor hands that back as not sent.
+        await asyncio.wait([task for task in self._tasks if task.get_name() == "scheduler"], timeout=LAST_TURN_S)
         await self.executor.drain(drain_s)
         await self._settler.finish()
         tasks, self._tasks = self._tasks, []
@@ -155,19 +166,7 @@ class Scheduler:
         """Return the execution as it ended, or None when it has not ended after `seconds`."""
         if self._commands.view.get(OPEN, execution_id) is None:
             return None
-        ended: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(execution_id, []).append(ended)
-        try:
-            async with asyncio.timeout(seconds):
-                return await ended
-        except TimeoutError:
-            return None
-        finally:
-            waiters = self._waiters.get(execution_id, [])
-            if ended in waiters:
-                waiters.remove(ended)
-            if not waiters:
-                self._waiters.pop(execution_id, None)
+        return await self._waiters.wait(execution_id, seconds)
 
     def status(self) -> dict[str, Any]:
         """Return how planning stands, for people and metrics."""
@@ -219,6 +218,9 @@ class Scheduler:
         to_s = (now_us + self.settings.claim_lead_us) // 1_000_000
         due = self.book.due(to_s) if to_s > shard.hwm_s else []
         verdict = self._decide(due, shard, to_s, now_us)
+        if len(due) > DUE_MAX or len(verdict.occurrences) + len(verdict.ranges) > 2 * DUE_MAX:
+            await self._decide_behind_the_mark(due, shard, now_us)
+            return True
         asked = self._ask(verdict, now_us)
         entry: list[Command] = []
         if due:
@@ -232,13 +234,32 @@ class Scheduler:
             results = await self._commands.submit(entry)
         except ChronosError as error:
             self._put_back(due, shard.hwm_s, asked)
+            self.turnstile.release("planning")
             log.warning("planning waits", reason=str(error))
             await asyncio.sleep(IDLE_S)
             return True
         self._after_decide(due, results[0] if due else None, shard, to_s)
         if asked:
-            self._after_start(asked, results[-1])
+            self._after_start(asked, results[-1], now_us)
         return True
+
+    async def _decide_behind_the_mark(self, due: list[str], shard: Shard, now_us: int) -> None:
+        """More is due than one entry holds: let the catch-up decide it, once its time has come."""
+        moved = False
+        now_s = now_us // 1_000_000
+        try:
+            if now_s > shard.hwm_s and not shard.catchup_to_s:
+                [result] = await self._commands.submit([BeginCatchup(0, shard.hwm_s, now_s)])
+                moved = result.ok
+        except ChronosError as error:
+            log.warning("planning waits", reason=str(error))
+            await asyncio.sleep(IDLE_S)
+        for job_id in due:
+            self.book.advance(job_id, now_s if moved else shard.hwm_s)
+        if moved:
+            self._catchup.go_on()
+        else:
+            await asyncio.sleep(TOO_MUCH_S)
 
     def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
         total = Verdict()
@@ -287,13 +308,19 @@ class Scheduler:
             # The schedules or the mark changed while this was on its way: nothing was decided, so ask again.
             self._proposed_hwm_s = self.shard.hwm_s
             to_s = min(before.hwm_s, self.shard.hwm_s)
+            self.turnstile.hold("planning")
+        else:
+            self.turnstile.release("planning")
         for job_id in due:
             self.book.advance(job_id, to_s)
 
-    def _after_start(self, asked: list[StartAttempt], result: Result) -> None:
+    def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
         granted: list[Execution] = result.value or []
         deliveries: list[Delivery] = []
         for execution in granted:
+            if self._is_unwanted(execution):
+                self._settler.note_not_sent(execution)
+                continue
             job = definition(self._commands.view, execution)
             assert job is not None, "what may start has a definition"
             deliveries.append(delivery_of(execution, job, self.settings))
@@ -303,14 +330,20 @@ class Scheduler:
         got = {execution.id for execution in granted}
         for attempt in asked:
             if attempt.execution_id not in got:
-                self._ask_again_when_due(attempt)
+                self._ask_again_when_due(attempt, asked_at_us)
 
-    def _ask_again_when_due(self, attempt: StartAttempt) -> None:
+    def _is_unwanted(self, execution: Execution) -> bool:
+        """Whether it was paused, deleted or cancelled between the grant and this moment."""
+        now = self._commands.view.get(OPEN, execution.id)
+        job = self._commands.view.get(JOBS, execution.job_id)
+        return now is None or now.cancel_requested or job is None or is_held(job, execution)
+
+    def _ask_again_when_due(self, attempt: StartAttempt, asked_at_us: int) -> None:
         """Claimed ahead, an occupied slot meant "not yet": ask once more at the due time, when it is decided."""
         execution = self._commands.view.get(OPEN, attempt.execution_id)
         if execution is None or execution.running_attempt is not None:
             return
-        if attempt.not_before_us > self._commands.time_us:
+        if attempt.not_before_us > min(asked_at_us, self._commands.time_us):
             self.line.add(execution.id, attempt.not_before_us)
 
     def _put_back(self, due: list[str], hwm_s: int, asked: list[StartAttempt]) -> None:
@@ -346,9 +379,10 @@ class Scheduler:
         assert job is not None
         if event.type is EventType.JOB_DELETED:
             self.book.remove(job.id)
+            self._unplanned.pop(job.id, None)
             return
         self._index(job)
-        if event.type is EventType.JOB_RESUMED:
+        if job.paused is None and event.type is not EventType.JOB_CREATED:
             slots = self._commands.view.get(SLOTS, job.id) or Slots()
             for key in [*slots.holding, *slots.waiting]:
                 self._rearm(key)
@@ -356,18 +390,22 @@ class Scheduler:
     def _note_execution(self, kind: EventType, execution: Execution) -> None:
         if kind in (EventType.EXECUTION_DECIDED, EventType.EXECUTION_RETRYING):
             self.line.add(execution.id, _ready_us(execution) - self._lead_us(execution))
+            if kind is EventType.EXECUTION_RETRYING:
+                self._rearm_waiting(execution.job_id)
         elif kind is EventType.EXECUTION_STARTED:
             self.line.remove(execution.id)
         elif kind is EventType.EXECUTION_CANCELLING:
             self._settler.stop_soon(execution)
         elif kind is EventType.EXECUTION_FINISHED:
             self.line.remove(execution.id)
-            for waiter in self._waiters.pop(execution.id, []):
-                if not waiter.done():
-                    waiter.set_result(execution)
-            slots = self._commands.view.get(SLOTS, execution.job_id) or Slots()
-            for key in slots.waiting[:WAITING_REARMED]:
-                self._rearm(key)
+            self._waiters.tell(execution)
+            self._rearm_waiting(execution.job_id)
+
+    def _rearm_waiting(self, job_id: str) -> None:
+        """A slot may have become free: let the first in line ask."""
+        slots = self._commands.view.get(SLOTS, job_id)
+        for key in slots.waiting[:WAITING_REARMED] if slots else ():
+            self._rearm(key)
 
     def _lead_us(self, execution: Execution) -> int:
         """A run by hand is due now; everything that has a time of its own is claimed ahead of it."""
@@ -386,7 +424,9 @@ class Scheduler:
             # Its calendar is gone or leaves nothing: the job stays, silent, and says so.
             log.error("job cannot be planned", job=job.name, namespace=job.namespace, reason=str(error))
             self.book.remove(job.id)
+            self._unplanned[job.id] = self.calendars.key_of(job) or ""
             return
+        self._unplanned.pop(job.id, None)
         if job.paused is not None:
             self.book.keep(plan)
         else:
@@ -397,6 +437,10 @@ class Scheduler:
         for plan in self.book.plans():
             if self.calendars.key_of(plan.job) == key:
                 self._index(plan.job)
+        for job_id in [job_id for job_id, needed in self._unplanned.items() if needed == key]:
+            job = self.current(job_id)
+            if job is not None:
+                self._index(job)
 
     # Start, and the belt beside the braces.
 
@@ -422,7 +466,10 @@ class Scheduler:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             before_us = self.now_us - self.settings.dead_letter_days * 86_400_000_000
-            await self._commands.submit([ExpireDead(before_us)])
+            try:
+                await self._commands.submit([ExpireDead(before_us)])
+            except ChronosError as error:
+                log.warning("dead letters expire later", reason=str(error))
 
     def current(self, job_id: str) -> Job | None:
         """Return the job as it is in the state."""

@@ -23,6 +23,8 @@ from chronos.timing.pace import retry_delay_us
 
 RETRY_AFTER_MAX_US = 3_600_000_000
 AGAIN_MIN_US = 50_000
+ERROR_MAX = 1_024
+NOTES_MAX = 20
 
 
 def next_step(
@@ -51,6 +53,10 @@ def next_step(
     outcome = done.outcome
     if isinstance(outcome, NotSent):
         at_us = now_us + max(int(outcome.retry_after_s * 1e6), AGAIN_MIN_US)
+        if at_us > _deadline_us(execution, job, next_instant_us) and not execution.cancel_requested:
+            why = f"no time left to send: {outcome.reason}"
+            ended = replace(attempt, status=AttemptStatus.FAILED, error_class="not_sent", error=outcome.reason)
+            return Settlement(execution.id, ended, Next.FAIL, reason=why)
         return Settlement(execution.id, attempt, Next.AGAIN, retry_at_us=at_us, reason=outcome.reason)
     if isinstance(outcome, Delivered):
         ended = _with_answer(attempt, outcome.answer, AttemptStatus.SUCCESS, resent=outcome.resent)
@@ -92,7 +98,7 @@ def _failed(
     next_instant_us: int | None,
 ) -> Settlement:
     ended = _with_answer(attempt, outcome.answer, AttemptStatus.FAILED, resent=outcome.resent)
-    ended = replace(ended, error_class=outcome.error_class, error=outcome.reason)
+    ended = replace(ended, error_class=outcome.error_class, error=outcome.reason[:ERROR_MAX])
     if isinstance(outcome, Refused) and outcome.permanent:
         return Settlement(execution.id, ended, Next.FAIL, reason=outcome.reason)
     tries = execution.tries + 1
@@ -136,6 +142,6 @@ def _with_answer(attempt: Attempt, answer: Answer, status: AttemptStatus, *, res
         body_bytes=answer.body_bytes,
         sha256=answer.sha256,
         excerpt=answer.excerpt[:1_024],
-        notes=list(answer.notes),
+        notes=list(answer.notes[:NOTES_MAX]),
         resent=resent,
     )

@@ -40,9 +40,9 @@ def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int) -> Verdict:
     return verdict
 
 
-def paused_range(plan: Plan, *, to_s: int) -> list[RangeRecord]:
-    """Return the record of the instants that passed while the job was paused, up to `to_s`."""
-    after_s = plan.since_us // 1_000_000
+def paused_range(plan: Plan, *, after_s: int, to_s: int) -> list[RangeRecord]:
+    """Return the record of the instants in (`after_s`, `to_s`] that passed while the job was paused."""
+    after_s = max(after_s, plan.since_us // 1_000_000)
     return _range(plan, after_s, to_s, SkipReason.PAUSED)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 
 import structlog
 from msgspec.structs import replace
 
-from chronos.dispatch.port import Done, Executor, Lost, Refused
+from chronos.dispatch.port import Done, Executor, Lost, NotSent, Refused
 from chronos.errors import ChronosError
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job, OnUnknown, Pause
@@ -26,8 +26,11 @@ from chronos.timing.clock import Clock
 log = structlog.get_logger(__name__)
 
 BATCH_MAX = 1_000
+ENTRY_BYTES = 256 * 1024
 STORAGE_WAIT_S = 1.0
+LAST_TRIES = 5
 PROBE_S = 10.0
+PROBES_AT_ONCE = 100
 _FAR_S = 1 << 39
 
 
@@ -54,6 +57,9 @@ class Settler:
         self._done: deque[Done] = deque()
         self._stops: deque[Execution] = deque()
         self._jobs_of: dict[str, str] = {}
+        self._settling: dict[str, Done] = {}
+        self._gone: set[str] = set()
+        self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
 
     # Notes.
@@ -62,6 +68,12 @@ class Settler:
         """Take over attempts that ended. As many can wait here as were in flight."""
         self._done.extend(done)
         self._wake.set()
+
+    def note_not_sent(self, execution: Execution) -> None:
+        """Take back the attempt of an execution that no executor was given."""
+        attempt = execution.running_attempt
+        assert attempt is not None
+        self.note([Done(execution.id, attempt.n, NotSent("recalled"), self._now_us, self._now_us)])
 
     def stop_soon(self, execution: Execution) -> None:
         """Stop an execution's running attempt on the next turn."""
@@ -76,30 +88,54 @@ class Settler:
             self._wake.clear()
             await self._stop_what_is_to_stop()
             while self._done:
-                await self._settle_some()
+                if not await self._settle_some():
+                    await asyncio.sleep(STORAGE_WAIT_S)
+            await self._pause_what_is_gone()
 
     async def finish(self) -> None:
-        """Settle what has been noted so far."""
-        for _ in range(BATCH_MAX):
-            if not self._done:
-                return
-            await self._settle_some()
+        """Settle what has been noted so far; gives up when it cannot be written, and it is unknown then."""
+        failures = 0
+        while failures < LAST_TRIES:
+            if await self._settle_some():
+                if not self._done:
+                    return
+            else:
+                failures += 1
+                await asyncio.sleep(STORAGE_WAIT_S)
 
-    async def _settle_some(self) -> None:
-        batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH_MAX))]
+    async def _settle_some(self) -> bool:
+        """Settle one entry's worth; return whether it could be written."""
+        async with self._turn:
+            batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH_MAX))]
+            self._settling = {done.execution_id: done for done in batch}
+            try:
+                return await self._settle(batch)
+            finally:
+                self._settling = {}
+
+    async def _settle(self, batch: list[Done]) -> bool:
         self._jobs_of.clear()
-        results = [r for done in batch if (r := await self._settlement(done)) is not None]
+        size, results = 0, []
+        for place, done in enumerate(batch):
+            if size > ENTRY_BYTES:
+                self._done.extendleft(reversed(batch[place:]))
+                batch = batch[:place]
+                break
+            settled = await self._settlement(done)
+            if settled is not None:
+                results.append(settled)
+                size += _bytes_of(settled)
         if not results:
-            return
+            return True
         try:
             await self._commands.submit([Settle(results)])
         except ChronosError as error:
             # What came back is kept until there is room for it: forgetting it would send it again.
             self._done.extendleft(reversed(batch))
             log.warning("results wait", reason=str(error), waiting=len(self._done))
-            await asyncio.sleep(STORAGE_WAIT_S)
-            return
-        await self._pause_what_is_gone(batch, results)
+            return False
+        self._note_gone(batch)
+        return True
 
     async def _settlement(self, done: Done) -> Settlement | None:
         execution = self._commands.view.get(OPEN, done.execution_id)
@@ -129,14 +165,29 @@ class Settler:
         reference = self._keep_body(done.execution_id, done.attempt, body)
         return _replace_attempt(settled, body_ref=reference)
 
-    async def _pause_what_is_gone(self, batch: Iterable[Done], results: list[Settlement]) -> None:
+    def _note_gone(self, batch: Iterable[Done]) -> None:
+        for done in batch:
+            if isinstance(done.outcome, Refused) and done.outcome.gone and done.execution_id in self._jobs_of:
+                self._gone.add(self._jobs_of[done.execution_id])
+
+    async def _pause_what_is_gone(self) -> None:
         """A target that answered 410 has said that it will not come back; pausing is what the job asked for."""
-        gone = {done.execution_id for done in batch if isinstance(done.outcome, Refused) and done.outcome.gone}
-        for job_id in sorted({self._jobs_of[r.execution_id] for r in results if r.execution_id in gone}):
+        for job_id in sorted(self._gone):
             plan = self._book.get(job_id)
-            if plan is not None and isinstance(plan.job.target, HttpTarget) and plan.job.target.pause_on_gone:
-                pause = Pause(reason="the target answered 410 Gone")
-                await self._commands.submit([SetPause(job_id, pause, "chronos", owed_to=_FAR_S)])
+            target = plan.job.target if plan is not None and plan.job.paused is None else None
+            if not isinstance(target, HttpTarget) or not target.pause_on_gone:
+                self._gone.discard(job_id)
+                continue
+            pause = SetPause(job_id, Pause(reason="the target answered 410 Gone"), "chronos", owed_to=_FAR_S)
+            try:
+                [result] = await self._commands.submit([pause])
+            except ChronosError as error:
+                log.warning("pausing waits", job=job_id, reason=str(error))
+                return
+            # Refused while an outage is made up for: the next result asks again.
+            if result.ok:
+                self._gone.discard(job_id)
+                await self.recall(list(result.facts.get("recall", ())))
 
     # Stopping.
 
@@ -144,15 +195,41 @@ class Settler:
         """Take back attempts that have not left; return the ids of those that had."""
         if not execution_ids:
             return []
+        waiting = {done.execution_id: done for done in self._done} | self._settling
         answers = await self.executor.recall(execution_ids)
-        taken: list[Settlement] = []
+        sent: list[str] = []
+        taken: list[Execution] = []
         for key, answer in answers.items():
             execution = self._commands.view.get(OPEN, key)
-            if answer == "dropped" and execution is not None and execution.running_attempt is not None:
-                taken.append(Settlement(key, execution.running_attempt, Next.AGAIN, reason=execution.reason))
-        if taken:
-            await self._commands.submit([Settle(taken)])
-        return [key for key, answer in answers.items() if answer == "sent"]
+            if answer == "dropped":
+                if execution is not None and execution.running_attempt is not None:
+                    taken.append(execution)
+            elif answer == "sent" or self._has_ended(key, execution, waiting):
+                sent.append(key)
+        await self._take_back(taken)
+        return sent
+
+    def _has_ended(self, key: str, execution: Execution | None, waiting: dict[str, Done]) -> bool:
+        """Whether an attempt that the executor no longer knows was sent; else it was never handed over."""
+        if key in waiting:
+            return not isinstance(waiting[key].outcome, NotSent)
+        return execution is None or execution.running_attempt is None
+
+    async def _take_back(self, taken: list[Execution]) -> None:
+        results = [
+            Settlement(execution.id, execution.running_attempt, Next.AGAIN, reason=execution.reason)
+            for execution in taken
+            if execution.running_attempt is not None
+        ]
+        if not results:
+            return
+        try:
+            await self._commands.submit([Settle(results)])
+        except ChronosError as error:
+            # They will not leave; that they did not is written as soon as there is room.
+            log.warning("results wait", reason=str(error), waiting=len(results))
+            for execution in taken:
+                self.note_not_sent(execution)
 
     async def _stop_what_is_to_stop(self) -> None:
         ids = []
@@ -169,6 +246,7 @@ class Settler:
     async def recover(self, open_executions: list[Execution], incarnation: str) -> None:
         """Settle, as unknown, the attempts that an earlier life of this node had begun."""
         results: list[Settlement] = []
+        probes: list[Coroutine[None, None, Settlement]] = []
         for execution in open_executions:
             attempt = execution.running_attempt
             if attempt is None or attempt.node == incarnation:
@@ -178,9 +256,11 @@ class Settler:
                 continue
             reason = "the server stopped while this attempt was in flight"
             if job.spec.on_unknown is OnUnknown.PROBE:
-                results.append(await self._probed(execution, job, attempt, reason))
+                probes.append(self._probed(execution, job, attempt, reason))
             else:
                 results.append(lost(execution, job, attempt, reason, now_us=self._now_us, settings=self._settings))
+        for start in range(0, len(probes), PROBES_AT_ONCE):
+            results += await asyncio.gather(*probes[start : start + PROBES_AT_ONCE])
         for start in range(0, len(results), BATCH_MAX):
             await self._commands.submit([Settle(results[start : start + BATCH_MAX])])
 
@@ -200,6 +280,13 @@ class Settler:
     @property
     def _now_us(self) -> int:
         return int(self._clock.time() * 1_000_000)
+
+
+def _bytes_of(settled: Settlement) -> int:
+    """About how many bytes a settlement takes in the log; never less than it does."""
+    attempt = settled.attempt
+    texts = (attempt.excerpt, attempt.error, settled.reason, *attempt.notes)
+    return 512 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
 
 
 def _replace_attempt(settled: Settlement, *, body_ref: str) -> Settlement:

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
+from chronos.store.commands import Idem
 
 T = TypeVar("T")
 
@@ -147,6 +148,11 @@ TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
 def revision_key(job_id: str, revision: int) -> str:
     """Return the key of a job's revision; keys of one job sort by revision."""
     return f"{job_id}/{revision:010d}"
+
+
+def idem_key(idem: Idem) -> str:
+    """Return the key of the verdict kept for an idempotency key."""
+    return f"{idem.scope}\n{idem.key}"
 
 
 def document_key(prefix: str, namespace: str, key: str) -> str:

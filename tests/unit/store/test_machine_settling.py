@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.unit.store.fold.harness import BEGIN_S, Machine, S, a_machine
 
@@ -11,7 +13,7 @@ from chronos.store.fold import executions
 from chronos.store.tables import DEAD_RING
 
 
-def running(machine: Machine, second: int = 1, **spec: object) -> tuple[Job, str]:
+def running(machine: Machine, second: int = 1, **spec: Any) -> tuple[Job, str]:
     """Return a job and its execution, whose first attempt runs."""
     job = machine.create(**spec)
     [key] = machine.due(job, second)

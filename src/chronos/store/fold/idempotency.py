@@ -10,7 +10,7 @@ from chronos.store.commands import Idem
 from chronos.store.fold.draft import Draft, rejected
 from chronos.store.fold.executions import ring_key
 from chronos.store.port import Result
-from chronos.store.tables import IDEM, IDEM_RING, IdemRecord, RingItem
+from chronos.store.tables import IDEM, IDEM_RING, IdemRecord, RingItem, idem_key
 
 KEPT_US = 24 * 3600 * 1_000_000
 KEPT_MAX = 100_000
@@ -18,7 +18,7 @@ KEPT_MAX = 100_000
 
 def recall(draft: Draft, idem: Idem) -> Result | None:
     """Return the verdict of an earlier request with this key, or None when there was none."""
-    record = draft.get(IDEM, _key(idem))
+    record = draft.get(IDEM, idem_key(idem))
     if record is None or draft.at.time_us - record.time_us > KEPT_US:
         return None
     if record.body_hash != idem.body_hash:
@@ -35,10 +35,10 @@ def remember(draft: Draft, idem: Idem, result: Result) -> None:
     """Keep a verdict; the oldest give way."""
     resource, revision = _resource(result)
     record = IdemRecord(idem.body_hash, result.error, result.message, resource, revision, draft.at.time_us)
-    draft.put(IDEM, _key(idem), record)
+    draft.put(IDEM, idem_key(idem), record)
     _make_room(draft)
     meta = draft.meta()
-    draft.put(IDEM_RING, ring_key(meta.idem_tail), RingItem(_key(idem), draft.at.time_us))
+    draft.put(IDEM_RING, ring_key(meta.idem_tail), RingItem(idem_key(idem), draft.at.time_us))
     draft.put_meta(replace(meta, idem_tail=meta.idem_tail + 1))
 
 
@@ -65,7 +65,3 @@ def _make_room(draft: Draft) -> None:
         if item is not None and record is not None and record.time_us == item.time_us:
             draft.delete(IDEM, item.key)
         draft.put_meta(replace(meta, idem_head=meta.idem_head + 1))
-
-
-def _key(idem: Idem) -> str:
-    return f"{idem.scope}\n{idem.key}"

@@ -224,9 +224,7 @@ def _match_pending(draft: Draft, job: Job, owed: list[Owed], *, because: str) ->
         ahead = execution.kind is Kind.SCHEDULE and execution.scheduled_s * 1_000_000 > now_us
         kept = wanted.pop(execution.scheduled_s, None) if ahead else None
         if execution.running_attempt is not None:
-            if job.paused is not None:
-                recall.append(execution.id)
-            elif ahead and kept is None and _request_stop(draft, execution, because):
+            if job.paused is not None or (ahead and kept is None and _request_stop(draft, execution, because)):
                 recall.append(execution.id)
         elif kept is not None:
             draft.put(OPEN, execution.id, replace(execution, revision=job.revision, effective_us=kept.effective_us))

@@ -74,7 +74,7 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAtte
     if len(others) < room:
         if policy is Concurrency.REPLACE:
             return _supersede(draft, execution).id == execution.id
-        return policy is not Concurrency.QUEUE or _is_first_in_line(draft, execution)
+        return policy is Concurrency.FORBID or _place_before_others(draft, execution) < room - len(others)
     # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
     due = asked.not_before_us <= draft.at.time_us
     if not due or execution.attempts:
@@ -103,15 +103,17 @@ def _is_patient(execution: Execution) -> bool:
     return execution.late or execution.kind is Kind.BACKFILL
 
 
-def _is_first_in_line(draft: Draft, execution: Execution) -> bool:
+def _place_before_others(draft: Draft, execution: Execution) -> int:
+    """How many stand before it and have a claim to the next free slot."""
+    place = 0
     for key in draft.slots(execution.job_id).waiting:
         if key == execution.id:
             break
         other = draft.get(OPEN, key)
-        # A run that waits for its retry without a slot lets the others pass.
-        if other is not None and (other.status is not Status.RETRYING or _is_ready(draft, other)):
-            return False
-    return True
+        # What is not due yet, or waits for its retry without a slot, lets the others pass; a line of runs
+        # that make up for an outage keeps together.
+        place += other is not None and (_is_ready(draft, other) or (other.late and not other.attempts))
+    return place
 
 
 def _is_ready(draft: Draft, execution: Execution) -> bool:

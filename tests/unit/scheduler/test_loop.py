@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from tests.unit.scheduler.harness import BEGIN_S, Node, World, in_turn, lasting
+
+from chronos.dispatch.port import Answer, NoAnswer, Refused
+from chronos.model.execution import Execution, Status
+from chronos.scheduler import loop
+from chronos.store.tables import META
+from chronos.testing import virtual_time
+
+REFUSED = Refused("HTTP 503", "http_status")
+
+
+@virtual_time
+async def test_a_job_fires_at_its_second_and_not_a_moment_before() -> None:
+    world = World(latency=0.02)
+    async with Node(world) as node:
+        await node.create()
+        await world.until(5.5)
+    assert world.fired() == [1, 2, 3, 4, 5]
+    assert [sent.at for sent in world.sent] == pytest.approx([1, 2, 3, 4, 5], abs=0.002)
+    assert all(sent.at >= sent.instant for sent in world.sent)
+
+
+@virtual_time
+async def test_every_instant_has_one_record_and_every_run_one_attempt() -> None:
+    world = World()
+    async with Node(world) as node:
+        job = await node.create()
+        await world.until(30.5)
+        assert await node.told(job) == [(second, "success") for second in range(1, 31)]
+        assert all(len(r.attempts) == 1 for r in await node.records(job) if isinstance(r, Execution))
+
+
+@virtual_time
+async def test_what_was_missed_in_an_outage_is_coalesced_into_the_latest() -> None:
+    world = World()
+    async with Node(world) as node:
+        job = await node.create(schedule="0 */10 * * * *")
+        await world.until(601)
+    await world.until(3700)
+    async with Node(world) as node:
+        await world.until(4201)
+        assert world.fired() == [600, 3600, 4200]
+        told = dict(await node.told(job))
+        missed = [r for r in await node.records(job) if not isinstance(r, Execution)]
+    assert [told[second] for second in (600, 3600, 4200)] == ["success"] * 3
+    assert [(r.reason.value, r.first_s - BEGIN_S, r.count, r.into) for r in missed] == [
+        ("coalesced", 1200, 4, world.sent[1].id)
+    ]
+
+
+@virtual_time
+async def test_all_that_was_missed_runs_one_after_the_other() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(3)
+    async with Node(world) as node:
+        job = await node.create(schedule="0 */5 * * * *", missed_run_policy="execute_all")
+        await world.until(10)
+    await world.until(3070)
+    async with Node(world) as node:
+        await world.until(3200)
+        assert world.fired() == list(range(300, 3001, 300))
+        assert {what for _, what in await node.told(job)} == {"success"}
+    starts = [sent.at for sent in world.sent]
+    assert all(later - earlier >= 3 for earlier, later in pairwise(starts))
+
+
+@virtual_time
+async def test_a_failure_is_tried_again_at_its_time_and_succeeds() -> None:
+    world = World()
+    world.answers["nightly"] = in_turn(REFUSED)
+    async with Node(world) as node:
+        job = await node.create(schedule="0 0 * * * *")
+        execution = await node.jobs.trigger("nightly", namespace="default", by="ann")
+        await world.until(300)
+        ended = await node.one(job)
+        assert ended.id == execution.id
+        assert (ended.status, [a.n for a in ended.attempts]) == (Status.FAILED, [1, 2, 3])
+        assert ended.reason.startswith("gave up after 3 attempts")
+        assert node.queries.dead_letters("default").items == [ended]
+    for sent, attempt in zip(world.sent, ended.attempts, strict=True):
+        assert sent.at >= attempt.not_before_us / 1e6 - world.clock.time() + world.now - 0.000_1
+
+
+@virtual_time
+async def test_silence_counts_as_a_failure_and_the_id_stays_the_same() -> None:
+    world = World()
+    world.answers["nightly"] = in_turn(NoAnswer("timed out", "timeout"), REFUSED)
+    async with Node(world) as node:
+        await node.create(schedule="0 0 * * * *", retry_policy={"max_attempts": 2})
+        await node.jobs.trigger("nightly", namespace="default", by="ann")
+        await world.until(300)
+    assert [sent.attempt for sent in world.sent] == [1, 2]
+    assert len({sent.id for sent in world.sent}) == 1
+
+
+@virtual_time
+async def test_under_forbid_a_long_run_skips_what_comes_due_meanwhile() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(2.5)
+    async with Node(world) as node:
+        job = await node.create(concurrency="forbid")
+        await world.until(9.9)
+        told = await node.told(job)
+    assert [what for _, what in told[:7]] == ["success", "overlap", "overlap"] * 2 + ["success"]
+    assert world.fired() == [1, 4, 7]
+
+
+@virtual_time
+async def test_under_queue_what_comes_due_meanwhile_waits_its_turn() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(1.5)
+    async with Node(world) as node:
+        job = await node.create(schedule="0-9 * * * * *", concurrency="queue", queue_limit=100)
+        await world.until(40)
+        assert await node.told(job) == [(second, "success") for second in range(1, 10)]
+    assert world.fired() == list(range(1, 10))
+
+
+@virtual_time
+async def test_under_allow_runs_overlap() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(5)
+    async with Node(world) as node:
+        await node.create(concurrency="allow", max_concurrent=3)
+        await world.until(7.4)
+    assert world.fired() == [1, 2, 3, 4, 5]
+    assert [round(sent.at) for sent in world.sent] == [1, 2, 3, 6, 7]
+
+
+@virtual_time
+async def test_replace_stops_the_old_run_before_the_new_one_starts() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(10)
+    async with Node(world) as node:
+        job = await node.create(schedule="*/3 * * * * *", concurrency="replace")
+        await world.until(11)
+        told = await node.told(job)
+    assert world.fired() == [3, 6, 9]
+    assert told == [(3, "cancelled"), (6, "cancelled"), (9, "running")]
+
+
+@virtual_time
+async def test_a_queue_moves_on_at_once_when_a_retry_gives_its_slot_back() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(0.4, REFUSED)
+    policy = {"retry_holds_slot": False, "initial_interval": "5m", "max_interval": "5m", "max_attempts": 2}
+    async with Node(world) as node:
+        await node.create(schedule="0 0 * * * *", concurrency="queue", queue_limit=5, retry_policy=policy)
+        for _ in range(3):
+            await node.jobs.trigger("nightly", namespace="default", by="ann")
+        await world.until(2)
+    assert [sent.attempt for sent in world.sent] == [1, 1, 1]
+    assert world.sent[-1].at < 1.0
+
+
+@virtual_time
+async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "DUE_MAX", 20)
+    world = World()
+    async with Node(world) as node:
+        jobs = [await node.create(f"job{n}", "30 0 12 * * *") for n in range(100)]
+        await world.until(33)
+        assert [(await node.one(job)).status for job in jobs] == [Status.SUCCESS] * 100
+    assert len(world.sent) == len({sent.id for sent in world.sent}) == 100
+    assert max(sent.at for sent in world.sent) < 31
+
+
+@virtual_time
+async def test_big_answers_are_settled_in_entries_that_fit() -> None:
+    world = World()
+    answer = Answer(status_code=503, excerpt="é" * 1_024, notes=["n" * 900] * 20)
+    world.answers["nightly"] = in_turn(Refused("e" * 100_000, "http_status", answer, permanent=True))
+    async with Node(world) as node:
+        await node.create(schedule="0 0 * * * *", concurrency="allow", max_concurrent=1_000)
+        for _ in range(300):
+            await node.jobs.trigger("nightly", namespace="default", by="ann")
+        await world.until(30)
+        assert node.queries.open_executions() == []
+        assert node.state.get(META, "meta").dead == 300  # type: ignore[union-attr]
+
+
+@virtual_time
+async def test_a_stream_of_edits_does_not_keep_anybody_from_firing() -> None:
+    world = World(latency=0.004)
+
+    async def keep_creating(node: Node, who: int) -> None:
+        for n in range(600):
+            await node.create(f"other-{who}-{n}", "0 0 0 1 1 *")
+
+    async with Node(world) as node:
+        await node.create()
+        async with asyncio.TaskGroup() as group:
+            for who in range(5):
+                group.create_task(keep_creating(node, who))
+        busy = world.now
+        await world.until(busy + 1)
+    assert busy > 2
+    assert world.fired() == list(range(1, int(world.now) + 1))
+    assert max(sent.at - sent.instant for sent in world.sent) < 0.05
+
+
+@virtual_time
+async def test_the_watch_over_the_scheduler_lasts_until_it_is_stopped() -> None:
+    world = World()
+    async with Node(world) as node:
+        watch = asyncio.create_task(node.scheduler.failure())
+        await world.until(5)
+        assert not watch.done()
+        await node.scheduler.stop(drain_s=0)
+        await world.until(6)
+        assert watch.done()
+    await watch
