@@ -13,6 +13,7 @@ from tests.unit.cli.conftest import Ctl
 
 from chronos.cli.chronosctl.manual import markdown, page, walk
 from chronos.cli.chronosctl.root import cli, run
+from chronos.cli.chronosctl.session import Session
 
 CONTEXTS = list(walk(click.Context(cli, info_name="chronosctl")))
 
@@ -54,6 +55,27 @@ def test_manual_pages_are_written_where_asked(ctl: Ctl, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_a_script_that_asks_chronosctl(ctl: Ctl, shell: str) -> None:
     assert "_CHRONOSCTL_COMPLETE" in ctl("completion", shell).out
+
+
+def completions(ctl: Ctl, *args: str, incomplete: str) -> list[str]:
+    from click.shell_completion import ShellComplete
+
+    session = Session(environ={"HOME": str(ctl.home)}, transport=ctl.server.transport)
+    made = ShellComplete(cli, {"obj": session}, "chronosctl", "_CHRONOSCTL_COMPLETE")
+    return [item.value for item in made.get_completions(list(args), incomplete)]
+
+
+def test_names_of_jobs_are_completed_from_the_server(ctl: Ctl) -> None:
+    for name in ("nightly", "night-watch", "weekly"):
+        ctl.server.add(name)
+    assert completions(ctl, "job", "get", incomplete="nigh") == ["night-watch", "nightly"]
+    assert completions(ctl, "job", incomplete="tri") == ["trigger"]
+
+
+def test_completion_is_silent_when_the_server_is(ctl: Ctl) -> None:
+    ctl.server.on("GET", "/api/v1/jobs", 503, {})
+    assert completions(ctl, "job", "get", incomplete="n") == []
+    assert len(ctl.server.requests) == 1
 
 
 def test_nothing_at_all_shows_the_help_and_is_wrong_input(ctl: Ctl) -> None:

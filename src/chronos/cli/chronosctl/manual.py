@@ -121,3 +121,14 @@ def _troff(text: str) -> str:
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     # A line that begins with a dot or a quote would be read as a command of troff's.
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
+
+
+def main() -> None:
+    """Print the reference of `chronosctl` as Markdown."""
+    from chronos.cli.chronosctl.root import cli
+
+    click.echo(markdown(click.Context(cli, info_name="chronosctl")), nl=False)
+
+
+if __name__ == "__main__":
+    main()

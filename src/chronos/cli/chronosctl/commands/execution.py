@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from chronos.cli.chronosctl.completing import job_names
 from chronos.cli.chronosctl.lazy import Lazy, LazyGroup, leaf
 from chronos.cli.chronosctl.output import emit, say, visible_text
 from chronos.cli.chronosctl.session import Session
@@ -33,7 +34,7 @@ def execution() -> None:
 
 
 @leaf("list")
-@click.argument("ref", metavar="[JOB]", required=False)
+@click.argument("ref", metavar="[JOB]", required=False, shell_complete=job_names)
 @click.option("--status", "statuses", type=click.Choice(_STATUSES), multiple=True, help="Repeatable.")
 @click.option("--since", metavar="INSTANT", help="Due at or after: 2027-01-01, or 2h (ago).")
 @click.option("--until", metavar="INSTANT", help="Due before.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from chronos.cli.chronosctl.completing import job_names
 from chronos.cli.chronosctl.lazy import Lazy, LazyGroup, leaf
 from chronos.cli.chronosctl.output import emit
 from chronos.cli.chronosctl.session import Session
@@ -65,7 +66,7 @@ def list_jobs(session: Session, enabled: bool | None, text: str | None, tags: tu
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.pass_obj
 def get(session: Session, ref: str) -> None:
     """Show one job.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from chronos.cli.chronosctl.completing import job_names
 from chronos.cli.chronosctl.exits import FAILED
 from chronos.cli.chronosctl.lazy import leaf
 from chronos.cli.chronosctl.output import emit, local_time, say
@@ -18,7 +19,7 @@ from chronos.client import operations as ops
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.option("--wait", is_flag=False, flag_value="1m", metavar="[DURATION]", help="Wait for its end (1m at most).")
 @click.option("--force", is_flag=True, help="Start it even beside a run that is not over.")
 @click.pass_context
@@ -46,7 +47,7 @@ def trigger(ctx: click.Context, ref: str, wait: str | None, force: bool) -> None
 
 
 @leaf()
-@click.argument("refs", metavar="JOB…", nargs=-1, required=True)
+@click.argument("refs", metavar="JOB…", nargs=-1, required=True, shell_complete=job_names)
 @click.pass_obj
 def enable(session: Session, refs: tuple[str, ...]) -> None:
     """Let disabled jobs fire again, from their next instant on."""
@@ -54,7 +55,7 @@ def enable(session: Session, refs: tuple[str, ...]) -> None:
 
 
 @leaf()
-@click.argument("refs", metavar="JOB…", nargs=-1, required=True)
+@click.argument("refs", metavar="JOB…", nargs=-1, required=True, shell_complete=job_names)
 @click.pass_obj
 def disable(session: Session, refs: tuple[str, ...]) -> None:
     """Stop jobs from firing until they are enabled. What runs is left to end."""
@@ -62,7 +63,7 @@ def disable(session: Session, refs: tuple[str, ...]) -> None:
 
 
 @leaf()
-@click.argument("refs", metavar="JOB…", nargs=-1, required=True)
+@click.argument("refs", metavar="JOB…", nargs=-1, required=True, shell_complete=job_names)
 @click.option("--reason", default="", metavar="TEXT", help="Why; everybody sees it.")
 @click.option("--until", metavar="INSTANT", help="Resume by itself then: 2027-01-01T09:00:00Z, or +2h.")
 @click.pass_obj
@@ -78,7 +79,7 @@ def pause(session: Session, refs: tuple[str, ...], reason: str, until: str | Non
 
 
 @leaf()
-@click.argument("refs", metavar="JOB…", nargs=-1, required=True)
+@click.argument("refs", metavar="JOB…", nargs=-1, required=True, shell_complete=job_names)
 @click.pass_obj
 def resume(session: Session, refs: tuple[str, ...]) -> None:
     """Let paused jobs fire again, from their next instant on. What was due meanwhile is not made up for."""
@@ -86,7 +87,7 @@ def resume(session: Session, refs: tuple[str, ...]) -> None:
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.option("--since", required=True, metavar="INSTANT", help="Beginning of the range: 2027-01-01, or 2d (ago).")
 @click.option("--until", default="now", show_default=True, metavar="INSTANT", help="End of the range.")
 @click.pass_obj

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from chronos.cli.chronosctl.completing import job_names
 from chronos.cli.chronosctl.lazy import leaf
 from chronos.cli.chronosctl.output import emit, local_time, say, table, visible, visible_text
 from chronos.cli.chronosctl.pages import pages
@@ -17,7 +18,7 @@ _PAGE = 100
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.pass_obj
 def versions(session: Session, ref: str, limit: int) -> None:
@@ -29,7 +30,7 @@ def versions(session: Session, ref: str, limit: int) -> None:
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.option("--from", "old", type=int, metavar="VERSION", help="By default the one before --to.")
 @click.option("--to", "new", type=int, metavar="VERSION", help="By default the newest.")
 @click.pass_obj
@@ -40,7 +41,7 @@ def diff(session: Session, ref: str, old: int | None, new: int | None) -> None:
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.argument("version", type=int)
 @click.pass_obj
 def rollback(session: Session, ref: str, version: int) -> None:

@@ -9,6 +9,7 @@ import click
 
 from chronos.cli.chronosctl.applying import Plan, carry_out, plan_of
 from chronos.cli.chronosctl.asking import confirm
+from chronos.cli.chronosctl.completing import job_names
 from chronos.cli.chronosctl.jobfiles import FileJob, check_job, read_jobs
 from chronos.cli.chronosctl.jobflags import document_of, job_flags, patch_of, split_pair
 from chronos.cli.chronosctl.lazy import leaf
@@ -102,7 +103,7 @@ def _told(plan: Plan, dry_run: bool) -> str:
 
 
 @leaf()
-@click.argument("ref", metavar="JOB")
+@click.argument("ref", metavar="JOB", shell_complete=job_names)
 @click.option("--untag", multiple=True, metavar="KEY", help="Take a tag away; repeatable.")
 @click.option("--name", "new_name", metavar="NAME", help="Rename the job.")
 @click.option("--revision", type=int, help="Only if the job is still at this revision.")
@@ -138,7 +139,7 @@ def update(
 
 
 @leaf()
-@click.argument("refs", metavar="JOB…", nargs=-1, required=True)
+@click.argument("refs", metavar="JOB…", nargs=-1, required=True, shell_complete=job_names)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask when a job is named by the beginning of its name only.")
 @click.pass_obj
 def delete(session: Session, refs: tuple[str, ...], yes: bool) -> None:
