@@ -73,7 +73,8 @@ def test_a_feature_says_in_one_docstring_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_feature_has_no_empty_files(name: str) -> None:
-    assert [module.path for module in features()[name] if not module.tree.body] == []
+    empty = [module.path for module in features()[name] if not module.tree.body]
+    assert [path for path in empty if not path.endswith("/adapters/__init__.py")] == []
 
 
 def test_every_feature_is_a_folder() -> None:

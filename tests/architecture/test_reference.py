@@ -14,6 +14,7 @@ from tests.architecture.source import ROOT
 
 from chronos import errors
 from chronos.cli.chronosctl.exits import MEANINGS
+from chronos.features.access.model import Settings as Auth
 from chronos.features.metrics.model import TABLE, MetricKind
 from chronos.model import limits
 from chronos.model.execution import SkipReason, Status
@@ -48,7 +49,7 @@ def settings_keys(of: Any = Settings, prefix: str = "") -> Iterator[tuple[str, s
         if isinstance(field.default, msgspec.Struct):
             yield from settings_keys(type(field.default), f"{key}.")
         elif field.default_factory is not msgspec.NODEFAULT:
-            yield key, "`[]`"
+            yield key, f"`{field.default_factory()}`"
         else:
             yield key, shown(field.default)
 
@@ -61,13 +62,13 @@ def shown(value: Any) -> str:
     return f"`{value.value if isinstance(value, Enum) else value}`"
 
 
-@pytest.mark.parametrize(("key", "default"), list(settings_keys()))
+@pytest.mark.parametrize(("key", "default"), [*settings_keys(), *settings_keys(Auth, "auth.")])
 def test_every_key_of_the_configuration_is_there_with_its_default(key: str, default: str) -> None:
     assert f"| `{key}` | {default} |" in page("configuration.md")
 
 
 def test_no_key_is_there_that_the_server_would_refuse() -> None:
-    known = {key for key, _ in settings_keys()}
+    known = {key for key, _ in (*settings_keys(), *settings_keys(Auth, "auth."))}
     tables = page("configuration.md").partition("## Keys")[2].partition("## Defaults that differ")[0]
     assert set(re.findall(r"^\| `([a-z_.]+)` \|", tables, re.MULTILINE)) == known
 
