@@ -36,6 +36,9 @@ _DESCRIPTIONS = {
     503: "Not here, not now; ask again.",
     507: "The disk is full; nothing was changed.",
 }
+# Query parameters by which a client asks for another form of the same answer.
+_ALTERNATIVES = {"follow": STREAM, "format": "text/plain"}
+_UNTAGGED = {"HttpTarget": "Webhook"}
 _ALWAYS = (400, 401, 403, 421, 422, 429, 500, 503)
 _WRITES = (413, 415, 507)
 _PARAMETERS: dict[str, dict[str, Any]] = {
@@ -64,6 +67,7 @@ def describe(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         if endpoint.tag == "page":
             continue
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, by_type, components)
+    components |= {alone: _untagged(components[name]) for name, alone in _UNTAGGED.items() if name in components}
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -76,15 +80,16 @@ def describe(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "paths": paths,
         "components": {
-            "schemas": {name: _closed(schema) for name, schema in sorted(components.items())},
+            "schemas": dict(sorted(components.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
     }
-    tidy: dict[str, Any] = _tidy(document)
-    return tidy
+    # Through JSON and back, so that it is made of what JSON knows: no tuples, no enumerations.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_tidy(_alone(document))))
+    return plain
 
 
 def to_yaml(document: dict[str, Any]) -> str:
@@ -176,6 +181,9 @@ def _responses(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": _DESCRIPTIONS.get(endpoint.status, "Done.")}
     if endpoint.answers is not None:
         success["content"] = {"application/json": {"schema": by_type[id(endpoint.answers)]}}
+        for name, kind in _ALTERNATIVES.items():
+            if endpoint.query is not None and name in endpoint.query.__struct_fields__:
+                success["content"][kind] = {"schema": {"type": "string"}}
     elif endpoint.status != 204:
         success["content"] = {endpoint.content_type.partition(";")[0]: {"schema": {"type": "string"}}}
     if endpoint.links:
@@ -191,6 +199,8 @@ def _responses(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
         codes |= set(_WRITES)
     if endpoint.needs_if_match:
         codes |= {412, 428}
+    if "{" in endpoint.path:
+        codes.add(404)
     problem = {CONTENT_TYPE: {"schema": by_type[id(Problem)]}}
     for code in sorted(codes):
         responses[str(code)] = {"description": _DESCRIPTIONS[code], "content": problem}
@@ -207,8 +217,21 @@ def _may_be_empty(body: Any) -> bool:
     return True
 
 
-def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    return schema
+def _untagged(schema: dict[str, Any]) -> dict[str, Any]:
+    required = [name for name in schema.get("required", ()) if name != "type"]
+    return {**schema, "title": "Webhook", "required": required}
+
+
+def _alone(node: Any) -> Any:
+    """Point to the untagged variant of a struct wherever it stands alone, and needs no `type` to be told apart."""
+    if isinstance(node, list):
+        return [_alone(item) for item in node]
+    if not isinstance(node, dict) or "discriminator" in node:
+        return node
+    name = str(node.get("$ref", "")).rpartition("/")[2]
+    if name in _UNTAGGED:
+        return {**node, "$ref": REF.format(name=_UNTAGGED[name])}
+    return {key: _alone(value) for key, value in node.items()}
 
 
 def _tidy(node: Any) -> Any:

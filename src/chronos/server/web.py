@@ -227,7 +227,10 @@ def _response(endpoint: Endpoint, reply: Reply) -> Response[Any]:
     if status == 204:
         return Response(b"", status_code=204, headers=reply.headers, media_type=reply.content_type)
     content = reply.text if reply.text is not None else msgspec.json.encode(reply.value)
-    return Response(content, status_code=status, media_type=reply.content_type, headers=reply.headers)
+    kind = reply.content_type
+    if kind.startswith("text/"):
+        kind = kind.removesuffix("; charset=utf-8")  # litestar says it once more
+    return Response(content, status_code=status, media_type=kind, headers=reply.headers)
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:

@@ -1,0 +1,267 @@
+"""The server against its own description: every operation works as described, and bad input is refused as described."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.acceptance.served import Served, answering, served
+
+from chronos.server.outline import outline
+
+EXAMPLES = int(os.environ.get("CHRONOS_FUZZ_EXAMPLES", "200"))
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.yaml"
+JSON = {"Content-Type": "application/json"}
+ENDLESS = {"watch_executions"}
+BY_LINE = {"batch_jobs"}  # any text is a body there; what is wrong in it is refused line by line
+
+DOCUMENT = outline()
+SCHEMA = schemathesis.openapi.from_dict(deepcopy(DOCUMENT))
+OPERATIONS = {
+    operation.definition.raw["operationId"]: operation
+    for operation in (cast("Any", result).ok() for result in SCHEMA.get_all_operations())
+}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def _as_lines(_: Any, value: Any) -> bytes:
+    return str(value).encode()
+
+
+class World:
+    """A server with something of everything in it."""
+
+    def __init__(self, server: Served, target: str) -> None:
+        self.server = server
+        self.target = target
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.done: dict[str, int] = {}
+
+    def do(self, operation_id: str, **parts: Any) -> Any:
+        """Make one request that has to succeed as described; return the answer."""
+        operation = OPERATIONS[operation_id]
+        case = operation.Case(
+            path_parameters=parts.get("path", {}),
+            query=parts.get("query", {}),
+            headers={**JSON, **parts.get("headers", {})},
+            **({"body": parts["body"]} if "body" in parts else {}),
+            media_type=parts.get("media_type", "application/json"),
+        )
+        response = case.call(base_url=self.server.url, session=self.session)
+        assert response.status_code == int(next(iter(operation.definition.raw["responses"]))), (
+            operation_id,
+            response.content,
+        )
+        case.validate_response(response, checks=CHECKS)
+        self.done[operation_id] = response.status_code
+        return response.json() if response.headers.get("content-type", [""])[0].startswith("application/json") else None
+
+    def job(self, name: str, path: str = "/yes", **more: Any) -> dict[str, Any]:
+        document = {"name": name, "schedule": "0 0 1 1 *", "webhook": {"url": self.target + path}, **more}
+        created: dict[str, Any] = self.do("create_job", body=document)
+        return created
+
+    def run(self, job: str) -> dict[str, Any]:
+        ended: dict[str, Any] = self.do("trigger_job", path={"job": job}, query={"wait": "20s"})
+        return ended
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("openapi") / "data"
+    with answering() as target, served(folder) as server:
+        yield World(server, target)
+
+
+def test_the_description_in_the_documentation_is_the_servers(world: World) -> None:
+    said = world.session.get(f"{world.server.url}/openapi.json", headers={"Accept": "application/json"}).json()
+
+    written = YAML(typ="safe").load(REFERENCE.read_text())
+
+    assert said == written, "`chronos openapi --output docs/reference/openapi.yaml` writes it anew"
+    assert said == DOCUMENT
+
+
+def test_every_operation_succeeds_as_it_is_described(world: World) -> None:
+    _read_the_server(world)
+    _write_jobs(world)
+    _run_jobs(world)
+    _look_at_schedules(world)
+    _keep_keys(world)
+
+    missing = set(OPERATIONS) - set(world.done) - ENDLESS
+    assert not missing, f"no request of this test succeeds at {sorted(missing)}"
+
+
+def _read_the_server(world: World) -> None:
+    public = ["get_health", "get_healthz", "get_ready", "get_readyz", "read_metrics"]
+    private = ["whoami", "get_openapi", "cluster_status", "get_clock", "accept_clock", "reset_clock", "list_breakers"]
+    for operation in [*public, *private]:
+        world.do(operation)
+
+
+def _write_jobs(world: World) -> None:
+    job = world.job("first", tags={"team": "a"})
+    path = {"path": {"job": job["id"]}}
+    assert world.do("get_job", **path)["name"] == "first"
+    assert [one["name"] for one in world.do("list_jobs", query={"text": "irs"})["jobs"]] == ["first"]
+    document = {"name": "first", "schedule": "0 1 1 1 *", "webhook": {"url": world.target}}
+    world.do("replace_job", **path, headers={"If-Match": '"1"'}, body=document)
+    world.do("patch_job", **path, headers={"If-Match": '"2"'}, body={"description": "patched"})
+    for operation_id in [name for name in OPERATIONS if "version" in name or "roll_back" in name]:
+        _do_version(world, operation_id, job["id"])
+    for name in ("disable", "enable", "pause", "resume"):
+        world.do(f"{name}_job", **path, **({"body": {"reason": "test"}} if name == "pause" else {}))
+    lines = f'{{"name":"batched","schedule":"@daily","webhook":{{"url":"{world.target}"}}}}\n'
+    kind = "application/x-ndjson"
+    batch = world.do("batch_jobs", body=lines, media_type=kind, headers={"Content-Type": kind})
+    assert batch["succeeded"] == 1
+    world.do("delete_job", path={"job": "batched"})
+
+
+def _do_version(world: World, operation_id: str, job: str) -> None:
+    operation = OPERATIONS[operation_id]
+    path = {"job": job} | ({"version": 1} if "{version}" in operation.path else {})
+    needed = [p for p in operation.definition.raw.get("parameters", []) if p["in"] == "query" and p.get("required")]
+    query = {p["name"]: i + 1 for i, p in enumerate(needed)}
+    world.do(operation_id, path=path, query=query, headers={"If-Match": "*"})
+
+
+def _run_jobs(world: World) -> None:
+    job = world.job("runner")
+    ended = world.run(job["id"])
+    assert ended["status"] == "success"
+    one = {"path": {"execution": ended["id"]}}
+    assert world.do("get_execution", **one)["attempts"][0]["status_code"] == 200
+    world.do("get_job_execution", path={"job": job["id"], "execution": ended["id"]})
+    world.do("get_execution_logs", **one)
+    world.do("replay_execution", **one)
+    world.do("list_executions", query={"status": "success", "limit": 2})
+    world.do("list_job_executions", path={"job": job["id"]})
+    since, until = "2020-01-01T00:00:00Z", "2022-01-02T00:00:00Z"
+    filled = world.do("backfill_job", path={"job": job["id"]}, body={"since": since, "until": until})
+    assert filled["count"] == 3
+    _fail_and_redrive(world)
+
+
+def _fail_and_redrive(world: World) -> None:
+    world.job("failing", "/no")
+    dead = world.run("failing")
+    assert dead["status"] == "failed"
+    assert [one["id"] for one in world.do("list_dead_letters")["executions"]] == [dead["id"]]
+    world.do("redrive_execution", path={"execution": dead["id"]})
+    world.job("failing-too", "/no")
+    again = world.run("failing-too")
+    world.do("redrive_executions", body={"execution_ids": [again["id"]]})
+    slow = world.job("refused", "/yes", webhook={"url": "http://127.0.0.1:9/"}, retry_policy={"initial_interval": "1h"})
+    waiting = world.do("trigger_job", path={"job": slow["id"]})
+    world.do("cancel_execution", path={"execution": waiting["id"]}, body={"reason": "test"})
+    world.do("test_webhook", body={"url": world.target + "/yes"})
+    for _ in range(5):
+        world.do("test_webhook", body={"url": "http://127.0.0.1:9/"})
+    [breaker] = [one for one in world.do("list_breakers")["breakers"] if ":9" in one["host"]]
+    world.do("reset_breaker", body={"host": breaker["host"]})
+
+
+def _look_at_schedules(world: World) -> None:
+    asked = {"schedule": "30 2 * * *", "timezone": "Europe/Paris"}
+    assert world.do("validate_schedule", body=asked)["valid"]
+    assert len(world.do("preview_schedule", body={**asked, "count": 7})["next_runs"]) == 7
+    path = {"path": {"calendar": "holidays"}}
+    world.do("put_calendar", **path, body={"exclude": ["2027-12-25"]})
+    world.do("get_calendar", **path)
+    world.do("list_calendars")
+    world.do("delete_calendar", **path)
+
+
+def _keep_keys(world: World) -> None:
+    created = world.do("create_api_key", body={"name": "ci", "permissions": ["job:read"]})
+    world.do("list_api_keys")
+    world.do("get_api_key", path={"key": created["id"]})
+    world.do("revoke_api_key", path={"key": created["id"]})
+
+
+def _known(world: World) -> dict[str, list[str]]:
+    """Things that exist, so that paths lead somewhere now and then."""
+    runs = world.session.get(f"{world.server.url}/api/v1/executions?limit=20").json()["executions"]
+    jobs = world.session.get(f"{world.server.url}/api/v1/jobs?limit=20").json()["jobs"]
+    return {"job": [one["id"] for one in jobs] or ["none"], "execution": [one["id"] for one in runs] or ["none"]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("operation_id", sorted(set(OPERATIONS) - ENDLESS))
+def test_whatever_is_sent_is_answered_as_described(world: World, operation_id: str) -> None:
+    operation = OPERATIONS[operation_id]
+    known = _known(world)
+
+    @given(case=operation.as_strategy(), data=st.data())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def attack(case: Any, data: Any) -> None:
+        for name, values in known.items():
+            if name in (case.path_parameters or {}) and data.draw(st.booleans()):
+                case.path_parameters[name] = data.draw(st.sampled_from(values))
+        if operation_id == "trigger_job" and case.query:
+            case.query.pop("wait", None)  # a minute each is more patience than a test has
+        response = case.call(base_url=world.server.url, session=world.session, timeout=30)
+        case.validate_response(response, checks=CHECKS)
+
+    attack()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "operation_id",
+    sorted(name for name, op in OPERATIONS.items() if "requestBody" in op.definition.raw and name not in BY_LINE),
+)
+def test_what_the_description_forbids_is_refused(world: World, operation_id: str) -> None:
+    operation = OPERATIONS[operation_id]
+    wrong = operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
+
+    @given(case=wrong)
+    @settings(
+        max_examples=max(1, EXAMPLES // 4),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def attack(case: Any) -> None:
+        response = case.call(base_url=world.server.url, session=world.session, timeout=30)
+        case.validate_response(response, checks=[*CHECKS, negative_data_rejection])
+
+    attack()
