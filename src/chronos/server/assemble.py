@@ -22,6 +22,7 @@ from chronos.model.premises import Authenticator, Premises
 from chronos.model.sealing import Sealer
 from chronos.scheduler.jobs import JobService
 from chronos.scheduler.loop import Scheduler
+from chronos.scheduler.outlook import Outlook
 from chronos.scheduler.pauses import PauseTimer
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.server import manifest
@@ -121,6 +122,7 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
 
     # How it leaves.
     guard = EgressGuard(_egress(settings, on_loopback))
+    host.provide(EgressGuard, guard)
     processes = ProcessDispatcher(
         folder.path / "processes", ProcessSettings(enabled=settings.dispatcher.process.enabled)
     )
@@ -149,6 +151,7 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
         commands, JobLookup(queries), scheduler, clock=clock, chance=chance, sealer=sealer, check_target=check_target
     )
     host.bind(jobs)
+    host.provide(Outlook, Outlook(scheduler.plan_of))
     pauses = PauseTimer(commands, queries, jobs, clock)
 
     # Who asks.
