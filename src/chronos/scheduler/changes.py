@@ -48,13 +48,16 @@ class Changes:
         recorded_s = slots.last_decided_s if slots.last_decided_s <= self._scheduler.shard.hwm_s else 0
         return paused_range(plan, after_s=recorded_s, to_s=now_us // 1_000_000)
 
-    def undecided_us(self, job: Job, now_us: int) -> int:
-        """When the job as it is comes to owe an instant that a change would leave without a record; 0 for never."""
+    def undecided_us(self, job: Job, now_us: int, mark_s: int) -> int:
+        """When the job as it is comes to owe an instant that a change would leave without a record; 0 for never.
+
+        Args:
+            mark_s: The high-water mark up to which what it owes has been decided.
+        """
         plan = self._scheduler.book.get(job.id)
         if plan is None:
             return 0
-        # The mark as it is folded: a decision still on its way may be refused.
-        known_s = now_us // 1_000_000 if job.paused is not None else self._scheduler.shard.hwm_s
+        known_s = now_us // 1_000_000 if job.paused is not None else mark_s
         following = plan.next_s(max(known_s, job.owed_since_us // 1_000_000))
         return following * 1_000_000 if following is not None else 0
 

@@ -48,7 +48,7 @@ from chronos.store.port import Result
 from chronos.store.tables import IDEM, JOBS, NAMES, OPEN, REVISIONS, idem_key, revision_key
 from chronos.timing.clock import Chance, Clock, ulid
 
-STALE_TRIES = 100
+STALE_TRIES = 50
 STALE_WAIT_S = 0.05
 BACKFILL_MAX = 10_000
 PREFIX_LENGTH_MIN = 4
@@ -223,7 +223,7 @@ class JobService:
             idem=idem,
             comment=comment,
             ranges=self._changes.passed_in_pause(old, now_us) if not same else [],
-            undecided_us=self._changes.undecided_us(old, now_us) if not same else 0,
+            undecided_us=self._changes.undecided_us(old, now_us, owed_to) if not same else 0,
         )
 
     async def delete(
@@ -237,7 +237,9 @@ class JobService:
             job = self._commands.view.get(JOBS, job_id)
             undecided_us = 0
             if job is not None and job.paused is None:
-                undecided_us = self._changes.undecided_us(job, self._scheduler.now_us)
+                # The mark as it is folded: a decision still on its way may be refused.
+                mark_s = self._scheduler.shard.hwm_s
+                undecided_us = self._changes.undecided_us(job, self._scheduler.now_us, mark_s)
             return DeleteJob(job_id, by, expect, idem, undecided_us)
 
         return await self._changed(command)
@@ -288,7 +290,7 @@ class JobService:
             owed = [] if pause is not None else self._changes.ahead(job, now_us, owed_to)
             expect = -1 if revision is None else revision
             passed = self._changes.passed_in_pause(job, now_us)
-            undecided_us = self._changes.undecided_us(job, now_us)
+            undecided_us = self._changes.undecided_us(job, now_us, owed_to)
             return SetPause(job_id, pause, by, expect, owed, owed_to, idem, passed, undecided_us)
 
         return await self._changed(command)
@@ -440,8 +442,9 @@ class JobService:
             try:
                 return await self._commands.propose(command())
             except PlanMoved:
-                # Usually the mark has moved and the next try fits; if not, planning has to catch up first.
-                await asyncio.sleep(STALE_WAIT_S if attempt > 1 else 0)
+                # Usually the mark has moved and the next try fits. If not, planning has to catch up first; waits
+                # of different length keep the tries from falling into step with it.
+                await asyncio.sleep(STALE_WAIT_S * (attempt % 8))
             except CatchingUp:
                 await asyncio.sleep(STALE_WAIT_S)
         raise CatchingUp

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from tests.unit.scheduler.harness import BEGIN_S, Node, World, in_turn, lasting
 
-from chronos.dispatch.port import Answer, NoAnswer, Refused
+from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.model.execution import Execution, Status
 from chronos.scheduler import loop
 from chronos.store.tables import META
@@ -175,7 +175,12 @@ async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(monkeypa
 async def test_big_answers_are_settled_in_entries_that_fit() -> None:
     world = World()
     answer = Answer(status_code=503, excerpt="é" * 1_024, notes=["n" * 900] * 20)
-    world.answers["nightly"] = in_turn(Refused("e" * 100_000, "http_status", answer, permanent=True))
+
+    async def refuse_together(_: Delivery) -> Outcome:
+        await world.until(20)
+        return Refused("e" * 100_000, "http_status", answer, permanent=True)
+
+    world.answers["nightly"] = refuse_together
     async with Node(world) as node:
         await node.create(schedule="0 0 * * * *", concurrency="allow", max_concurrent=1_000)
         for _ in range(300):

@@ -134,7 +134,8 @@ def _refuse_name(draft: Draft, spec: JobSpec, job_id: str) -> Result | None:
 def _refuse_plan(draft: Draft, old: Job | None, owed_to: int, undecided_us: int) -> Result | None:
     """What is owed ahead was computed up to a mark; if planning, or time, has passed it, instants would be lost."""
     shard = draft.shard()
-    if shard.hwm_s > owed_to or _is_overtaken(draft, undecided_us):
+    behind = undecided_us > 0 and shard.hwm_s < owed_to  # a decision that the writer counted on was refused
+    if shard.hwm_s > owed_to or behind or _is_overtaken(draft, undecided_us):
         return rejected(PlanMoved, hwm_s=shard.hwm_s)
     if old is not None and shard.catchup_to_s and old.id > shard.cursor and old.paused is None:
         return rejected(CatchingUp)
