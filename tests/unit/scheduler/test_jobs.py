@@ -159,7 +159,7 @@ def test_a_pause_in_any_order_of_events_lets_nothing_through(seed: int) -> None:
             await node.create()
             await world.until(4.72)
             # While this is on its way, the grant of second 5 and the pause come to stand in one entry.
-            other = asyncio.create_task(node.create("other", HOURLY))
+            other = asyncio.create_task(node.put(description="x"))
             await world.until(4.76)
             changed = await node.jobs.pause("nightly", **NS)
             acknowledged = world.now
