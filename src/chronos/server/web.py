@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+import structlog
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, HTTPException
@@ -21,9 +22,11 @@ from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.server.decoding import FieldInvalid, MalformedJson, convert_text, decode_json
 from chronos.server.gate import Asgi, Authenticate, Gate, host_of
-from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe, describe_http
+from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe, describe_bug, describe_http
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
+
+log = structlog.get_logger("chronos.http")
 
 BODY_BYTES_MAX = 1 << 20
 RAW_BYTES_MAX = 64 << 20
@@ -50,7 +53,12 @@ def build(
     routes = Routes(endpoints)
     inner = Litestar(
         route_handlers=[_route(endpoint) for endpoint in endpoints],
-        exception_handlers={ChronosError: _on_error, HttpProblem: _on_http_problem, HTTPException: _on_litestar},
+        exception_handlers={
+            ChronosError: _on_error,
+            HttpProblem: _on_http_problem,
+            HTTPException: _on_litestar,
+            Exception: _on_bug,
+        },
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -249,9 +257,15 @@ def _on_http_problem(request: Request[Any, Any, Any], exc: HttpProblem) -> Respo
     return _problem(*describe_http(exc, request_id=_request_id(request)))
 
 
+def _on_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
+    request_id = _request_id(request)
+    log.error("request_failed", method=request.method, path=request.scope["path"], request_id=request_id, exc_info=exc)
+    return _problem(*describe_bug(request_id=request_id))
+
+
 def _on_litestar(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
     if exc.status_code >= 500:
-        raise exc
+        return _on_bug(request, exc)
     if exc.status_code == 413:
         problem = HttpProblem(413, "payload-too-large", "The body is too large; 1 MiB is the most a document may have.")
     elif isinstance(exc, ClientException):

@@ -1,0 +1,178 @@
+"""From bytes to a call, and what is said when they cannot be one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import Struct, field
+from tests.unit.server.asgi import application, ask
+
+from chronos.model.job import JobSpec
+from chronos.plugin import Call, Endpoint, Reply
+
+
+class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limit: int = 50
+    enabled: bool | None = None
+    status: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+seen: list[Call] = []
+
+
+async def note(call: Call) -> Reply:
+    seen.append(call)
+    return Reply(value={"ok": True}, headers={"ETag": '"4"'})
+
+
+APP = application(
+    [
+        Endpoint("POST", "/jobs", note, "job:create", body=JobSpec, status=201),
+        Endpoint("POST", "/nothing", note, "job:create"),
+        Endpoint("GET", "/jobs", note, "job:read", query=Asked),
+        Endpoint("PUT", "/jobs/{job}", note, "job:update", body=JobSpec, needs_if_match=True),
+        Endpoint("POST", "/lines", note, "job:create", raw_body="application/x-ndjson"),
+    ]
+)
+GOOD = b'{"name":"a","schedule":"@daily","webhook":{"url":"http://a.example/"}}'
+
+
+@pytest.mark.asyncio
+async def test_a_good_body_arrives_decoded() -> None:
+    answered = await ask(APP, "POST", "/jobs", GOOD)
+
+    assert (answered.status, answered.json) == (201, {"ok": True})
+    assert isinstance(seen[-1].body, JobSpec)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "slug", "field_name"),
+    [
+        (b"", 400, "malformed-json", None),
+        (b"{", 400, "malformed-json", None),
+        (b"\xff\xfe", 400, "malformed-json", None),
+        (b'{"name":"a","name":"b"}', 400, "malformed-json", "name"),
+        (b'{"max_concurrent":NaN}', 400, "malformed-json", None),
+        (b'{"max_concurrent":-Infinity}', 400, "malformed-json", None),
+        (b"[" * 40 + b"]" * 40, 400, "malformed-json", None),
+        (b"[" * 200_000, 400, "malformed-json", None),
+        (b'{"max_concurrent":' + b"9" * 5_000 + b"}", 400, "malformed-json", None),
+        (b"[]", 422, "field-invalid", ""),
+        (b'{"schedule":"@daily"}', 422, "field-missing", "name"),
+        (b'{"name":"a","concurrency_policy":"forbid"}', 422, "field-unknown", "concurrency_policy"),
+        (b'{"name":"a","webhook":{"url":"u","metod":"GET"}}', 422, "field-unknown", "webhook.metod"),
+        (b'{"name":"a","max_concurrent":"many"}', 422, "field-invalid", "max_concurrent"),
+        (b'{"name":"a","retry_policy":{"max_attempts":101}}', 422, "field-invalid", "retry_policy.max_attempts"),
+        (b'{"name":"a","id":"01X"}', 422, "field-unknown", "id"),
+        (b'{"name":"../x"}', 422, "field-invalid", "name"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_bad_body_is_refused_with_the_field(
+    body: bytes, status: int, slug: str, field_name: str | None
+) -> None:
+    before = len(seen)
+    answered = await ask(APP, "POST", "/jobs", body)
+
+    assert (answered.status, answered.json["type"], answered.json.get("field")) == (status, slug, field_name)
+    assert answered.headers["content-type"] == "application/problem+json"
+    assert answered.json["status"] == status
+    assert answered.json["title"]
+    assert answered.json["detail"]
+    assert len(seen) == before, "nothing was done"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [("concurrency_policy", "`concurrency`"), ("time_zone", "`timezone`"), ("webhook_url", "`webhook.url`")],
+)
+@pytest.mark.asyncio
+async def test_an_unknown_field_is_told_its_nearest(wrong: str, hint: str) -> None:
+    answered = await ask(APP, "POST", "/jobs", b'{"name":"a","%s":"x"}' % wrong.encode())
+
+    assert f"Did you mean {hint}?" in answered.json["detail"]
+
+
+@pytest.mark.asyncio
+async def test_a_body_of_more_than_a_mebibyte_is_refused_however_it_is_sent() -> None:
+    big = b'{"name":"' + b"a" * (1 << 20) + b'"}'
+    whole = await ask(APP, "POST", "/jobs", big, headers={"Content-Length": str(len(big))})
+    chunked = await ask(APP, "POST", "/jobs", pieces=[big[:600_000], big[600_000:]])
+
+    assert (whole.status, chunked.status) == (413, 413)
+    assert whole.json["type"] == chunked.json["type"] == "payload-too-large"
+
+
+@pytest.mark.asyncio
+async def test_an_operation_without_a_body_takes_an_empty_one_only() -> None:
+    assert [(await ask(APP, "POST", "/nothing", body)).status for body in (b"", b"{}", b'{"a":1}', b"x")] == [
+        200,
+        200,
+        422,
+        422,
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_query_is_read_by_its_types() -> None:
+    await ask(APP, "GET", "/jobs?limit=7&enabled=true&status=failed,success&tag.team=a&tag.env=b%20c")
+
+    assert seen[-1].query == Asked(
+        limit=7, enabled=True, status=["failed", "success"], tags={"team": "a", "env": "b c"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field_name"),
+    [
+        ("limit=x", 422, "limit"),
+        ("limit=1&limit=2", 422, "limit"),
+        ("nope=1", 422, "nope"),
+        ("%ff=1", 400, None),
+        ("namespace=UPPER", 422, "namespace"),
+        ("namespace=a&namespace=b", 422, "namespace"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_bad_query_is_refused_with_the_parameter(query: str, status: int, field_name: str | None) -> None:
+    answered = await ask(APP, "GET", f"/jobs?{query}")
+
+    assert (answered.status, answered.json.get("field")) == (status, field_name)
+
+
+@pytest.mark.asyncio
+async def test_the_namespace_comes_from_query_or_header() -> None:
+    await ask(APP, "GET", "/jobs?namespace=blue")
+    await ask(APP, "GET", "/jobs", headers={"X-Namespace": "red"})
+    await ask(APP, "GET", "/jobs")
+
+    assert [call.namespace for call in seen[-3:]] == ["blue", "red", "default"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "status"), [("", 428), ("nonsense", 400), ("*", 200), ('"3"', 200), ('W/"3"', 200), ('"3", "4"', 400)]
+)
+@pytest.mark.asyncio
+async def test_a_write_that_needs_the_etag_says_so(tag: str, status: int) -> None:
+    answered = await ask(APP, "PUT", "/jobs/a", GOOD, headers={"If-Match": tag})
+
+    assert answered.status == status
+    if status == 200:
+        assert seen[-1].if_match == (-1 if tag == "*" else 3)
+
+
+@pytest.mark.parametrize("key", ["a b", "x" * 256, "é"])
+@pytest.mark.asyncio
+async def test_an_idempotency_key_nobody_could_repeat_is_refused(key: str) -> None:
+    assert (await ask(APP, "POST", "/jobs", GOOD, headers={"Idempotency-Key": key})).status == 400
+
+
+@pytest.mark.asyncio
+async def test_lines_arrive_as_they_were_sent() -> None:
+    kind: dict[str, Any] = {"Content-Type": "application/x-ndjson"}
+    await ask(APP, "POST", "/lines", b"{}\n{}\n", headers=kind)
+
+    assert seen[-1].raw == b"{}\n{}\n"
+    assert (await ask(APP, "POST", "/lines", b"{}")).status == 415
