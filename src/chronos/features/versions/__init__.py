@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chronos.features.versions.model import Settings
-from chronos.features.versions.routes import endpoints
+from chronos.features.versions.routes import Desk, endpoints
 from chronos.features.versions.service import Versions
 from chronos.plugin import Host, Place
 
@@ -12,5 +12,5 @@ def install(host: Host, settings: Settings) -> None:
     """Serve the routes; the revisions themselves are kept by the core."""
     if not settings.enabled or host.place is Place.WORKER:
         return
-    for endpoint in endpoints(Versions(host.jobs)):
+    for endpoint in endpoints(Desk(Versions(host.jobs))):
         host.endpoint(endpoint)

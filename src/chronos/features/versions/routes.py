@@ -10,39 +10,41 @@ _JOB = "/api/v1/jobs/{job}"
 _TAG = "versions"
 
 
-def endpoints(versions: Versions) -> list[Endpoint]:
-    """Return the feature's routes."""
+class Desk:
+    """Answers for the feature."""
 
-    async def list_versions(call: Call) -> Reply:
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+
+    async def page(self, call: Call) -> Reply:
         query: ListQuery = call.query
-        page = await versions.page(call.path["job"], call.namespace, limit=query.limit, cursor=query.cursor)
+        page = await self._versions.page(call.path["job"], call.namespace, limit=query.limit, cursor=query.cursor)
         return Reply(page)
 
-    async def get_version(call: Call) -> Reply:
-        return Reply(await versions.one(call.path["job"], call.namespace, call.path["version"]))
+    async def get(self, call: Call) -> Reply:
+        return Reply(await self._versions.one(call.path["job"], call.namespace, call.path["version"]))
 
-    async def diff_versions(call: Call) -> Reply:
+    async def diff(self, call: Call) -> Reply:
         query: DiffQuery = call.query
-        diff = await versions.diff(call.path["job"], call.namespace, query.from_version, query.to_version)
+        diff = await self._versions.diff(call.path["job"], call.namespace, query.from_version, query.to_version)
         if query.format is DiffFormat.TEXT:
             return Reply(text=diff.text.encode(), content_type="text/plain; charset=utf-8")
         return Reply(diff)
 
-    async def roll_back_job(call: Call) -> Reply:
-        done = await versions.roll_back(
-            call.path["job"],
-            call.namespace,
-            call.path["version"],
-            by=call.principal.id,
-            if_match=call.if_match,
+    async def roll_back(self, call: Call) -> Reply:
+        done = await self._versions.roll_back(
+            call.path["job"], call.namespace, call.path["version"], by=call.principal.id, if_match=call.if_match
         )
         return Reply(done, headers={"ETag": f'"{done.new_version}"'})
 
+
+def endpoints(desk: Desk) -> list[Endpoint]:
+    """Return the feature's routes."""
     return [
         Endpoint(
             "GET",
             f"{_JOB}/versions",
-            list_versions,
+            desk.page,
             permission="job:read",
             summary="The versions of a job, newest first.",
             query=ListQuery,
@@ -54,7 +56,7 @@ def endpoints(versions: Versions) -> list[Endpoint]:
         Endpoint(
             "GET",
             f"{_JOB}/versions/diff",
-            diff_versions,
+            desk.diff,
             permission="job:read",
             summary="What changed between two versions of a job, field by field.",
             query=DiffQuery,
@@ -66,7 +68,7 @@ def endpoints(versions: Versions) -> list[Endpoint]:
         Endpoint(
             "GET",
             f"{_JOB}/versions/{{version}}",
-            get_version,
+            desk.get,
             permission="job:read",
             summary="A job as it was at one version; credentials are starred.",
             answers=Version,
@@ -77,7 +79,7 @@ def endpoints(versions: Versions) -> list[Endpoint]:
         Endpoint(
             "POST",
             f"{_JOB}/rollback/{{version}}",
-            roll_back_job,
+            desk.roll_back,
             permission="job:update",
             summary="Write an old version's content as a new version. Whether the job is paused stays as it is.",
             answers=RolledBack,
