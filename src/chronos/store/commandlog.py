@@ -275,9 +275,9 @@ class CommandLog:
     async def _flush_all(self) -> None:
         while True:
             await self._dirty.wait()
-            last = self._stage >= 3
-            if not last:
+            if self._stage < 3:
                 await self._wait_for_flush()
+            last = self._stage >= 3  # asked now: the end may have come during the wait
             self._dirty.clear()
             self._urgent.clear()
             await self._flush()
