@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Iterator, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from chronos.dispatch.port import AroundDispatch, Dispatcher
 from chronos.errors import ChronosError, ConfigInvalid, JobNotFound, VersionConflict
 from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution, Kind
 from chronos.model.job import Job, JobSpec
 from chronos.model.principal import Principal
 from chronos.plugin import Admit, Call, Collection, Endpoint, Jobs, Place, Reply, Where
@@ -110,6 +111,12 @@ class FakeJobs:
 
     async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:
         return list(self._find(ref, namespace))
+
+    def all(self) -> Iterator[Job]:
+        return (revisions[-1][0] for revisions in self.history.values())
+
+    async def owe(self, job_id: str, kind: Kind, discriminator: str, *, by: str) -> Execution:
+        raise NotImplementedError
 
 
 @dataclass

@@ -42,7 +42,7 @@ def facts(notice: Notice, console_url: str | None = None) -> list[tuple[str, str
 def plain(notice: Notice, console_url: str | None = None) -> str:
     """Return the whole message as plain text."""
     found = facts(notice, console_url)
-    width = max(len(label) for label, _ in found) + 2
+    width = max(len(label) for label, _ in found) + 3
     lines = [f"{label + ':':<{width}}{text}" for label, text in found]
     return "\n".join([subject(notice), "", *lines, "", f"Message {notice.id}", ""])
 
@@ -102,10 +102,10 @@ def _course(notice: Notice) -> list[tuple[str, str]]:
 
 def _where_to_look(notice: Notice, console_url: str | None) -> list[tuple[str, str]]:
     if not notice.execution_id:
-        return [("Look", f"chronosctl execution list --job {notice.job_id}")]
+        return [("Look", f"chronosctl execution list {notice.job_id}")]
     found = [("Look", f"chronosctl execution get {notice.execution_id}")]
     if notice.kind is NoticeKind.FAILURE:
-        found.append(("Run again", f"chronosctl execution replay {notice.execution_id}"))
+        found.append(("Try again", f"chronosctl execution redrive {notice.execution_id}"))
     if console_url:
         found.append(("Link", f"{console_url.rstrip('/')}/api/v1/executions/{quote(notice.execution_id)}"))
     return found
