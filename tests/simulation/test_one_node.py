@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from tests.unit.scheduler.harness import BEGIN_S, Node, World, a_spec
@@ -37,9 +39,10 @@ class Chaos:
     async def target(self, delivery: Delivery) -> Outcome:
         await asyncio.sleep(self.draw.choice([0.0, 0.01, 0.2, 2.0, 15.0]))
         refused = Refused("HTTP 503", "http_status")
-        return self.draw.choice([Delivered(), Delivered(), refused, NoAnswer("timed out", "timeout")])
+        outcomes: list[Outcome] = [Delivered(), Delivered(), refused, NoAnswer("timed out", "timeout")]
+        return self.draw.choice(outcomes)
 
-    def spec(self) -> dict[str, object]:
+    def spec(self) -> dict[str, Any]:
         return {
             "schedule": self.draw.choice(SCHEDULES),
             "concurrency": self.draw.choice(POLICIES),
@@ -53,7 +56,7 @@ class Chaos:
         for n in range(6):
             name = f"job{n}"
             self.world.answers[name] = self.target
-            await self.node.create(name, **self.spec())  # type: ignore[arg-type]
+            await self.node.create(name, **self.spec())
         while self.world.now < SECONDS:
             await asyncio.sleep(self.draw.choice([0.1, 0.75, 1.0, 5.0, 30.0]) * self.draw.random())
             await self.draw.choice([self.edit, self.edit, self.pause, self.resume, self.trigger, self.disk, self.die])()
@@ -80,7 +83,7 @@ class Chaos:
         name = self._name()
         job = await self.node.jobs.get(name, namespace="default")
         spec = self.spec() if self.draw.random() < 0.5 else {"schedule": job.spec.schedules[0], "description": "x"}
-        await self._try(self.node.put(name, **spec))  # type: ignore[arg-type]
+        await self._try(self.node.put(name, **spec))
 
     async def pause(self) -> None:
         await self._try(self.node.jobs.pause(self._name(), namespace="default", by="ann"))
@@ -98,9 +101,9 @@ class Chaos:
     def _name(self) -> str:
         return f"job{self.draw.randrange(6)}"
 
-    async def _try(self, request: object) -> None:
+    async def _try(self, request: Awaitable[object]) -> None:
         try:
-            await request  # type: ignore[misc]
+            await request
         except ChronosError:
             pass  # refused for the moment: that is an answer
 
@@ -158,9 +161,7 @@ def test_every_planned_instant_has_exactly_one_record(seed: int) -> None:
         numbers: dict[str, list[int]] = {}
         for sent in chaos.world.sent:
             numbers.setdefault(sent.id, []).append(sent.attempt)
-        assert all(
-            later > earlier for tries in numbers.values() for earlier, later in zip(tries, tries[1:], strict=False)
-        )
+        assert all(later > earlier for tries in numbers.values() for earlier, later in pairwise(tries))
         await node.__aexit__()
 
     run_virtual(main, seed=seed)

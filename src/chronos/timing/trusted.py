@@ -97,11 +97,13 @@ class TrustedClock:
             self.accept()
 
     def state(self) -> ClockState:
+        """Return how far the wall clock is believed, as of now."""
+        trusted = self.time()  # first: it is what notices a jump
         return ClockState(
             held=self._held,
             reason=self._reason,
             wall=self._clock.time(),
-            trusted=self.time(),
+            trusted=trusted,
             needs_accept=self._needs_accept,
             jumps=self.jumps,
         )

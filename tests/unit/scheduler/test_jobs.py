@@ -309,7 +309,7 @@ async def test_a_backfill_runs_past_instants_in_order_and_a_repeat_names_the_sam
     async with Node(world) as node:
         await node.create(schedule="0 */10 * * * *")
         idem = Idem("scope", "k", "b")
-        span = {"since": BEGIN - timedelta(hours=1), "until": BEGIN}
+        span: dict[str, Any] = {"since": BEGIN - timedelta(hours=1), "until": BEGIN}
         ids = await node.jobs.backfill("nightly", idem=idem, **span, **NS)
         await world.until(100)
         assert await node.jobs.backfill("nightly", idem=idem, **span, **NS) == ids
