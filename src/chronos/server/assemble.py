@@ -46,7 +46,7 @@ from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock, ulid
 from chronos.timing.duration import DAY_US, parse_duration
 
-UNSEAL_ORDER = 90
+UNSEAL_ORDER = 10  # outside of what resolves references: a sealed text may hold one
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def load(
     own = {name: value for name, value in raw.values.items() if name not in feature_types}
     settings = _convert(own, Settings, raw, "", tuple(feature_types))
     _check(settings)
-    sections = {name: _convert(raw.values.get(name) or {}, of, raw, name) for name, of in feature_types.items()}
+    sections = {name: _convert(_known(raw, name, of), of, raw, name) for name, of in feature_types.items()}
     return Config(settings, sections, notes, path)
 
 
@@ -103,7 +103,7 @@ def split_address(address: str) -> tuple[str, int]:
     Raises:
         ConfigInvalid: It is none of these.
     """
-    match = re.match(r"^(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})$", address)
+    match = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})", address)
     if match is None or int(match["port"]) > 65_535:
         raise ConfigInvalid(f"`server.http.address`: `{address[:100]}` is not `host:port`, like `127.0.0.1:8080`.")
     return match["six"] or match["name"] or "0.0.0.0", int(match["port"])  # noqa: S104  # `:8080` says so
@@ -230,6 +230,17 @@ def _convert(values: dict[str, Any], of: Any, raw: _Raw, section: str, others: t
         if "nearest" not in exc.facts and "There is no field" in message and "." not in full:
             message += _nearest_section(full, others)
         raise ConfigInvalid(f"{origin}: {message}" if origin else message, field=full) from exc
+
+
+def _known(raw: _Raw, section: str, of: Any) -> dict[str, Any]:
+    """Return a feature's section without the keys that are accepted and do nothing yet."""
+    values = raw.values.get(section) or {}
+    if not isinstance(values, dict):
+        raise ConfigInvalid(f"{raw.where.get(section, 'The configuration')}: `{section}` has to be a mapping.")
+    if not (isinstance(of, type) and issubclass(of, msgspec.Struct)):
+        return values
+    later = {name for name in values if f"{section}.{name}" in WITHOUT_EFFECT and name not in of.__struct_fields__}
+    return {name: value for name, value in values.items() if name not in later}
 
 
 def _nearest_section(name: str, others: tuple[str, ...]) -> str:

@@ -57,7 +57,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._bytes += len(url)
+        if not self.url and not url.startswith(b"/"):
+            # Absolute addresses are for proxies; here they would let the Host header say something else.
+            raise ValueError("not a path")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:

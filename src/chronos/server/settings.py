@@ -193,6 +193,7 @@ WITHOUT_EFFECT = {
     "server.http.write_timeout": "answers are bounded by size and by the slowest client's buffer instead",
     "scheduler.tick_interval": "nothing ticks: the scheduler sleeps until the next instant",
     "dispatcher.workers": "attempts run in the main process",
+    "secrets.vault": "it arrives with its feature",
     "gitops": "it arrives with its feature",
     "federation": "it arrives with its feature",
     "chatbot": "it arrives with its feature",
