@@ -146,6 +146,14 @@ class Fold(RuleBasedStateMachine):
         if ahead or before <= self.machine.now_us / S - BEGIN_S:
             self.machine.start(execution.id, not_before=before, n=n)
 
+    @rule()
+    def turn(self) -> None:
+        """What the scheduler does all day: decide the next second, and start all that is due."""
+        self.decide(1, skip=False)
+        self.machine.now_us = self.machine.shard.hwm_s * S
+        ready = [e.id for e in self.open() if e.running_attempt is None and e.retry_at_us <= self.machine.now_us]
+        self.machine.start(*ready)
+
     @rule(data=st.data(), what=st.sampled_from(OUTCOMES), unknown=st.booleans())
     def settle(self, data: st.DataObject, what: Next, unknown: bool) -> None:
         running = [execution for execution in self.open() if execution.running_attempt is not None]
@@ -273,5 +281,5 @@ class Fold(RuleBasedStateMachine):
                 self.planned[one.job_id][second] += 1
 
 
-Fold.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Fold.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 TestFold = Fold.TestCase
