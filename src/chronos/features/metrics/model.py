@@ -102,6 +102,7 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("scheduled_runs_total", _C, "Due instants decided to run."),
     Metric("missed_runs_total", _C, "Due instants that nobody could run in time."),
     Metric("http_requests_total", _C, "API requests answered.", ("method", "path", "status")),
+    Metric("events_dropped_total", _C, "Events that found a feature's queue full."),
     Metric("notifications_total", _C, "Notices by what became of them.", ("channel", "event", "outcome")),
     Metric("scheduler_tick_duration_seconds", _H, "One turn of the scheduling loop.", buckets=doubling(0.0001, 15)),
     Metric("http_request_duration_seconds", _H, "Answering an API request.", ("method", "path"), WEB),

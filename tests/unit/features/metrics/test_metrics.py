@@ -164,6 +164,9 @@ async def test_a_deleted_job_takes_its_series_with_it() -> None:
     await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(started_at_us=1, ended_at_us=2))
     await host.emit(EventType.JOB_DELETED, job_id="J1")
     assert 'job_id="J1"' not in await page(host)
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution())
+    seen = await values(host)
+    assert seen['chronos_executions_total{job_id="J1",job_name="nightly",status="success"}'] == 1
 
 
 @pytest.mark.asyncio
