@@ -113,6 +113,7 @@ def test_every_operation_succeeds_as_it_is_described(world: World) -> None:
     _run_jobs(world)
     _look_at_schedules(world)
     _keep_keys(world)
+    _tell_somebody(world)
 
     missing = set(OPERATIONS) - set(world.done) - ENDLESS
     assert not missing, f"no request of this test succeeds at {sorted(missing)}"
@@ -197,6 +198,12 @@ def _look_at_schedules(world: World) -> None:
     world.do("get_calendar", **path)
     world.do("list_calendars")
     world.do("delete_calendar", **path)
+
+
+def _tell_somebody(world: World) -> None:
+    channel = {"type": "webhook", "url": world.target + "/yes"}
+    assert world.do("test_notify", body={"channels": [channel]})["results"][0]["ok"]
+    world.do("list_lost_notices")
 
 
 def _keep_keys(world: World) -> None:

@@ -58,7 +58,9 @@ def test_the_demo_shows_life_at_once_and_vanishes_without_its_flag(tmp_path: Pat
         assert jobs(server) == ["demo-flaky", "demo-heartbeat", "demo-once"]
         url = f"{server.url}/api/v1/jobs/demo-heartbeat/executions?status=success"
         until(lambda: requests.get(url, timeout=10).json()["executions"])
-        flaky = requests.post(f"{server.url}/api/v1/jobs/demo-flaky/trigger?wait=20s", headers=JSON, timeout=30).json()
+        flaky = requests.post(
+            f"{server.url}/api/v1/jobs/demo-flaky/trigger?wait=20s&force=true", headers=JSON, timeout=30
+        ).json()
         assert flaky["status"] == "success"
     with served(folder) as server:
         assert jobs(server) == []

@@ -66,31 +66,74 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Node:
-    """The parts of a node, in the order in which `lifecycle` starts them."""
+class House:
+    """What every part needs to know."""
 
     settings: Settings
     outside: Outside
     telemetry: Telemetry
     standing: Standing
+    premises: ServerPremises
+    folder: Path
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true: the log, what it folds into, and what can be asked."""
+
     log: LocalLog
     state: SqliteState
     commands: CommandLog
     queries: Queries
     truncation: TruncationSettings
-    host: ServerHost
+
+
+@dataclass(frozen=True)
+class Exits:
+    """How it leaves: the guard, the dispatchers, and the router that takes a delivery to them."""
+
     guard: EgressGuard
     processes: ProcessDispatcher
     router: Router
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Who drives: what is due, who may send, what people do to jobs."""
+
     executor: LocalExecutor
     scheduler: Scheduler
     jobs: JobService
     pauses: PauseTimer
+    bodies: Bodies
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Door:
+    """Who asks: the routes, the live view, the socket."""
+
     live: Live
     listener: Listener
-    incarnation: str
-    on_loopback: bool
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node, whole. `lifecycle` starts its parts in the order in which they stand here."""
+
+    house: House
+    truth: Truth
+    host: ServerHost
     features: list[str]
+    exits: Exits
+    drive: Drive
+    door: Door
+
+    @property
+    def on_loopback(self) -> bool:
+        return self.house.premises.listens_on_loopback
 
 
 def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outside: Outside | None = None) -> Node:
@@ -99,76 +142,106 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     Raises:
         ConfigInvalid: Something in the configuration cannot work; nothing was started.
     """
-    settings = config.settings
-    outside = outside or Outside()
-    clock, chance = outside.clock, outside.chance
-    telemetry, standing = Telemetry(), Standing()
+    house = _house(config.settings, folder.path, insecure, outside or Outside())
+    truth = _truth(house)
+    host = _host(house, truth)
+    features = manifest.install(host, house.settings, config.sections)
+    exits = _exits(house, host)
+    drive = _drive(house, truth, host, exits)
+    door = _door(house, truth, host, exits, drive)
+    return Node(house, truth, host, features, exits, drive, door)
+
+
+def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -> House:
     address, port = split_address(settings.server.http.address)
-    on_loopback = is_loopback(address)
-    premises = ServerPremises(folder.path, chance, on_loopback=on_loopback, insecure=insecure)
+    premises = ServerPremises(folder, outside.chance, on_loopback=is_loopback(address), insecure=insecure)
+    return House(settings, outside, Telemetry(), Standing(), premises, folder, address, port)
 
-    # What is true: the log, what it folds into, and what can be asked.
-    log = LocalLog(folder.path / "log", node=settings.cluster.node_id)
-    state = SqliteState(folder.path)
-    commands = CommandLog(log, state, clock, chance)
-    queries = Queries(state, premises.key("cursors"))
 
-    # What can be switched off.
-    host = ServerHost(commands, queries, clock=clock, chance=chance, telemetry=telemetry)
-    host.provide(Premises, premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
-    sealer = Sealer(premises.key("credentials"), chance)
-    host.around_dispatch(unsealing(sealer), order=UNSEAL_ORDER)
-    features = manifest.install(host, settings, config.sections)
+def _truth(house: House) -> Truth:
+    log = LocalLog(house.folder / "log", node=house.settings.cluster.node_id)
+    state = SqliteState(house.folder)
+    commands = CommandLog(log, state, house.outside.clock, house.outside.chance)
+    queries = Queries(state, house.premises.key("cursors"))
+    retention = TruncationSettings(retention_days=parse_duration(house.settings.history.retention) / DAY_US)
+    return Truth(log, state, commands, queries, retention)
 
-    # How it leaves.
-    guard = EgressGuard(_egress(settings, on_loopback))
-    host.provide(EgressGuard, guard)
-    processes = ProcessDispatcher(
-        folder.path / "processes", ProcessSettings(enabled=settings.dispatcher.process.enabled)
+
+def _host(house: House, truth: Truth) -> ServerHost:
+    host = ServerHost(
+        truth.commands,
+        truth.queries,
+        clock=house.outside.clock,
+        chance=house.outside.chance,
+        telemetry=house.telemetry,
     )
+    host.provide(Premises, house.premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
+    sealer = Sealer(house.premises.key("credentials"), house.outside.chance)
+    host.around_dispatch(unsealing(sealer), order=UNSEAL_ORDER)
+    return host
+
+
+def _exits(house: House, host: ServerHost) -> Exits:
+    settings, clock = house.settings, house.outside.clock
+    guard = EgressGuard(_egress(settings, house.premises.listens_on_loopback))
+    host.provide(EgressGuard, guard)
+    rules = ProcessSettings(enabled=settings.dispatcher.process.enabled)
+    processes = ProcessDispatcher(house.folder / "processes", rules)
     dispatchers: dict[str, Dispatcher] = {
         "http": HttpDispatcher(guard, clock, _http(settings)),
         "process": processes,
         **host.dispatchers,
     }
     router = Router(dispatchers, clock, around=host.arounds, breakers=_breakers(settings), settings=_hosts(settings))
+    return Exits(guard, processes, router)
 
-    # Who drives.
+
+def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
+    settings, clock, chance = house.settings, house.outside.clock, house.outside.chance
     incarnation = f"{settings.cluster.node_id}#{ulid(clock, chance)}"
-    bodies = Bodies(folder.path / "bodies")
+    bodies = Bodies(house.folder / "bodies")
     executors: list[LocalExecutor] = []
     scheduler = Scheduler(
-        commands,
-        queries,
+        truth.commands,
+        truth.queries,
         clock,
-        _executor(router, clock, settings, executors.append),
+        _executor(exits.router, clock, settings, executors.append),
         incarnation=incarnation,
         settings=_scheduler(settings),
-        telemetry=telemetry,
+        telemetry=house.telemetry,
         keep_body=bodies.keep,
     )
     jobs = JobService(
-        commands, JobLookup(queries), scheduler, clock=clock, chance=chance, sealer=sealer, check_target=check_target
+        truth.commands,
+        JobLookup(truth.queries),
+        scheduler,
+        clock=clock,
+        chance=chance,
+        sealer=Sealer(house.premises.key("credentials"), chance),
+        check_target=check_target,
     )
     host.bind(jobs)
     host.provide(Outlook, Outlook(scheduler.plan_of))
-    pauses = PauseTimer(commands, queries, jobs, clock)
+    pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
+    return Drive(executors[0], scheduler, jobs, pauses, bodies, incarnation)
 
-    # Who asks.
+
+def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Drive) -> Door:
+    settings, standing = house.settings, house.standing
     live = Live()
-    commands.subscribe(live.on_events)
+    truth.commands.subscribe(live.on_events)
     core = Core(
-        jobs=jobs,
-        log=commands,
-        queries=queries,
-        scheduler=scheduler,
-        breakers=router.breakers,
-        deliver=router,
+        jobs=drive.jobs,
+        log=truth.commands,
+        queries=truth.queries,
+        scheduler=drive.scheduler,
+        breakers=exits.router.breakers,
+        deliver=exits.router,
         live=live,
-        bodies=bodies,
+        bodies=drive.bodies,
         settings=settings,
-        clock=clock,
-        chance=chance,
+        clock=house.outside.clock,
+        chance=house.outside.chance,
         node=settings.cluster.node_id,
         admit=host.ask,
         is_ready=lambda: standing.reason,
@@ -179,39 +252,15 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
         host.endpoints,
         authenticate=host.require(Authenticator).recognise,  # type: ignore[type-abstract]
         allowed_hosts=settings.server.allowed_hosts,
-        address=address,
-        clock=clock,
-        chance=chance,
-        telemetry=telemetry,
+        address=house.address,
+        clock=house.outside.clock,
+        chance=house.outside.chance,
+        telemetry=house.telemetry,
         is_draining=lambda: standing.draining,
     )
-    listener = Listener(app, address, port, settings.server.http.tls)
-    guard.forbid_port(listener.port)
-
-    return Node(
-        settings=settings,
-        outside=outside,
-        telemetry=telemetry,
-        standing=standing,
-        log=log,
-        state=state,
-        commands=commands,
-        queries=queries,
-        truncation=TruncationSettings(retention_days=parse_duration(settings.history.retention) / DAY_US),
-        host=host,
-        guard=guard,
-        processes=processes,
-        router=router,
-        executor=executors[0],
-        scheduler=scheduler,
-        jobs=jobs,
-        pauses=pauses,
-        live=live,
-        listener=listener,
-        incarnation=incarnation,
-        on_loopback=on_loopback,
-        features=features,
-    )
+    listener = Listener(app, house.address, house.port, settings.server.http.tls)
+    exits.guard.forbid_port(listener.port)
+    return Door(live, listener)
 
 
 def _executor(

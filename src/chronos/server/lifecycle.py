@@ -80,36 +80,41 @@ class Lifecycle:
     async def start(self, running: AsyncExitStack) -> None:
         """Start every part, in order; `running` stops them, in reverse."""
         node = self._node
-        log.info("starting", node=node.settings.cluster.node_id, folder=str(self._folder.path), features=node.features)
-        await running.enter_async_context(node.log)
-        await node.state.start()
-        running.push_async_callback(node.state.stop)
-        await node.commands.start(node.settings.cluster.node_id, node.incarnation)
-        running.push_async_callback(node.commands.stop)
-        self._background(running, Truncation(node.log, node.state, await node.log.campaign(), node.truncation).run())
+        log.info(
+            "starting", node=node.house.settings.cluster.node_id, folder=str(self._folder.path), features=node.features
+        )
+        await running.enter_async_context(node.truth.log)
+        await node.truth.state.start()
+        running.push_async_callback(node.truth.state.stop)
+        await node.truth.commands.start(node.house.settings.cluster.node_id, node.drive.incarnation)
+        running.push_async_callback(node.truth.commands.stop)
+        self._background(
+            running,
+            Truncation(node.truth.log, node.truth.state, await node.truth.log.campaign(), node.truth.truncation).run(),
+        )
         self._background(running, self._watch_disk())
-        await running.enter_async_context(node.router)
-        await running.enter_async_context(node.processes)
+        await running.enter_async_context(node.exits.router)
+        await running.enter_async_context(node.exits.processes)
         await running.enter_async_context(node.host)
-        await running.enter_async_context(node.executor)
-        await running.enter_async_context(node.scheduler)
-        await running.enter_async_context(node.pauses)
-        await demo.clear(node.jobs, node.queries)
+        await running.enter_async_context(node.drive.executor)
+        await running.enter_async_context(node.drive.scheduler)
+        await running.enter_async_context(node.drive.pauses)
+        await demo.clear(node.drive.jobs, node.truth.queries)
         if self._with_demo:
             target = await running.enter_async_context(demo.EchoTarget())
-            await demo.start(node.jobs, target, node.outside.clock)
-        await running.enter_async_context(node.listener)
-        node.standing.reason = ""
-        log.info("ready", url=node.listener.url)
-        self._announce(f"ready {node.listener.url}")
+            await demo.start(node.drive.jobs, target, node.house.outside.clock)
+        await running.enter_async_context(node.door.listener)
+        node.house.standing.reason = ""
+        log.info("ready", url=node.door.listener.url)
+        self._announce(f"ready {node.door.listener.url}")
 
     async def _wait(self) -> int:
         """Return when somebody asks us to stop, or when something that has to run does not any more."""
         node = self._node
         waiting = {
             asyncio.create_task(self._asked.wait(), name="asked"): OK,
-            asyncio.create_task(node.commands.failed.wait(), name="storage"): STORAGE,
-            asyncio.create_task(node.scheduler.failure(), name="scheduler"): SOFTWARE,
+            asyncio.create_task(node.truth.commands.failed.wait(), name="storage"): STORAGE,
+            asyncio.create_task(node.drive.scheduler.failure(), name="scheduler"): SOFTWARE,
         }
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -117,7 +122,7 @@ class Lifecycle:
         await asyncio.gather(*pending, return_exceptions=True)
         code = max(waiting[task] for task in done)
         if code == STORAGE:
-            log.critical("storage_failed", reason=str(node.commands.failure))
+            log.critical("storage_failed", reason=str(node.truth.commands.failure))
         for task in done:
             if task.exception() is not None:
                 log.critical("scheduler_failed", exc_info=task.exception())
@@ -126,13 +131,13 @@ class Lifecycle:
     async def stop(self, code: int) -> None:
         """Take nothing new, let what runs end, close the listener. What is left stops with `running`."""
         node = self._node
-        node.standing.reason, node.standing.draining = "The server is shutting down.", True
-        drain_s = parse_duration(node.settings.server.drain) / 1e6 if code == OK else 0.0
-        log.info("draining", seconds=drain_s, in_flight=node.scheduler.executor.in_flight())
-        node.live.close()
+        node.house.standing.reason, node.house.standing.draining = "The server is shutting down.", True
+        drain_s = parse_duration(node.house.settings.server.drain) / 1e6 if code == OK else 0.0
+        log.info("draining", seconds=drain_s, in_flight=node.drive.scheduler.executor.in_flight())
+        node.door.live.close()
         if code != STORAGE:
-            await node.scheduler.stop(drain_s=drain_s)
-        await node.listener.stop()
+            await node.drive.scheduler.stop(drain_s=drain_s)
+        await node.door.listener.stop()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,7 +164,7 @@ class Lifecycle:
         """Give the ballast back when the disk is full, and take it up again when it is not."""
         while True:
             await asyncio.sleep(DISK_LOOK_S)
-            if self._node.commands.storage_full:
+            if self._node.truth.commands.storage_full:
                 log.error("disk_full", folder=str(self._folder.path))
                 self._folder.drop_ballast()
                 await asyncio.sleep(60 * DISK_LOOK_S)

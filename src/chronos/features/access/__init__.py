@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chronos.features.access.model import ApiKeyRecord, Settings
-from chronos.features.access.routes import endpoints
+from chronos.features.access.routes import ApiKeys
 from chronos.features.access.service import Access
 from chronos.model.premises import Authenticator, Premises
 from chronos.plugin import Host, Place
@@ -23,5 +23,5 @@ def install(host: Host, settings: Settings) -> None:
     keys = host.collection("api-keys", ApiKeyRecord)
     access = Access(settings, premises, keys, clock=host.clock, chance=host.chance)
     host.provide(Authenticator, access)  # type: ignore[type-abstract]
-    for endpoint in endpoints(access):
+    for endpoint in ApiKeys(access).endpoints():
         host.endpoint(endpoint)

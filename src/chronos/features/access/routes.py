@@ -18,73 +18,77 @@ from chronos.plugin import Call, Endpoint, Reply
 TAG = "access"
 
 
-def endpoints(access: Access) -> list[Endpoint]:
-    """Return the routes that make, list and revoke keys."""
+class ApiKeys:
+    """The handlers of `/api/v1/api-keys`."""
 
-    async def create(call: Call) -> Reply:
-        record, key = await access.create(call.body, call.principal)
-        return Reply(
-            value=ApiKeyCreated(key=key, **_shown(record)), headers={"Location": f"/api/v1/api-keys/{record.id}"}
-        )
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
-    async def all_keys(_: Call) -> Reply:
-        return Reply(value=ApiKeyList(api_keys=[ApiKeyDocument(**_shown(one)) for one in await access.all()]))
+    def endpoints(self) -> list[Endpoint]:
+        """Return the routes that make, list and revoke keys."""
+        one = "/api/v1/api-keys/{key}"
+        return [
+            Endpoint(
+                "GET",
+                "/api/v1/api-keys",
+                self.search,
+                "key:read",
+                "List API keys.",
+                answers=ApiKeyList,
+                tag=TAG,
+                operation="list_api_keys",
+            ),
+            Endpoint(
+                "POST",
+                "/api/v1/api-keys",
+                self.create,
+                "key:create",
+                "Create an API key; it is shown this once.",
+                body=ApiKeyAsked,
+                answers=ApiKeyCreated,
+                status=201,
+                tag=TAG,
+                operation="create_api_key",
+                links={"id": ("get_api_key", "key"), "id ": ("revoke_api_key", "key")},
+            ),
+            Endpoint(
+                "GET",
+                one,
+                self.get,
+                "key:read",
+                "Read an API key's record.",
+                answers=ApiKeyDocument,
+                errors=(404,),
+                tag=TAG,
+                operation="get_api_key",
+            ),
+            Endpoint(
+                "DELETE",
+                one,
+                self.revoke,
+                "key:revoke",
+                "Revoke an API key, at once.",
+                answers=ApiKeyRevoked,
+                errors=(404,),
+                tag=TAG,
+                operation="revoke_api_key",
+            ),
+        ]
 
-    async def get(call: Call) -> Reply:
-        return Reply(value=ApiKeyDocument(**_shown(await access.get(call.path["key"]))))
+    async def create(self, call: Call) -> Reply:
+        record, key = await self._access.create(call.body, call.principal)
+        location = {"Location": f"/api/v1/api-keys/{record.id}"}
+        return Reply(value=ApiKeyCreated(key=key, **_shown(record)), headers=location)
 
-    async def revoke(call: Call) -> Reply:
-        record = await access.revoke(call.path["key"], call.principal)
+    async def search(self, _: Call) -> Reply:
+        return Reply(value=ApiKeyList(api_keys=[ApiKeyDocument(**_shown(one)) for one in await self._access.all()]))
+
+    async def get(self, call: Call) -> Reply:
+        return Reply(value=ApiKeyDocument(**_shown(await self._access.get(call.path["key"]))))
+
+    async def revoke(self, call: Call) -> Reply:
+        record = await self._access.revoke(call.path["key"], call.principal)
         return Reply(value=ApiKeyRevoked(id=record.id, name=record.name))
-
-    one = "/api/v1/api-keys/{key}"
-    return [
-        Endpoint(
-            "GET",
-            "/api/v1/api-keys",
-            all_keys,
-            "key:read",
-            "List API keys.",
-            answers=ApiKeyList,
-            tag=TAG,
-            operation="list_api_keys",
-        ),
-        Endpoint(
-            "POST",
-            "/api/v1/api-keys",
-            create,
-            "key:create",
-            "Create an API key; it is shown this once.",
-            body=ApiKeyAsked,
-            answers=ApiKeyCreated,
-            status=201,
-            tag=TAG,
-            operation="create_api_key",
-            links={"id": ("get_api_key", "key"), "id ": ("revoke_api_key", "key")},
-        ),
-        Endpoint(
-            "GET",
-            one,
-            get,
-            "key:read",
-            "Read an API key's record.",
-            answers=ApiKeyDocument,
-            errors=(404,),
-            tag=TAG,
-            operation="get_api_key",
-        ),
-        Endpoint(
-            "DELETE",
-            one,
-            revoke,
-            "key:revoke",
-            "Revoke an API key, at once.",
-            answers=ApiKeyRevoked,
-            errors=(404,),
-            tag=TAG,
-            operation="revoke_api_key",
-        ),
-    ]
 
 
 def _shown(record: ApiKeyRecord) -> dict[str, Any]:
