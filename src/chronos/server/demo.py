@@ -58,14 +58,15 @@ class EchoTarget:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 length = _content_length(head)
                 body = await reader.readexactly(length) if length else b""
-                writer.write(self._answer(head.split(" ", 2)[1] if " " in head else "/", body))
+                writer.write(self.answer(head.split(" ", 2)[1] if " " in head else "/", body))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return
         finally:
             writer.close()
 
-    def _answer(self, path: str, body: bytes) -> bytes:
+    def answer(self, path: str, body: bytes) -> bytes:
+        """Return the whole HTTP answer to a request."""
         status, said = "200 OK", body or b"hello from the demo's echo target\n"
         if path == "/flaky":
             self._flaky += 1

@@ -244,3 +244,14 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 )
 def test_loopback_is_loopback_only(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_the_example_is_the_defaults() -> None:
+    example = load(Path(__file__).parents[3] / "examples" / "chronos.yaml", environ={}, flags={}, feature_types=TYPES)
+    defaults = load(None, environ={}, flags={}, feature_types=TYPES)
+
+    assert example.settings == defaults.settings
+    assert example.notes == []
+    assert {name: example.sections[name] for name in ("auth", "metrics")} == {
+        name: defaults.sections[name] for name in ("auth", "metrics")
+    }
