@@ -21,7 +21,7 @@ from tests.acceptance.recording_target import Arrival, RecordingTarget
 
 
 def late_ms(arrival: Arrival) -> float:
-    due = datetime.fromisoformat(arrival.headers["x-chronos-scheduled-time"].replace("Z", "+00:00"))
+    due = datetime.fromisoformat(arrival.headers["x-chronos-scheduled-time"])
     return (arrival.at - due.timestamp()) * 1000
 
 
