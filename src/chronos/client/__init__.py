@@ -1,5 +1,7 @@
 """The typed SDK: `Client` blocks, `AsyncClient` is awaited; both follow the same rules.
 
+A first use:
+
     with Client("http://127.0.0.1:8080") as chronos:
         job = chronos.create_job({"name": "hello", "schedule": "@hourly", "webhook": {"url": "http://…"}})
         run = chronos.trigger_job(job.id, wait="30s")
