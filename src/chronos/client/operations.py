@@ -199,6 +199,23 @@ def test_webhook(target: Mapping[str, Any] | msgspec.Struct) -> Operation[Docume
     return Operation("POST", path_of("webhooks", "test"), dict, body=json_of(target), patience_s=60.0)
 
 
+def notify_channels(*, job: str | None = None) -> Operation[Document]:
+    return Operation("GET", path_of("notify", "channels"), dict, params_of(job=job))
+
+
+def try_notify(*, job: str | None = None) -> Operation[Document]:
+    """Send a test message over a job's channels, or the server's; each may take 15 s."""
+    return Operation("POST", path_of("notify", "test"), dict, body=json_of(params_of(job=job)), patience_s=180.0)
+
+
+def waiting_notices(*, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:
+    return Operation("GET", path_of("notify", "waiting"), dict, params_of(cursor=cursor, limit=limit))
+
+
+def lost_notices(*, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:
+    return Operation("GET", path_of("notify", "lost"), dict, params_of(cursor=cursor, limit=limit))
+
+
 def cluster_status() -> Operation[Document]:
     return Operation("GET", path_of("cluster", "status"), dict)
 

@@ -16,6 +16,7 @@ from chronos.client.problems import UnknownAnswer
 from chronos.errors import Invalid
 
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+_PORT_MAX = 65_535
 STREAM_QUIET_S = 60.0  # the server sends a comment more often than this
 STREAM_LOSSES_MAX = 5
 
@@ -46,7 +47,7 @@ def options_of(server: str, ca_file: str | None) -> dict[str, Any]:
         url = httpx2.URL(server)
     except httpx2.InvalidURL as exc:
         raise Invalid(f"`{server}` is not the address of a server: {exc}.", field="server") from exc
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > _PORT_MAX:
         raise Invalid(f"`{server}` is no server's address; write it like http://127.0.0.1:8080.", field="server")
     return {
         "base_url": server.rstrip("/"),

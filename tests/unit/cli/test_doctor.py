@@ -23,6 +23,10 @@ def well(ctl: Ctl) -> Ctl:
     ctl.server.on("GET", "/api/v1/whoami", 200, {"id": "admin", "permissions": ["*"]})
     ctl.server.on("GET", "/api/v1/cluster/status", 200, {"tzdata_version": tzdata_version()})
     ctl.server.on("GET", "/api/v1/clock", 200, {"held": False})
+    ctl.server.on("GET", "/api/v1/breakers", 200, {"breakers": [{"host": "t.example:443", "state": "closed"}]})
+    ctl.server.on("GET", "/api/v1/executions", 200, {"executions": [], "next_cursor": None})
+    ctl.server.on("GET", "/api/v1/notify/channels", 200, {"channels": [{"type": "slack", "name": "slack"}]})
+    ctl.server.on("GET", "/api/v1/notify/lost", 200, {"lost": [], "total": 0})
     return ctl
 
 
@@ -48,6 +52,8 @@ def test_a_server_that_does_not_answer_is_found_with_the_command_that_starts_one
     assert "--http-address 127.0.0.1:8123" in found["advice"]
 
 
+FAILED = {"id": "occ_1", "job_id": "J1", "job_name": "nightly", "status": "failed"}
+LOST = {"channel": "slack", "reason": "404"}
 CASES: list[tuple[str, int, Any, dict[str, str], int, str]] = [
     ("/health", 200, {"status": "healthy", "version": "99.0"}, {"date": NOW}, 0, "version 99.0"),
     ("/health", 200, {"version": __version__}, {"date": "Fri, 01 Jan 2027 11:59:00 GMT"}, 0, "s ahead of"),
@@ -57,6 +63,10 @@ CASES: list[tuple[str, int, Any, dict[str, str], int, str]] = [
     ("/api/v1/whoami", 401, {"type": "unauthenticated"}, {}, 1, "wants an API key"),
     ("/api/v1/whoami", 403, {"type": "denied", "detail": "No."}, {}, 1, "do nothing"),
     ("/api/v1/cluster/status", 200, {"tzdata_version": "1999a"}, {}, 0, "1999a on the server"),
+    ("/api/v1/breakers", 200, {"breakers": [{"host": "t:80", "state": "open"}]}, {}, 0, "1 host left alone"),
+    ("/api/v1/executions", 200, {"executions": [FAILED, FAILED]}, {}, 0, "2 executions failed for good in 24 hours: n"),
+    ("/api/v1/notify/channels", 200, {"channels": [], "on": []}, {}, 0, "nobody is told"),
+    ("/api/v1/notify/lost", 200, {"lost": [LOST], "total": 3}, {}, 0, "3 messages lost; the newest, to slack: 404"),
     ("/api/v1/clock", 200, {"held": True}, {}, 1, "does not trust its clock"),
     ("/api/v1/clock", 200, {"silent_until": "2027-01-02T00:00:00Z"}, {}, 1, "nothing fires until"),
 ]
@@ -71,6 +81,24 @@ def test_what_is_wrong_with_the_server_is_found(
     assert found_code == code
     assert what in found["what"]
     assert found["advice"]
+
+
+def test_a_job_whose_calendar_lets_nothing_through_is_a_problem(well: Ctl) -> None:
+    well.server.add("works", calendar="c")
+    well.server.add("over", next_run=None)
+    assert problems(well) == (0, [])
+    well.server.add("stuck", calendar="c", next_run=None)
+    code, [found] = problems(well)
+    assert code == 1
+    assert found["what"].endswith("lets nothing through: stuck")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/breakers", "/api/v1/executions", "/api/v1/notify/channels"])
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_a_key_may_not_see_is_no_finding(well: Ctl, path: str, status: int) -> None:
+    slug = {403: "denied", 404: "not-found"}[status]
+    well.server.on("GET", path, status, {"type": slug, "detail": "No."})
+    assert problems(well) == (0, [])
 
 
 def test_a_data_folder_that_others_may_look_into_is_found(well: Ctl, tmp_path: Path) -> None:

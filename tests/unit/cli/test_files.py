@@ -47,7 +47,9 @@ def test_a_file_holds_one_job_or_several(text: str, names: list[str]) -> None:
         ("jobs: 5", "`jobs:` holds a list"),
         ("jobs: []\nother: 1", "`other`"),
         (f"{JOB}timeout: 30\n", "$.timeout"),
-        (f"{JOB}shedule: x\n", "shedule"),
+        (f"{JOB}shedule: x\n", "shedule`. Did you mean `schedule`?"),
+        (f"{JOB}retry_policy: {{max_atempts: 2}}\n", "Did you mean `max_attempts`?"),
+        (f"{JOB}qqq: 1\n", "unknown field `qqq`."),
         (f"{JOB}tags: [a]\n", "$.tags"),
         (JOB.replace("@hourly", "99 * * * *"), "99"),
         (JOB.replace("@hourly", "@every 0s"), "@every"),
@@ -222,3 +224,9 @@ def test_long_imports_go_in_bounded_requests(count: int) -> None:
     chunks = chunks_of([job] * count)
     assert sum(map(len, chunks)) == count
     assert all(len(chunk) <= 500 for chunk in chunks)
+
+
+def test_a_file_without_end_is_read_no_further_than_it_may_be_long(ctl: Ctl) -> None:
+    done = ctl("job", "apply", "-f", "/dev/zero")
+    assert done.code == 2
+    assert done.err.count("\n") == 1

@@ -153,6 +153,13 @@ def test_an_unknown_job_is_exit_code_4(ctl: Ctl) -> None:
     assert (done.code, done.err) == (4, "chronosctl: There is no job `nothing`.\n")
 
 
+def test_an_unknown_job_with_a_near_name_is_hinted_at(ctl: Ctl) -> None:
+    for name in ("nightly", "weekly"):
+        ctl.server.add(name)
+    done = ctl("job", "get", "nihgtly")
+    assert (done.code, done.err) == (4, "chronosctl: There is no job `nihgtly`. Did you mean `nightly`?\n")
+
+
 def test_deleting_by_a_beginning_asks_first(ctl: Ctl) -> None:
     ctl.server.add("nightly")
     done = ctl("job", "delete", "nigh")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, timedelta, timezone
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cli.conftest import Ctl
+from tests.unit.cli.conftest import Ctl, FixedClock
 
+from chronos.cli.chronosctl.following import follow_logs
 from chronos.cli.chronosctl.output import local_time, pairs, table, took, visible, visible_text, width_of
+from chronos.cli.chronosctl.session import Session
 from chronos.cli.chronosctl.views import execution_details, executions_table, jobs_table, state_of
 from chronos.cli.chronosctl.yamlfile import load_yaml
 
@@ -118,8 +122,6 @@ def test_executions_of_a_job_are_asked_by_its_id(ctl: Ctl) -> None:
 
 
 def test_a_live_view_shows_a_line_for_each_change(ctl: Ctl) -> None:
-    import httpx2
-
     frames = (
         b": watching\n\n"
         b'id: 1.0\nevent: execution_started\ndata: {"id":"occ_1","job_id":"j","job_name":"a","status":"running"}\n\n'
@@ -136,3 +138,38 @@ def test_logs_are_printed_by_attempt(ctl: Ctl) -> None:
     logs = [{"attempt": 1, "text": "one\n", "is_excerpt": False}, {"attempt": 2, "text": "two\x07", "is_excerpt": True}]
     ctl.server.on("GET", "/api/v1/executions/occ_1/logs", 200, {"execution_id": "occ_1", "logs": logs})
     assert ctl("execution", "logs", "occ_1").out == "--- attempt 1\none\n--- attempt 2\ntwo\\x07\n"
+
+
+def stream(*events: dict[str, Any]) -> Callable[[httpx2.Request], httpx2.Response]:
+    """Answer with server-sent events."""
+    text = "".join(f"event: {e.pop('event')}\ndata: {json.dumps(e)}\n\n" for e in map(dict, events))
+    return lambda _: httpx2.Response(200, text=text, headers={"content-type": "text/event-stream"})
+
+
+def test_following_tells_every_attempt_once_until_the_execution_has_ended(ctl: Ctl) -> None:
+    path = "/api/v1/executions/occ_1"
+    one, two = ({"event": "log", "attempt": n, "text": f"{n}", "is_excerpt": False} for n in (1, 2))
+    # The server ends its first stream while the execution waits for its second attempt, and breaks off the second one.
+    streams = iter([stream(one, {"event": "end", "status": "retrying"}), stream(one), stream(one, two)])
+    statuses = iter(["retrying", "running", "success"])
+    ctl.server.answers["GET", f"{path}/logs"] = lambda request: next(streams)(request)
+    ctl.server.answers["GET", path] = lambda _: httpx2.Response(200, json={"id": "occ_1", "status": next(statuses)})
+    waits: list[float] = []
+    session = Session(environ={"HOME": str(ctl.home)}, transport=ctl.server.transport, given_clock=FixedClock())
+    told = list(follow_logs(session, "occ_1", sleep=waits.append))
+    assert [(e["event"], e.get("attempt", e.get("status"))) for e in told] == [
+        ("log", 1),
+        ("log", 2),
+        ("end", "success"),
+    ]
+    assert len(waits) == 2
+
+
+def test_an_execution_that_has_ended_is_followed_to_its_end_at_once(ctl: Ctl) -> None:
+    entry = {"event": "log", "attempt": 1, "text": "hello\n", "is_excerpt": False}
+    ctl.server.answers["GET", "/api/v1/executions/occ_1/logs"] = stream(entry, {"event": "end", "status": "failed"})
+    ctl.server.on("GET", "/api/v1/executions/occ_1", 200, {"id": "occ_1", "status": "failed"})
+    done = ctl("execution", "logs", "occ_1", "-f")
+    assert (done.out, done.err) == ("--- attempt 1\nhello\n", "The execution has ended: failed.\n")
+    lines = ctl("execution", "logs", "occ_1", "-f", "-o", "json").out.splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["log", "end"]

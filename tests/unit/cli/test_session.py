@@ -147,3 +147,19 @@ def test_a_read_without_a_quorum_is_answered_by_the_node_alone_and_says_so(ctl: 
     done = ctl("job", "list")
     assert done.code == 0
     assert "log index 42" in done.err
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "tab\tbed", "ünicode"])
+def test_a_key_that_cannot_be_one_is_refused_and_not_repeated(ctl: Ctl, key: str) -> None:
+    ctl.environ["CHRONOS_API_KEY"] = key
+    done = ctl("job", "list")
+    assert (done.code, ctl.server.requests) == (2, [])
+    assert key not in done.err
+
+
+@pytest.mark.parametrize(
+    "args", [("-s", "http://127.0.0.1:99999"), ("--request-timeout", "0s"), ("--request-timeout", "-1s")]
+)
+def test_an_address_or_a_patience_that_cannot_work_is_bad_input(ctl: Ctl, args: tuple[str, ...]) -> None:
+    done = ctl(*args, "job", "list")
+    assert (done.code, done.err.count("\n"), ctl.server.requests) == (2, 1, [])

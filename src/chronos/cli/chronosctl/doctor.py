@@ -7,14 +7,14 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from chronos import __version__
 from chronos.cli.chronosctl.exits import line_of
+from chronos.cli.chronosctl.finding import Finding, Level
 from chronos.cli.chronosctl.keyfile import ADMIN_KEY_NAMES, check_private
+from chronos.cli.chronosctl.rounds import make_rounds
 from chronos.cli.chronosctl.session import Session
 from chronos.client import Client
 from chronos.client import operations as ops
@@ -24,22 +24,6 @@ from chronos.errors import ChronosError, Denied, Invalid, Unauthenticated, Unava
 SKEW_S_MAX = 2.0  # the Date header says whole seconds, and the answer was under way
 DISK_BYTES_MIN = 1 << 30
 _PATIENCE_S = 5.0
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    GOOD = "ok"
-    WARNING = "warning"
-    BAD = "problem"
-
-
-class Finding(NamedTuple):
-    """One answer: what was found, and what to do when it is not good."""
-
-    level: Level
-    what: str
-    advice: str = ""
 
 
 Check = Callable[[Session], Iterator[Finding]]
@@ -178,6 +162,7 @@ def _known(client: Client, session: Session) -> Iterator[Finding]:
     yield Finding(Level.GOOD, f"the server takes you for {who.id} {who.name}".rstrip())
     yield from _zones(client)
     yield from _clock(client)
+    yield from make_rounds(client, session)
 
 
 def _zones(client: Client) -> Iterator[Finding]:

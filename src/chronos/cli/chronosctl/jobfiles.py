@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import msgspec.inspect
 
 from chronos.cli.chronosctl.yamlfile import TEXT_CHARS_MAX, load_yaml
 from chronos.errors import ChronosError, Invalid
@@ -15,6 +17,7 @@ from chronos.model.job import JobSpec
 from chronos.timing.schedule import parse_schedule
 
 JOBS_MAX = 10_000
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 
 
 class FileJob(NamedTuple):
@@ -40,7 +43,8 @@ def read_text(name: str) -> str:
     try:
         if name == "-":
             return sys.stdin.read(TEXT_CHARS_MAX + 1)
-        return Path(name).read_text("utf-8")
+        with Path(name).open(encoding="utf-8") as file:
+            return file.read(TEXT_CHARS_MAX + 1)
     except OSError as exc:
         raise Invalid(f"{name} cannot be read: {(exc.strerror or str(exc)).lower()}.") from exc
     except UnicodeDecodeError as exc:
@@ -97,10 +101,31 @@ def check_job(document: Any, where: str) -> FileJob:
                 hash_key=f"{spec.namespace}/{spec.name}",
             )
     except msgspec.ValidationError as exc:
-        raise Invalid(f"{where}: {exc}.") from exc
+        raise Invalid(f"{where}: {exc}.{_hint(str(exc))}") from exc
     except ChronosError as exc:
         raise Invalid(f"{where}: {exc}", **exc.facts) from exc
     return FileJob(where, msgspec.to_builtins(plain), spec)
+
+
+def _hint(refusal: str) -> str:
+    """Return the nearest field that there is, for a refusal that names one there is not."""
+    from difflib import get_close_matches
+
+    unknown = _UNKNOWN.search(refusal)
+    near = get_close_matches(unknown["name"], fields_of(msgspec.inspect.type_info(JobSpec)), n=1) if unknown else []
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def fields_of(kind: msgspec.inspect.Type) -> set[str]:
+    """Return the name of every field in a type and in what it holds."""
+    match kind:
+        case msgspec.inspect.StructType(fields=fields):
+            return {field.encode_name for field in fields}.union(*(fields_of(field.type) for field in fields))
+        case msgspec.inspect.UnionType(types=kinds):
+            return set[str]().union(*map(fields_of, kinds))
+        case msgspec.inspect.ListType(item_type=held) | msgspec.inspect.DictType(value_type=held):
+            return fields_of(held)
+    return set()
 
 
 def _documents(text: str, where: str) -> list[tuple[str, Any]]:

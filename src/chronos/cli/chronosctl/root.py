@@ -22,6 +22,7 @@ COMMANDS = {
     "schedule": Lazy("schedule:schedule", "Ask what a schedule means; needs no server."),
     "calendar": Lazy("calendar:calendar", "Days on which jobs do not run."),
     "webhook": Lazy("webhook:webhook", "Try a target before a job uses it."),
+    "notify": Lazy("notify:notify", "Who is told when a job fails, and whether word gets through."),
     "key": Lazy("key:key", "API keys."),
     "cluster": Lazy("cluster:cluster", "How the cluster is."),
     "clock": Lazy("clock:clock", "The server's clock: see, accept, reset."),

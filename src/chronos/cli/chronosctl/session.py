@@ -99,7 +99,12 @@ class Session:
     def timeout_s(self) -> float:
         from chronos.timing.duration import SECOND_US, parse_duration
 
-        return parse_duration(self.flag_request_timeout) / SECOND_US if self.flag_request_timeout else 30.0
+        if not self.flag_request_timeout:
+            return 30.0
+        timeout_s = parse_duration(self.flag_request_timeout) / SECOND_US
+        if timeout_s <= 0:
+            raise Invalid(f"--request-timeout: `{self.flag_request_timeout}` leaves no time to answer; try 30s.")
+        return timeout_s
 
     @cached_property
     def api_key(self) -> str | None:
@@ -128,7 +133,7 @@ class Session:
         from chronos.client import Client, Patience
 
         key = None if anonymous else self.api_key
-        if key and not key.isascii():
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise Invalid("The API key has characters that no key has; was it copied whole?")
         if key:
             self._warn_of_plain_text()

@@ -12,6 +12,7 @@ from chronos.features.notify.courier import Courier, Senders
 from chronos.features.notify.credentials import HouseCredentials
 from chronos.features.notify.model import Digest, Failing, Lost, Queued, Settings
 from chronos.features.notify.outbox import Outbox, Shelves
+from chronos.features.notify.overview import Overview, overview_endpoints
 from chronos.features.notify.port import Credentials
 from chronos.features.notify.routes import Desk, check_channels, endpoints
 from chronos.features.notify.service import HEARD, Listener
@@ -44,7 +45,9 @@ def install(host: Host, settings: Settings) -> None:
     )
     courier = Courier(settings, credentials := _credentials(host), _senders(host, settings, credentials))
     host.admit(check_channels(settings))
-    for endpoint in endpoints(Desk(settings, courier, shelves.lost, host.jobs, host.clock, host.chance)):
+    desk = Desk(settings, courier, shelves.lost, host.jobs, host.clock, host.chance)
+    overview = Overview(settings, courier, shelves.waiting, host.jobs)
+    for endpoint in (*endpoints(desk), *overview_endpoints(overview)):
         host.endpoint(endpoint)
     if host.place is Place.MAIN:
         outbox = Outbox(

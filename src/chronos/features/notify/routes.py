@@ -10,9 +10,10 @@ from msgspec import Meta, Struct, field
 
 from chronos.dispatch.http.url import parse_url
 from chronos.dispatch.signing import signing_key
-from chronos.errors import Invalid, JobInvalid, Unprocessable
+from chronos.errors import JobInvalid, Unprocessable
 from chronos.features.notify.courier import Courier, described
 from chronos.features.notify.model import CHANNELS_MAX, Addressed, Lost, Notice, NoticeKind, Settings
+from chronos.features.notify.overview import offset_of
 from chronos.features.notify.port import Sent, Unsent
 from chronos.features.notify.rules import addressees
 from chronos.model.job import JobSpec
@@ -120,11 +121,9 @@ class Desk:
     async def list_lost(self, call: Call) -> Reply:
         """Return what was given up, newest first."""
         query: LostQuery = call.query or LostQuery()
-        if query.cursor and not (query.cursor.isascii() and query.cursor.isdecimal()):
-            raise Invalid("`cursor` is not one this server gave out; leave it out for the first page.", field="cursor")
+        start = offset_of(query.cursor)
         found = await self._lost.items(namespace=call.namespace)
         kept = sorted(found, key=lambda item: (-item[1].at_us, item[0]))
-        start = int(query.cursor or 0)
         end = start + query.limit
         return Reply(
             LostPage(

@@ -10,7 +10,8 @@ from chronos.dispatch.references import SecretResolver
 from chronos.errors import ConfigInvalid, Invalid, JobInvalid, JobNotFound, Unprocessable
 from chronos.features.notify import install
 from chronos.features.notify.credentials import HouseCredentials
-from chronos.features.notify.model import Lost, Notice, NoticeKind, Settings, Smtp, SmtpTls
+from chronos.features.notify.model import Addressed, Lost, Notice, NoticeKind, Queued, Settings, Smtp, SmtpTls
+from chronos.features.notify.overview import ChannelList, ChannelsQuery, WaitingPage, WaitingQuery
 from chronos.features.notify.routes import LostPage, LostQuery, TestRequest, TestResult
 from chronos.model.notify import NotifyEmail, NotifySlack, NotifyWebhook
 from chronos.model.premises import Premises
@@ -22,6 +23,8 @@ from chronos.testing import virtual_time
 SMTP = Smtp(host="127.0.0.1", sender="chronos@example.org")
 LOST = "/api/v1/notify/lost"
 TEST = "/api/v1/notify/test"
+CHANNELS = "/api/v1/notify/channels"
+WAITING = "/api/v1/notify/waiting"
 
 
 class House:
@@ -135,6 +138,58 @@ async def test_lost_notices_are_read_newest_first_page_by_page_in_their_namespac
 
 
 @virtual_time
+async def test_channels_are_listed_without_their_credentials_a_jobs_own_before_the_servers() -> None:
+    host = a_host(Settings(channels=[NotifySlack(url="https://hooks.slack.com/SECRET")], smtp=SMTP))
+    host.job_service.add(a_job())
+    own = a_job("loud", job_id="J2", notify={"on": ["missed"], "channels": [{"type": "webhook", "url": "http://h/S"}]})
+    host.job_service.add(own)
+
+    async def listed(job: str | None) -> ChannelList:
+        reply = await host.call("GET", CHANNELS, query=ChannelsQuery(job=job))
+        assert isinstance(reply.value, ChannelList)
+        assert "S" not in "".join(channel.name for channel in reply.value.channels)
+        return reply.value
+
+    for job in (None, "nightly"):
+        found = await listed(job)
+        assert (found.source, [c.name for c in found.channels], found.mail) == ("server", ["slack"], True)
+        assert found.on == ["failure", "missed", "recovery"]
+    found = await listed("loud")
+    assert (found.source, found.on, [(c.type, c.name) for c in found.channels]) == (
+        "job",
+        ["missed"],
+        [("webhook", "webhook h")],
+    )
+    with pytest.raises(JobNotFound):
+        await listed("nobody")
+
+
+@virtual_time
+async def test_what_waits_is_read_oldest_first_with_its_tries_and_its_next_one() -> None:
+    host = a_host(Settings(channels=[NotifySlack(url="https://hooks.slack.com/x")]))
+    for number, namespace in ((3, "default"), (1, "default"), (2, "default"), (9, "other")):
+        notice = Notice(id=f"n{number}", kind=NoticeKind.FAILURE, at_us=number, namespace=namespace)
+        queued = Queued(
+            notice=notice,
+            to=Addressed(key="server:0"),
+            queued_at_us=number,
+            attempts=number - 1,
+            not_before_us=(number - 1) * 1_000_000,
+        )
+        await host.collections["notify-outbox"].put(queued.key, queued, by="notify", namespace=namespace)
+    first = (await host.call("GET", WAITING, query=WaitingQuery(limit=2))).value
+    assert isinstance(first, WaitingPage)
+    assert [(one.id, one.channel, one.attempts) for one in first.waiting] == [("n1", "slack", 0), ("n2", "slack", 1)]
+    assert first.waiting[0].next_try_at is None
+    assert first.waiting[1].next_try_at is not None
+    assert (first.total, first.next_cursor) == (3, "2")
+    rest = (await host.call("GET", WAITING, query=WaitingQuery(cursor="2"))).value
+    assert ([one.id for one in rest.waiting], rest.next_cursor) == (["n3"], None)
+    with pytest.raises(Invalid, match="cursor"):
+        await host.call("GET", WAITING, query=WaitingQuery(cursor="-1"))
+
+
+@virtual_time
 @pytest.mark.parametrize(
     ("channel", "wrong"),
     [
@@ -195,11 +250,16 @@ def test_settings_are_read_strictly_and_never_print_a_secret() -> None:
 
 def test_trying_out_and_reading_need_rights_of_their_own() -> None:
     rights = {path: endpoint.permission for (_, path), endpoint in a_host().endpoints.items()}
-    assert rights == {TEST: "notify:test", LOST: "notify:read"}
+    assert rights == {
+        TEST: "notify:test",
+        LOST: "notify:read",
+        CHANNELS: "notify:read",
+        WAITING: "notify:read",
+    }
 
 
 def test_listening_and_sending_happen_in_the_main_process_only() -> None:
     api, worker = a_host(place=Place.API), a_host(place=Place.WORKER)
-    assert (len(api.endpoints), api.subscriptions, api.services) == (2, [], [])
+    assert (len(api.endpoints), api.subscriptions, api.services) == (4, [], [])
     assert (worker.endpoints, worker.subscriptions, worker.services) == ({}, [], [])
     assert [s.durable for s in a_host().subscriptions] == ["", "notify"]

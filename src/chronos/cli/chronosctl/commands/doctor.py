@@ -24,7 +24,8 @@ def doctor(ctx: click.Context) -> None:
       chronosctl doctor
       chronosctl doctor --data-dir ./data
     """
-    from chronos.cli.chronosctl.doctor import Level, examine
+    from chronos.cli.chronosctl.doctor import examine
+    from chronos.cli.chronosctl.finding import Level
 
     session: Session = ctx.obj
     found = list(examine(session))

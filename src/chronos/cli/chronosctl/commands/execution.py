@@ -76,25 +76,31 @@ def get(session: Session, ref: str) -> None:
 
 @leaf()
 @click.argument("ref", metavar="EXECUTION")
-@click.option("-f", "--follow", is_flag=True, help="Go on as long as it runs.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
 @click.pass_obj
 def logs(session: Session, ref: str, follow: bool) -> None:
     """Print what an execution's program wrote, or what its target answered.
+
+    With --follow each attempt is printed when it is over, until the execution has ended; Ctrl-C ends the
+    following, not the execution.
 
     \b
     Examples:
       chronosctl execution logs occ_… -f
     """
+    from chronos.cli.chronosctl.following import follow_logs
     from chronos.client import operations as ops
 
     if not follow:
         emit(session, session.fetch(ops.execution_logs(ref)), _logs_text)
         return
-    for event in session.client.stream(ops.execution_logs(ref, follow=True), reconnect=False):
+    for told in follow_logs(session, ref):
         if session.output != "table":
-            click.echo(_live(session, {"event": event.event, **event.data}))
-        elif event.event == "log":
-            click.echo(_entry_text(event.data))
+            click.echo(_live(session, told))
+        elif told["event"] == "log":
+            click.echo(_entry_text(told))
+        else:
+            session.note(f"The execution has ended: {told['status']}.")
 
 
 def _logs_text(answer: dict[str, Any]) -> str:
