@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from typing import Protocol
 
 import structlog
 
 from chronos.errors import ChronosError
-from chronos.scheduler.book import Book
+from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.planner import Verdict, owed
 from chronos.scheduler.ports import Commands
-from chronos.scheduler.turnstile import Turnstile
 from chronos.store.commands import BeginCatchup, Catchup
 from chronos.store.tables import SHARDS, Shard
 
@@ -24,22 +22,12 @@ RETRY_S = 0.05
 STORAGE_WAIT_S = 1.0
 
 
-class Planning(Protocol):
-    """What the catch-up needs of the scheduler."""
-
-    book: Book
-    turnstile: Turnstile
-
-    @property
-    def now_us(self) -> int: ...
-
-
 class CatchupRunner:
     """Moves the mark to now at start, and makes up for what lies behind it."""
 
-    def __init__(self, commands: Commands, planning: Planning) -> None:
+    def __init__(self, commands: Commands, agenda: Agenda) -> None:
         self._commands = commands
-        self._planning = planning
+        self._agenda = agenda
         self._wake = asyncio.Event()
         self._wake.set()
         self._ids: list[str] = []
@@ -47,7 +35,7 @@ class CatchupRunner:
     async def begin(self) -> None:
         """Let live planning begin at now. An outage that is still being made up for is continued."""
         shard = self._shard
-        now_s = self._planning.now_us // 1_000_000
+        now_s = self._agenda.now_us // 1_000_000
         if shard.catchup_to_s or shard.hwm_s >= now_s:
             return
         [result] = await self._commands.submit([BeginCatchup(0, shard.hwm_s, now_s)])
@@ -69,7 +57,7 @@ class CatchupRunner:
     async def _make_up(self) -> None:
         """Decide what the outage left, in the order of job ids."""
         # Jobs that come later owe nothing from an outage that was over by then.
-        self._ids = sorted(plan.job.id for plan in self._planning.book.plans())
+        self._ids = sorted(plan.job.id for plan in self._agenda.book.plans())
         while (shard := self._shard).catchup_to_s:
             try:
                 [result] = await self._commands.submit([self._next_step(shard)])
@@ -78,9 +66,9 @@ class CatchupRunner:
                 await asyncio.sleep(STORAGE_WAIT_S)
                 continue
             if result.ok:
-                self._planning.turnstile.release("catchup")
+                self._agenda.turnstile.release("catchup")
             else:
-                self._planning.turnstile.hold("catchup")
+                self._agenda.turnstile.hold("catchup")
                 await asyncio.sleep(RETRY_S)
 
     def _next_step(self, shard: Shard) -> Catchup:
@@ -91,10 +79,10 @@ class CatchupRunner:
             if place - first >= JOBS_AT_ONCE or len(total.occurrences) >= OCCURRENCES_AT_ONCE:
                 cursor_to = self._ids[place - 1]
                 break
-            plan = self._planning.book.get(job_id)
+            plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:
                 continue
-            one = owed(plan, after_s=shard.catchup_from_s, to_s=shard.catchup_to_s, now_us=self._planning.now_us)
+            one = owed(plan, after_s=shard.catchup_from_s, to_s=shard.catchup_to_s, now_us=self._agenda.now_us)
             total.occurrences += one.occurrences
             total.ranges += one.ranges
         return Catchup(0, shard.cursor, cursor_to, shard.plan_version, total.occurrences, total.ranges)

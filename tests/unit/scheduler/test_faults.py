@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from tests.unit.scheduler.harness import BEGIN, Node, World, in_turn, lasting
+from tests.unit.scheduler.harness import BEGIN, BEGIN_S, Node, World, in_turn, lasting
 
 from chronos.dispatch.port import Delivered, NotSent, Refused
 from chronos.errors import StorageFull
@@ -201,3 +201,65 @@ async def test_stopping_twice_or_unstarted_does_nothing() -> None:
     async with Node(world) as node:
         await node.scheduler.stop(drain_s=0)
         await node.scheduler.stop(drain_s=0)
+
+
+@virtual_time
+async def test_a_scheduler_that_finds_the_disk_full_begins_when_there_is_room() -> None:
+    world = World()
+    async with Node(world) as node:
+        job = await node.create(schedule="0 * * * * *")
+        await world.until(70)
+    await world.until(290)
+    node = Node(world)
+    await node.commands.start("n1", "n1#2")
+    room, world.disk.bytes_max = world.disk.bytes_max, 0
+    async with node.executor, node.scheduler:
+        watch = asyncio.create_task(node.scheduler.failure())
+        await world.until(305)
+        assert node.scheduler.status()["waits_for"]
+        assert node.scheduler.shard.hwm_s < BEGIN_S + 290
+        assert await node.jobs.get("nightly", namespace="default") == job
+        world.disk.bytes_max = room
+        await world.until(425)
+        assert node.scheduler.status()["waits_for"] is None
+        assert not watch.done()
+        watch.cancel()
+        told = await node.told(job)
+    await node.commands.stop()
+    assert sorted(world.fired()) == [60, 240, 300, 360, 420]
+    assert [second for second, status in told if status == "success"] == [60, 240, 300, 360, 420]
+
+
+@virtual_time
+async def test_what_a_crash_cut_off_is_sent_again_once_there_is_room() -> None:
+    world = World()
+    world.answers["nightly"] = lasting(1_000)
+    node = await Node(world).__aenter__()
+    job = await node.create(schedule=HOURLY)
+    await node.jobs.trigger("nightly", namespace="default", by="ann")
+    await world.until(1)
+    node.crash()
+    world.answers.clear()
+    node = Node(world)
+    await node.commands.start("n1", "n1#2")
+    room, world.disk.bytes_max = world.disk.bytes_max, 0
+    async with node.executor, node.scheduler:
+        await world.until(5)
+        assert len(world.sent) == 1
+        world.disk.bytes_max = room
+        await world.until(40)
+        ended = await node.one(job)
+    await node.commands.stop()
+    assert [attempt.status.value for attempt in ended.attempts] == ["unknown", "success"]
+
+
+@virtual_time
+async def test_a_scheduler_that_never_began_stops_at_once() -> None:
+    world = World()
+    node = Node(world)
+    await node.commands.start("n1", "n1#1")
+    world.disk.bytes_max = 0
+    async with node.executor, node.scheduler:
+        await world.until(2)
+    await node.commands.stop()
+    assert world.now < 8

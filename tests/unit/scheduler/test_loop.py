@@ -8,7 +8,7 @@ from tests.unit.scheduler.harness import BEGIN_S, Node, World, in_turn, lasting
 
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.model.execution import Execution, Status
-from chronos.scheduler import loop
+from chronos.scheduler import turn
 from chronos.store.tables import META
 from chronos.testing import virtual_time
 
@@ -161,7 +161,7 @@ async def test_a_queue_moves_on_at_once_when_a_retry_gives_its_slot_back() -> No
 
 @virtual_time
 async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "DUE_MAX", 20)
+    monkeypatch.setattr(turn, "DUE_MAX", 20)
     world = World()
     async with Node(world) as node:
         jobs = [await node.create(f"job{n}", "30 0 12 * * *") for n in range(100)]

@@ -1,0 +1,36 @@
+"""Once a minute: lets go of what has been kept long enough."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from chronos.errors import ChronosError
+from chronos.scheduler.ports import Commands
+from chronos.scheduler.settings import SchedulerSettings
+from chronos.store.commands import ExpireDead
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 60.0
+DAY_US = 86_400_000_000
+
+
+class Housekeeper:
+    """Proposes the end of dead letters that are old enough."""
+
+    def __init__(self, commands: Commands, settings: SchedulerSettings, now_us: Callable[[], int]) -> None:
+        self._commands = commands
+        self._settings = settings
+        self._now_us = now_us
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            before_us = self._now_us() - self._settings.dead_letter_days * DAY_US
+            try:
+                await self._commands.submit([ExpireDead(before_us)])
+            except ChronosError as error:
+                log.warning("what is old is removed later", reason=str(error))

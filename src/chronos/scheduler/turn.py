@@ -1,0 +1,212 @@
+"""One turn of planning: composes the entry that says what is owed and who may send, and acts on the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from chronos.dispatch.port import Delivery
+from chronos.errors import ChronosError
+from chronos.model.execution import Execution, Kind, execution_id
+from chronos.scheduler.agenda import Agenda
+from chronos.scheduler.deliveries import definition, delivery_of
+from chronos.scheduler.line import Line
+from chronos.scheduler.planner import Verdict, owed
+from chronos.scheduler.ports import Commands
+from chronos.scheduler.settings import SchedulerSettings
+from chronos.scheduler.settler import Settler
+from chronos.scheduler.wakeups import ready_us
+from chronos.store.commands import BeginCatchup, Command, Decide, Start, StartAttempt
+from chronos.store.fold.starting import is_held
+from chronos.store.port import Result
+from chronos.store.tables import JOBS, OPEN, SLOTS, Shard
+from chronos.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+REFUSED_S = 1.0
+DUE_MAX = 5_000
+"""Jobs decided in one entry: what is more is decided job by job, behind the mark."""
+TOO_MUCH_S = 0.05
+
+
+class Turn:
+    """Takes turns, one after the other. `catch_up` is called when something is left to be made up for."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        agenda: Agenda,
+        line: Line,
+        settler: Settler,
+        catch_up: Callable[[], None],
+        *,
+        incarnation: str,
+        settings: SchedulerSettings,
+        telemetry: Telemetry,
+    ) -> None:
+        self._commands = commands
+        self._agenda = agenda
+        self._line = line
+        self._settler = settler
+        self._catch_up = catch_up
+        self._incarnation = incarnation
+        self._settings = settings
+        self._telemetry = telemetry
+
+    async def take(self) -> bool:
+        """Propose one entry if anything is due; return whether there was."""
+        now_us = self._agenda.now_us
+        shard = self._agenda.shard
+        to_s = (now_us + self._settings.claim_lead_us) // 1_000_000
+        due = self._agenda.book.due(to_s) if to_s > shard.hwm_s else []
+        verdict = self._decide(due, shard, to_s, now_us)
+        if len(due) > DUE_MAX or len(verdict.occurrences) + len(verdict.ranges) > 2 * DUE_MAX:
+            await self._decide_behind_the_mark(due, shard, now_us)
+            return True
+        asked = self._ask(verdict, now_us)
+        if not due and not asked:
+            return False
+        await self._propose(due, verdict, asked, shard, to_s, now_us)
+        return True
+
+    async def _propose(
+        self, due: list[str], verdict: Verdict, asked: list[StartAttempt], shard: Shard, to_s: int, now_us: int
+    ) -> None:
+        entry: list[Command] = []
+        if due:
+            entry.append(Decide(0, shard.hwm_s, to_s, shard.plan_version, verdict.occurrences, verdict.ranges))
+            self._agenda.proposed_hwm_s = to_s
+        if asked:
+            entry.append(Start(asked))
+        try:
+            results = await self._commands.submit(entry)
+        except ChronosError as error:
+            self._put_back(due, shard.hwm_s, asked)
+            log.warning("planning waits", reason=str(error))
+            await asyncio.sleep(REFUSED_S)
+            return
+        if due:
+            self._after_decide(due, results[0], shard, to_s)
+        if asked:
+            self._after_start(asked, results[-1], now_us)
+
+    # What is owed.
+
+    def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
+        total = Verdict()
+        for job_id in due:
+            plan = self._agenda.book.get(job_id)
+            if plan is None or plan.job.paused is not None:
+                continue
+            one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us)
+            total.occurrences += one.occurrences
+            total.ranges += one.ranges
+        return total
+
+    async def _decide_behind_the_mark(self, due: list[str], shard: Shard, now_us: int) -> None:
+        """More is due than one entry holds: let the catch-up decide it, once its time has come."""
+        moved = False
+        now_s = now_us // 1_000_000
+        try:
+            if now_s > shard.hwm_s and not shard.catchup_to_s:
+                [result] = await self._commands.submit([BeginCatchup(0, shard.hwm_s, now_s)])
+                moved = result.ok
+        except ChronosError as error:
+            log.warning("planning waits", reason=str(error))
+            await asyncio.sleep(REFUSED_S)
+        for job_id in due:
+            self._agenda.book.advance(job_id, now_s if moved else shard.hwm_s)
+        if moved:
+            self._catch_up()
+        else:
+            await asyncio.sleep(TOO_MUCH_S)
+
+    def _after_decide(self, due: list[str], result: Result, before: Shard, to_s: int) -> None:
+        agenda = self._agenda
+        if result.ok:
+            agenda.turnstile.release("planning")
+        else:
+            # The schedules or the mark changed while this was on its way: nothing was decided, so ask again.
+            agenda.proposed_hwm_s = agenda.shard.hwm_s
+            to_s = min(before.hwm_s, agenda.shard.hwm_s)
+            agenda.turnstile.hold("planning")
+        for job_id in due:
+            agenda.book.advance(job_id, to_s)
+
+    def _put_back(self, due: list[str], hwm_s: int, asked: list[StartAttempt]) -> None:
+        self._agenda.proposed_hwm_s = self._agenda.shard.hwm_s
+        for job_id in due:
+            self._agenda.book.advance(job_id, hwm_s)
+        for attempt in asked:
+            self._line.add(attempt.execution_id, attempt.not_before_us)
+        self._agenda.turnstile.release("planning")
+
+    # Who may send.
+
+    def _ask(self, verdict: Verdict, now_us: int) -> list[StartAttempt]:
+        """Who asks for the right to send: those who wait, then those just decided whose job is idle."""
+        lead_us = self._settings.claim_lead_us
+        asked: list[StartAttempt] = []
+        for key in self._line.due(now_us, self._settings.batch_max):
+            execution = self._commands.view.get(OPEN, key)
+            if execution is not None and execution.running_attempt is None:
+                asked.append(self._attempt(execution, max(now_us, ready_us(execution))))
+        # Who does not fit into this entry stands in the line once it is decided, and asks on the next turn.
+        for occurrence in verdict.occurrences[: max(0, self._settings.batch_max - len(asked))]:
+            if occurrence.effective_us <= now_us + lead_us and self._is_idle(occurrence.job_id):
+                key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)
+                at_us = max(now_us, occurrence.effective_us)
+                asked.append(StartAttempt(key, 1, self._incarnation, at_us))
+        if len(asked) > 1:
+            asked.sort(key=self._rank)
+        return asked
+
+    def _attempt(self, execution: Execution, not_before_us: int) -> StartAttempt:
+        return StartAttempt(execution.id, len(execution.attempts) + 1, self._incarnation, not_before_us)
+
+    def _rank(self, asked: StartAttempt) -> tuple[int, int]:
+        execution = self._commands.view.get(OPEN, asked.execution_id)
+        return (-(execution.priority if execution else 5), asked.not_before_us)
+
+    def _is_idle(self, job_id: str) -> bool:
+        slots = self._commands.view.get(SLOTS, job_id)
+        return slots is None or not (slots.holding or slots.waiting)
+
+    def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
+        granted: list[Execution] = result.value or []
+        deliveries: list[Delivery] = []
+        for execution in granted:
+            if self._is_unwanted(execution):
+                self._settler.note_not_sent(execution)
+                continue
+            job = definition(self._commands.view, execution)
+            assert job is not None, "what may start has a definition"
+            deliveries.append(delivery_of(execution, job, self._settings))
+        if deliveries:
+            self._settler.executor.submit(deliveries)
+            self._telemetry.count("scheduled_runs_total", len(deliveries))
+        got = {execution.id for execution in granted}
+        for attempt in asked:
+            if attempt.execution_id not in got:
+                self._ask_again_when_due(attempt, asked_at_us)
+
+    def _is_unwanted(self, execution: Execution) -> bool:
+        """Whether it was paused, deleted or cancelled between the grant and this moment."""
+        now = self._commands.view.get(OPEN, execution.id)
+        job = self._commands.view.get(JOBS, execution.job_id)
+        return now is None or now.cancel_requested or job is None or is_held(job, execution)
+
+    def _ask_again_when_due(self, attempt: StartAttempt, asked_at_us: int) -> None:
+        """Claimed ahead, an occupied slot meant "not yet": ask once more at the due time, when it is decided."""
+        execution = self._commands.view.get(OPEN, attempt.execution_id)
+        if execution is None or execution.running_attempt is not None:
+            return
+        if attempt.not_before_us > min(asked_at_us, self._commands.time_us):
+            self._line.add(execution.id, attempt.not_before_us)
+
+
+def _schedule_id(job_id: str, instant_s: int) -> str:
+    return execution_id(job_id, Kind.SCHEDULE, str(instant_s), instant_s)

@@ -1,0 +1,69 @@
+"""Who waits for the right to send, and what lets each ask again: a slot set free, a retry due, a pause over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chronos.model.events import EventType
+from chronos.model.execution import Execution, Kind
+from chronos.scheduler.line import Line
+from chronos.scheduler.ports import Commands
+from chronos.scheduler.waiters import Waiters
+from chronos.store.tables import OPEN, SLOTS, Slots
+
+WAITING_REARMED = 16
+
+
+class Wakeups:
+    """Keeps the line of those who ask next, from what is told about executions."""
+
+    def __init__(
+        self, commands: Commands, line: Line, waiters: Waiters, stop_soon: Callable[[Execution], None], lead_us: int
+    ) -> None:
+        self._commands = commands
+        self._line = line
+        self._waiters = waiters
+        self._stop_soon = stop_soon
+        self._lead_us = lead_us
+
+    def note(self, kind: EventType, execution: Execution) -> None:
+        """Take in what has happened to an execution."""
+        if kind in (EventType.EXECUTION_DECIDED, EventType.EXECUTION_RETRYING):
+            self._line.add(execution.id, ready_us(execution) - self._lead_of(execution))
+            if kind is EventType.EXECUTION_RETRYING:
+                self._rearm_waiting(execution.job_id)
+        elif kind is EventType.EXECUTION_STARTED:
+            self._line.remove(execution.id)
+        elif kind is EventType.EXECUTION_CANCELLING:
+            self._stop_soon(execution)
+        elif kind is EventType.EXECUTION_FINISHED:
+            self._line.remove(execution.id)
+            self._waiters.tell(execution)
+            self._rearm_waiting(execution.job_id)
+
+    def rearm(self, execution_id: str) -> None:
+        """Let an open execution that does not run, and stands in no line, ask as soon as it is ready."""
+        execution = self._commands.view.get(OPEN, execution_id)
+        if execution is not None and execution.running_attempt is None and execution_id not in self._line:
+            self._line.add(execution_id, ready_us(execution))
+
+    def rearm_job(self, job_id: str) -> None:
+        """Let everything that is open of a job ask again."""
+        slots = self._commands.view.get(SLOTS, job_id) or Slots()
+        for key in [*slots.holding, *slots.waiting]:
+            self.rearm(key)
+
+    def _rearm_waiting(self, job_id: str) -> None:
+        """A slot may have become free: let the first in line ask."""
+        slots = self._commands.view.get(SLOTS, job_id)
+        for key in slots.waiting[:WAITING_REARMED] if slots else ():
+            self.rearm(key)
+
+    def _lead_of(self, execution: Execution) -> int:
+        """A run by hand is due now; everything that has a time of its own is claimed ahead of it."""
+        return 0 if execution.kind is Kind.MANUAL and not execution.attempts else self._lead_us
+
+
+def ready_us(execution: Execution) -> int:
+    """Return when the next attempt of an execution may leave."""
+    return max(execution.effective_us, execution.retry_at_us)
