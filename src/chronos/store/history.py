@@ -37,8 +37,9 @@ class HistorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class History:
     """Writes ended executions and range records; at any time complete up to one entry of the log."""
 
-    def __init__(self, folder: Path, settings: HistorySettings | None = None) -> None:
+    def __init__(self, folder: Path, settings: HistorySettings | None = None, *, vfs: str | None = None) -> None:
         self._folder = folder
+        self._vfs = vfs
         self._settings = settings or HistorySettings()
         self._live: SegmentWriter | None = None
         self._closed: tuple[SegmentInfo, ...] = ()
@@ -55,10 +56,10 @@ class History:
             numbers = sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db"))
             known = {info.number: info for info in self._read_manifest()}
             live = numbers.pop() if numbers else 1
-            found = [known.get(number) or read_info(self._path(number)) for number in numbers]
+            found = [known.get(number) or read_info(self._path(number), self._vfs) for number in numbers]
             self._closed = tuple(info for info in found if info is not None)
             complete_to = self._closed[-1].complete_to if self._closed else 0
-            self._live = SegmentWriter(self._path(live), SegmentInfo(live, complete_to=complete_to))
+            self._live = SegmentWriter(self._path(live), SegmentInfo(live, complete_to=complete_to), self._vfs)
             self._closed = _with_ends((*self._closed, self._live.info))
             self._publish()
 
@@ -88,7 +89,7 @@ class History:
         assert self._live is not None
         info = msgspec.structs.replace(self._live.info, closed_us=time_us)
         fresh = SegmentInfo(info.number + 1, opened_us=time_us, complete_to=info.complete_to)
-        successor = SegmentWriter(self._path(fresh.number), fresh)
+        successor = SegmentWriter(self._path(fresh.number), fresh, self._vfs)
         self._live.close()
         self._live, self._closed = successor, (*self._closed, info)
         self._write_manifest()
@@ -159,8 +160,9 @@ def segment_path(folder: Path, number: int, suffix: str = "") -> Path:
 class HistoryReader:
     """Opens segments as they are asked for, and keeps the last few open."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, vfs: str | None = None) -> None:
         self._folder = folder
+        self._vfs = vfs
         self._open: OrderedDict[int, SegmentReader] = OrderedDict()
 
     def sources(self, infos: tuple[SegmentInfo, ...], wanted: RecordFilter) -> list[Source]:
@@ -192,7 +194,7 @@ class HistoryReader:
         reader = self._open.pop(number, None)
         if reader is None:
             try:
-                reader = SegmentReader(segment_path(self._folder, number))
+                reader = SegmentReader(segment_path(self._folder, number), self._vfs)
             except apsw.CantOpenError:
                 return None
         self._open[number] = reader

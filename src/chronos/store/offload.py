@@ -25,6 +25,9 @@ class Offload(Protocol):
 class Inline:
     """Right here: for simulation, where a thread would have a time of its own."""
 
+    def __init__(self, name: str = "") -> None:
+        pass  # a thread has a name to be known by; nobody asks for this one's
+
     async def run(self, work: Callable[[], T]) -> T:
         return work()
 

@@ -97,8 +97,8 @@ class SegmentInfo(Struct, frozen=True):
 class SegmentWriter:
     """The segment being written."""
 
-    def __init__(self, path: Path, fresh: SegmentInfo) -> None:
-        self._db = open_writer(path, durable=True)
+    def __init__(self, path: Path, fresh: SegmentInfo, vfs: str | None = None) -> None:
+        self._db = open_writer(path, durable=True, vfs=vfs)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
             row = db.execute("SELECT value FROM meta WHERE key = 'info'").fetchone()
@@ -136,9 +136,9 @@ def _write_info(db: apsw.Connection, info: SegmentInfo) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES ('info', ?)", (msgspec.msgpack.encode(info),))
 
 
-def read_info(path: Path) -> SegmentInfo | None:
+def read_info(path: Path, vfs: str | None = None) -> SegmentInfo | None:
     """Return what a segment says about itself; None when it was never begun."""
-    db = open_writer(path, durable=True)
+    db = open_writer(path, durable=True, vfs=vfs)
     try:
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone():
             return None
@@ -151,8 +151,8 @@ def read_info(path: Path) -> SegmentInfo | None:
 class SegmentReader:
     """A connection that reads a segment."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = open_reader(path)
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        self._db = open_reader(path, vfs)
 
     def close(self) -> None:
         """Close the file."""

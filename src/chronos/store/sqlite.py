@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.store.history import History, HistoryReader, HistorySettings
-from chronos.store.offload import Inline, Offload, Thread
+from chronos.store.offload import Offload, Thread
 from chronos.store.port import Changes
 from chronos.store.records import (
     MemorySource,
@@ -77,16 +77,25 @@ class SqliteState:
     """`State` in a folder: `state.db` and `history/`.
 
     Args:
-        offload: False does everything on the spot, for simulation.
+        offload: Makes the places, by name, where files are written and searched.
+        vfs: The name of a file system registered with SQLite, for disks that fail on purpose.
     """
 
-    def __init__(self, folder: Path, settings: StateSettings | None = None, *, offload: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: StateSettings | None = None,
+        *,
+        offload: Callable[[str], Offload] = Thread,
+        vfs: str | None = None,
+    ) -> None:
+        self._vfs = vfs
         self._path = folder / "state.db"
         self._settings = settings or StateSettings()
-        self._history = History(folder / "history", self._settings.history)
-        self._segments = HistoryReader(folder / "history")
-        self._writing: Offload = Thread("chronos-state") if offload else Inline()
-        self._searching: Offload = Thread("chronos-search") if offload else Inline()
+        self._history = History(folder / "history", self._settings.history, vfs=vfs)
+        self._segments = HistoryReader(folder / "history", vfs=vfs)
+        self._writing: Offload = offload("chronos-state")
+        self._searching: Offload = offload("chronos-search")
         self._writer: StateWriter | None = None
         self._reader: StateReader | None = None
         self._searcher: StateReader | None = None
@@ -120,15 +129,15 @@ class SqliteState:
         self._time_us = self._writer.time_us
         self._recorded = self._history.complete_to
         with translated(self._path):
-            self._reader = StateReader(self._path)
+            self._reader = StateReader(self._path, self._vfs)
             decode = _DECODERS[OPEN.name]
             self._open = {key: decode(value) for key, value in self._reader.everything(OPEN.name)}
-        self._searcher = await self._searching.run(partial(StateReader, self._path))
+        self._searcher = await self._searching.run(partial(StateReader, self._path, self._vfs))
 
     def _open_files(self) -> None:
         with translated(self._path):
             (self._path.parent / "history").mkdir(mode=0o700, exist_ok=True)
-            self._writer = StateWriter(self._path, self._settings.pages_max)
+            self._writer = StateWriter(self._path, self._settings.pages_max, self._vfs)
         self._history.open()
 
     async def stop(self) -> None:

@@ -22,14 +22,15 @@ _TUNING = (
 )
 
 
-def open_writer(path: Path, *, durable: bool, pages_max: int = 0) -> apsw.Connection:
+def open_writer(path: Path, *, durable: bool, pages_max: int = 0, vfs: str | None = None) -> apsw.Connection:
     """Return the one connection that may write `path`; what a crash has left in the write-ahead log is folded in.
 
     Args:
         durable: Whether a commit is fsynced.
         pages_max: The file's bound in pages; 0 is SQLite's own.
+        vfs: The name of a file system registered with SQLite, for disks that fail on purpose.
     """
-    db = apsw.Connection(str(path))
+    db = apsw.Connection(str(path), vfs=vfs)
     # Only we checkpoint: after a failed fsync, closing must not carry dropped pages into the file.
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.set_busy_timeout(2_000)
@@ -42,9 +43,9 @@ def open_writer(path: Path, *, durable: bool, pages_max: int = 0) -> apsw.Connec
     return db
 
 
-def open_reader(path: Path) -> apsw.Connection:
+def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     """Return a connection that only reads `path`, and never checkpoints it."""
-    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.set_busy_timeout(2_000)
     db.execute("PRAGMA query_only=1")

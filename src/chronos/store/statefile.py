@@ -94,8 +94,8 @@ class StateWriter:
         durable: The entry up to which it would be after a power cut.
     """
 
-    def __init__(self, path: Path, pages_max: int = 0) -> None:
-        self._db = open_writer(path, durable=False, pages_max=pages_max)
+    def __init__(self, path: Path, pages_max: int = 0, vfs: str | None = None) -> None:
+        self._db = open_writer(path, durable=False, pages_max=pages_max, vfs=vfs)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
         meta = dict(self._db.execute("SELECT key, value FROM meta"))
@@ -161,8 +161,8 @@ def _job_columns(job: Job, encoded: bytes) -> tuple[str, bytes, str, str, int, s
 class StateReader:
     """A connection that reads."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = open_reader(path)
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        self._db = open_reader(path, vfs)
 
     def get(self, table: str, key: str) -> bytes | None:
         """Return a value's bytes."""

@@ -15,6 +15,7 @@ from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, St
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
 from chronos.store.history import HistorySettings
+from chronos.store.offload import Inline, Thread
 from chronos.store.port import Changes, Result
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, row_of
 from chronos.store.sqlite import SqliteState, StateSettings
@@ -36,7 +37,7 @@ class Disk:
     def state(self) -> State:
         if self._kind == MEMORY:
             return self._memory
-        return SqliteState(self._folder, TINY, offload=self._kind == THREADS)
+        return SqliteState(self._folder, TINY, offload=Thread if self._kind == THREADS else Inline)
 
 
 @pytest.fixture(params=[MEMORY, INLINE, THREADS])
@@ -239,7 +240,7 @@ def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or
 
     async def run() -> None:
         model, writer = MemoryState(), Writer(seed)
-        state = SqliteState(folder, TINY, offload=False)
+        state = SqliteState(folder, TINY, offload=Inline)
         await state.start()
         for count, what in [*plan, (10, "f")]:
             commit_some([model, state], writer, count)
@@ -249,7 +250,7 @@ def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or
                 assert await state.checkpoint() == state.applied_index
             elif what == "r":
                 await state.stop()
-                state = SqliteState(folder, TINY, offload=False)
+                state = SqliteState(folder, TINY, offload=Inline)
                 await state.start()
         await state.flush()
         assert await answers(state) == await answers(model)

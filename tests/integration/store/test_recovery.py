@@ -19,6 +19,7 @@ from chronos.errors import StorageFull
 from chronos.store.commandlog import CommandLog
 from chronos.store.commands import PutDocument
 from chronos.store.history import HistorySettings
+from chronos.store.offload import Inline
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, row_of
 from chronos.store.sqlite import SqliteState, StateSettings
 from chronos.store.state import KEY_MAX, MemoryState
@@ -50,7 +51,7 @@ class Node:
         (folder / "log").mkdir(parents=True, exist_ok=True)
         self.log = LocalLog(folder / "log", LocalLogSettings(checkpoint_pages=40))
         # Inline, so that nothing moves while a test copies the files.
-        self.state = SqliteState(folder, settings, offload=False)
+        self.state = SqliteState(folder, settings, offload=Inline)
         self.commands = CommandLog(self.log, self.state, SteppingClock(), SeededChance(random.Random(3)))
 
     async def records(self) -> dict[tuple[str, int], Record]:
@@ -176,7 +177,7 @@ def test_a_truncated_log_is_enough_for_the_next_start(tmp_path: Path) -> None:
             assert first == 72 - settings.reserve_entries + 1
             digest, records = await node.state.digest(), await node.records()
             copy_files(folder, tmp_path / "copy", "log", "state.db", "history")
-        again = SqliteState(tmp_path / "copy", TINY, offload=False)
+        again = SqliteState(tmp_path / "copy", TINY, offload=Inline)
         async with LocalLog(tmp_path / "copy" / "log") as log:
             await again.start()
             commands = CommandLog(log, again, SteppingClock(), SeededChance(random.Random(3)))
