@@ -1,6 +1,6 @@
 """The log of a server that stands alone: SQLite, every entry fsynced and chained to the one before it.
 
-Everything that touches the file happens in one thread of this module's own (`Place`), one thing after the
+Everything that touches the file happens in one thread of this module's own (`_Place`), one thing after the
 other; the file itself is `LogFile` in `chronos.cluster.logfile`.
 """
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -25,18 +25,6 @@ T = TypeVar("T")
 EPOCH = Epoch(1)
 READ_ENTRIES = 32
 TRUNCATE_ENTRIES = 256
-
-
-class Place(Protocol):
-    """Where the log's file is touched: one piece of work after the other."""
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do `work` there and return what it returns. Cancelling the wait does not stop the work."""
-        ...
-
-    def close(self) -> None:
-        """Wait for the work at hand; there will be no more."""
-        ...
 
 
 class LocalLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +44,6 @@ class LocalLog:
 
     Args:
         vfs: The name of a file system registered with SQLite, for disks that fail on purpose.
-        place: Makes the place, by name, where the file is touched; a thread of its own unless told otherwise.
     """
 
     def __init__(
@@ -67,12 +54,11 @@ class LocalLog:
         node: str = "local",
         address: str = "",
         vfs: str | None = None,
-        place: Callable[[str], Place] | None = None,
     ) -> None:
         self._settings = settings or LocalLogSettings()
         self._file = LogFile(folder / "log.db", self._settings.bytes_max, vfs)
         self._leader = LeaderInfo(node, address, EPOCH.id)
-        self._place = _Closing((place or _Thread)("chronos-log"))
+        self._place = _Place("chronos-log")
         self._progress: dict[str, Progress] = {}
         self._checkpointing: asyncio.Task[None] | None = None
 
@@ -179,30 +165,17 @@ class LocalLog:
             raise Fenced(leader=self._leader.node)
 
 
-class _Thread:
-    """One dedicated thread."""
+class _Place:
+    """The one thread in which the log's file is touched."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, name)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-    def close(self) -> None:
-        self._executor.shutdown(wait=True)
-
-
-class _Closing:
-    """A place that can be closed once, with some last work."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
         self._closed = False
 
     async def run(self, work: Callable[[], T]) -> T:
         if self._closed:
             raise LogFailed("The log is closed.")
-        return await self._place.run(work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     async def close(self, last: Callable[[], None]) -> None:
         if not self._closed:
@@ -210,4 +183,4 @@ class _Closing:
                 await self.run(last)
             finally:
                 self._closed = True
-                self._place.close()
+                self._executor.shutdown(wait=True)
