@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,18 +14,18 @@ from tests.architecture.source import ROOT
 
 from chronos import errors
 from chronos.cli.chronosctl.exits import MEANINGS
-from chronos.features.access.model import Settings as Auth
 from chronos.features.metrics.model import TABLE, MetricKind
 from chronos.model import limits
 from chronos.model.execution import SkipReason, Status
 from chronos.model.job import JobSpec
+from chronos.server import manifest
 from chronos.server.config import SHORT
 from chronos.server.problems import status_of
-from chronos.server.settings import Settings
+from chronos.server.settings import WITHOUT_EFFECT, Settings
 
 REFERENCE = ROOT / "docs" / "reference"
-# Sections that are whole documents of their own, or say that they do not exist yet.
-OPAQUE = {"features", "gitops", "federation", "chatbot"}
+# What belongs to Chronos' own tables, and what is written in the file under another name.
+SECTIONS = {"": Settings, **{f"{section}.": kind for section, kind in manifest.sections().items()}}
 
 
 def json_examples() -> Iterator[tuple[str, str]]:
@@ -40,37 +40,90 @@ def page(name: str) -> str:
     return (REFERENCE / name).read_text()
 
 
-def settings_keys(of: Any = Settings, prefix: str = "") -> Iterator[tuple[str, str]]:
+KEY_TABLES = page("configuration.md").partition("## Keys")[2].partition("## Defaults that differ")[0]
+
+
+def settings_keys(of: Any, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield every key of the configuration and its default, as the reference writes it."""
     for field in msgspec.structs.fields(of):
-        key = f"{prefix}{field.name}"
-        if key in OPAQUE:
-            continue
+        key = f"{prefix}{field.encode_name}"
         if isinstance(field.default, msgspec.Struct):
             yield from settings_keys(type(field.default), f"{key}.")
-        elif field.default_factory is not msgspec.NODEFAULT:
-            yield key, f"`{field.default_factory()}`"
-        else:
-            yield key, shown(field.default)
+            continue
+        yield key, shown(field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
+        if (inner := section_in(field.type)) is not None:
+            yield from settings_keys(inner, f"{key}.")
+
+
+def section_in(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the struct in `Struct | None`, a section that may be left out; None for anything else."""
+    held = [one for one in get_args(kind) if one is not type(None)]
+    is_section = len(held) == 1 and isinstance(held[0], type) and issubclass(held[0], msgspec.Struct)
+    return held[0] if is_section and type(None) in get_args(kind) else None
 
 
 def shown(value: Any) -> str:
-    if value is None:
-        return "–"
+    if value is msgspec.NODEFAULT:
+        return "needed"
+    return "–" if value is None else f"`{plain(value)}`"
+
+
+def plain(value: Any) -> str:
+    """Return a value as the file spells it."""
     if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{value.value if isinstance(value, Enum) else value}`"
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(plain, value))}]"
+    return str(value.value if isinstance(value, Enum) else value)
 
 
-@pytest.mark.parametrize(("key", "default"), [*settings_keys(), *settings_keys(Auth, "auth.")])
+def later_keys(known: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the keys that are accepted before what they belong to is there."""
+    for key in WITHOUT_EFFECT:
+        if not any(one == key or one.startswith(f"{key}.") for one in known):
+            yield key, "–"
+
+
+KEYS = [row for prefix, kind in SECTIONS.items() for row in settings_keys(kind, prefix)]
+KEYS += later_keys({key for key, _ in KEYS})
+
+
+@pytest.mark.parametrize(("key", "default"), KEYS)
 def test_every_key_of_the_configuration_is_there_with_its_default(key: str, default: str) -> None:
     assert f"| `{key}` | {default} |" in page("configuration.md")
 
 
+def test_every_row_of_the_configuration_says_what_the_key_means() -> None:
+    rows = re.findall(r"^\| `[a-z_.0-9]+` \| .*? \| (.*?) ?\|$", KEY_TABLES, re.MULTILINE)
+    assert len(rows) == len(KEYS)
+    assert [row for row in rows if len(row) < 5] == []
+
+
+def test_every_section_of_the_server_has_rows() -> None:
+    assert {"", "auth.", "secrets.", "metrics.", "versions.", "notify."} <= set(SECTIONS)
+    assert "notify.smtp.password" in dict(KEYS)
+
+
 def test_no_key_is_there_that_the_server_would_refuse() -> None:
-    known = {key for key, _ in (*settings_keys(), *settings_keys(Auth, "auth."))}
-    tables = page("configuration.md").partition("## Keys")[2].partition("## Defaults that differ")[0]
-    assert set(re.findall(r"^\| `([a-z_.]+)` \|", tables, re.MULTILINE)) == known
+    assert sorted(re.findall(r"^\| `([a-z_.0-9]+)` \|", KEY_TABLES, re.MULTILINE)) == sorted(dict(KEYS))
+
+
+def test_every_key_without_effect_says_so() -> None:
+    silent = [
+        key
+        for key in WITHOUT_EFFECT
+        if not re.search(rf"^\| `{re.escape(key)}[a-z_.]*` \|.*[Nn]o effect", KEY_TABLES, re.MULTILINE)
+    ]
+    assert silent == []
+
+
+def test_every_default_that_is_said_to_differ_is_the_one_there_is() -> None:
+    table = page("configuration.md").partition("## Defaults that differ")[2]
+    rows = re.findall(r"^\| `([a-z_.]+)` \| .*? \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
+    assert len(rows) >= 8
+    assert [
+        key for key, here, why in rows if here not in (dict(KEYS)[key], "the job's `max_concurrent`") or not why
+    ] == []
 
 
 def test_every_short_name_in_the_environment_is_there() -> None:
