@@ -176,7 +176,11 @@ class Jobs(Protocol):
 
 
 class Host(Protocol):
-    """Chronos, as a feature sees it."""
+    """Chronos, as a feature sees it.
+
+    Attributes:
+        telemetry: Where a feature counts and measures; `gauge_from` registers who says a gauge's value.
+    """
 
     place: Place
     clock: Clock

@@ -1,12 +1,17 @@
 """Counters and timings: emitted here, exported by features. Knows no exporter.
 
 Sinks are called on the event loop and must return at once; with none registered an emission costs one
-attribute look-up and an empty loop.
+attribute look-up and an empty loop. A gauge that somebody can simply look up is not emitted at all: whoever
+knows the number registers a source, and it is asked when somebody reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+GaugeSource = Callable[[], float]
+"""Returns a gauge's value now. Called on the event loop; must return at once, and must not raise."""
 
 
 class Sink(Protocol):
@@ -22,6 +27,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._sinks: list[Sink] = []
+        self._sources: dict[tuple[str, tuple[tuple[str, str], ...]], GaugeSource] = {}
 
     def add_sink(self, sink: Sink) -> None:
         self._sinks.append(sink)
@@ -35,6 +41,15 @@ class Telemetry:
         """Set a gauge."""
         for sink in self._sinks:
             sink.gauge(name, value, labels)
+
+    def gauge_from(self, name: str, source: GaugeSource, **labels: str) -> None:
+        """Let `source` say a gauge's value whenever somebody reads; a second one for the same labels replaces it."""
+        self._sources[name, tuple(sorted(labels.items()))] = source
+
+    def sample(self) -> None:
+        """Ask every source once and set its gauge. For whoever is about to be read."""
+        for (name, labels), source in self._sources.items():
+            self.gauge(name, source(), **dict(labels))
 
     def observe(self, name: str, seconds: float, **labels: str) -> None:
         """Add one measurement, in seconds, to a histogram."""

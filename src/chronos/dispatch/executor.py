@@ -25,6 +25,7 @@ from chronos.dispatch.port import (
     Outcome,
 )
 from chronos.model.execution import Waited
+from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -92,12 +93,14 @@ class LocalExecutor:
         settings: ExecutorSettings | None = None,
         *,
         tell_cancelled: TellCancelled | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._deliver = deliver
         self._on_done = on_done
         self._clock = clock
         self._settings = settings or ExecutorSettings()
         self._tell_cancelled = tell_cancelled
+        self._telemetry = telemetry or Telemetry()
         self._attempts: dict[str, list[_Held]] = {}
         self._count = 0
         self._running = 0
@@ -167,6 +170,11 @@ class LocalExecutor:
     def in_flight(self) -> int:
         """How many attempts are held or running."""
         return self._count
+
+    @property
+    def running(self) -> int:
+        """How many attempts are under way: handed to their dispatcher, and not yet back."""
+        return self._running
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, give back what is held, wait for what runs, cut the rest. See `Executor.drain`."""
@@ -284,6 +292,7 @@ class LocalExecutor:
         held.begun = True
         if held.stop is not None:
             return NotSent("drain" if isinstance(held.stop, Lost) else "recalled")
+        self._note_lateness(held.delivery)
         try:
             return await self._deliver(held.delivery)
         except asyncio.CancelledError:
@@ -299,6 +308,11 @@ class LocalExecutor:
             # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
             log.exception("attempt %s of %s failed inside Chronos", held.delivery.attempt, held.delivery.execution_id)
             return NoAnswer("Chronos failed while delivering; its log has the details", "internal")
+
+    def _note_lateness(self, delivery: Delivery) -> None:
+        due_us = delivery.due_us or delivery.not_before_us
+        if due_us:
+            self._telemetry.observe("start_lateness_seconds", max(0, self._now_us() - due_us) / 1e6)
 
     async def _tell(self, delivery: Delivery, tell: TellCancelled) -> None:
         try:

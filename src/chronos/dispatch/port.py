@@ -22,6 +22,7 @@ class Delivery(Struct, frozen=True, array_like=True):
         token: Fencing token `<restore_epoch>.<term>.<index>`.
         timeout_us: One deadline for the whole attempt, from the first look-up to the last byte.
         not_before_us: Wall time (microseconds since the epoch) before which no byte leaves.
+        due_us: When it was to leave, by plan; never after `not_before_us`. 0 where nobody planned it.
         cancel_grace_us: How long a process gets between SIGTERM and SIGKILL.
     """
 
@@ -38,6 +39,7 @@ class Delivery(Struct, frozen=True, array_like=True):
     priority: int = 5
     cancel_grace_us: int = 10_000_000
     series: int = 0
+    due_us: int = 0
 
 
 class Answer(Struct, frozen=True, array_like=True):

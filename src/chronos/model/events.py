@@ -27,9 +27,12 @@ class EventType(StrEnum):
     EXECUTION_REDRIVEN = "execution_redriven"
     RANGE_SKIPPED = "range_skipped"
     LATE_RESULT = "late_result"
+    DEAD_LETTER_DROPPED = "dead_letter_dropped"
     LEADER_CHANGED = "leader_changed"
     DOCUMENT_CHANGED = "document_changed"
     CLOCK_RESET = "clock_reset"
+    CLOCK_JUMP = "clock_jump"
+    CLOCK_ACCEPTED = "clock_accepted"
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -41,6 +44,7 @@ class Event(Struct, frozen=True, kw_only=True):
         time_us: Log time, microseconds since the epoch.
         job: The job after the change (before it, when it was deleted).
         key: For documents: `prefix/namespace/key`.
+        note: A sentence, for what is about nothing else.
     """
 
     type: EventType
@@ -54,3 +58,4 @@ class Event(Struct, frozen=True, kw_only=True):
     execution: Execution | None = None
     range: RangeRecord | None = None
     key: str = ""
+    note: str = ""

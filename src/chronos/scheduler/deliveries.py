@@ -38,6 +38,7 @@ def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> 
         priority=execution.priority,
         cancel_grace_us=parse_duration(job.spec.cancel_grace),
         series=execution.series,
+        due_us=max(execution.effective_us, execution.retry_at_us),
     )
 
 

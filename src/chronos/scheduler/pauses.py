@@ -48,6 +48,13 @@ class PauseTimer:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def failure(self) -> None:
+        """Return never, unless it does not look any more; then raise what ended it."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
+
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
             if event.job is None or not event.type.value.startswith("job_"):

@@ -28,15 +28,22 @@ class _EncodedEntry(Struct, frozen=True, array_like=True):
 
 
 class Submission:
-    """Commands that somebody wants to become true together, and the future that tells what became of them."""
+    """Commands that somebody wants to become true together, and the future that tells what became of them.
 
-    __slots__ = ("answer", "commands", "encoded", "size")
+    Attributes:
+        since_s: Since when it waits, by `Clock.boottime`.
+    """
 
-    def __init__(self, commands: Sequence[Command], answer: asyncio.Future[list[Result]]) -> None:
+    __slots__ = ("answer", "commands", "encoded", "since_s", "size")
+
+    def __init__(
+        self, commands: Sequence[Command], answer: asyncio.Future[list[Result]], *, since_s: float = 0.0
+    ) -> None:
         self.commands = commands
         self.encoded = [msgspec.Raw(_encode(command)) for command in commands]
         self.size = sum(memoryview(raw).nbytes for raw in self.encoded)
         self.answer = answer
+        self.since_s = since_s
 
     def succeed(self, results: list[Result]) -> None:
         """Wake whoever waits. Nothing happens when nobody does any more."""

@@ -25,6 +25,7 @@ from chronos.store.entryfold import Fold, events_of, fold_entry
 from chronos.store.port import At, Changes, Log, Result, View
 from chronos.store.state import WRITE_THROUGH, State
 from chronos.store.verdict import accepted
+from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
 
 Listener = Callable[[Sequence[Event]], None]
@@ -74,6 +75,7 @@ class CommandLog:
         *,
         settings: CommandLogSettings | None = None,
         fold: Fold | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._log = log
         self._state = state
@@ -81,6 +83,7 @@ class CommandLog:
         self._chance = chance
         self._settings = settings or CommandLogSettings()
         self._fold = fold or _machine()
+        self._telemetry = telemetry or Telemetry()
         self._queue = Queue(
             self._settings.queue_commands_max, self._settings.queue_bytes_max, self._settings.submission_bytes_max
         )
@@ -109,6 +112,11 @@ class CommandLog:
         return self._state.applied_index
 
     @property
+    def durable(self) -> int:
+        """The last entry known to be durable; `applied` follows it."""
+        return self._last
+
+    @property
     def time_us(self) -> int:
         return self._state.time_us
 
@@ -132,8 +140,12 @@ class CommandLog:
         """
         self._listeners.append((listener, recovered))
 
-    async def start(self, node: str, incarnation: str) -> None:
+    async def start(self, node: str, incarnation: str, *, on_recovered: Callable[[float], None] | None = None) -> None:
         """Fold what state lacks, then commit one boot record. Nothing is accepted before it is durable.
+
+        Args:
+            on_recovered: Called once with log time of the last entry, in seconds since the epoch (0 when the log is
+                empty), before anything here asks the clock: by then it may be one that is not to be believed.
 
         Raises:
             LogDamaged: State is ahead of the log: entries it has folded are gone.
@@ -141,6 +153,8 @@ class CommandLog:
         """
         self._epoch = await self._log.campaign()
         await self._recover()
+        if on_recovered is not None:
+            on_recovered(self._last_time_us / 1e6)
         self._tasks = [asyncio.create_task(run()) for run in (self._append_all, self._fold_all, self._flush_all)]
         for task in self._tasks:
             task.add_done_callback(self._on_end)
@@ -187,7 +201,8 @@ class CommandLog:
         return self._enqueue(commands)
 
     def _enqueue(self, commands: Sequence[Command]) -> asyncio.Future[list[Result]]:
-        submission = Submission(commands, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        submission = Submission(commands, answer, since_s=self._clock.boottime())
         self._queue.put(submission)
         self._submitted.set()
         return submission.answer
@@ -236,6 +251,8 @@ class CommandLog:
             return
         self._log_full = False
         self._inflight = []
+        # The oldest stands for its entry: it has waited for the entry before, too.
+        self._telemetry.observe("log_commit_seconds", self._clock.boottime() - submissions[0].since_s)
         self._last, self._last_time_us = self._last + 1, time_us
         self._appended.append(_Appended(At(self._last, time_us), submissions))
         self._durable.set()

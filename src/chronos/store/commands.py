@@ -83,13 +83,19 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
 
 
 class DeleteJob(Struct, frozen=True, array_like=True, tag=3):
-    """Delete a job; what is pending is cancelled, what runs may end, history and dead letters stay."""
+    """Delete a job; what is pending is cancelled, what runs may end, history and dead letters stay.
+
+    Attributes:
+        undecided_us: As in `PutJob`.
+        ranges: Instants that passed while the job was paused, up to now.
+    """
 
     job_id: str
     by: str
     expect_revision: int = -1
     idem: Idem | None = None
     undecided_us: int = 0
+    ranges: list[RangeRecord] = field(default_factory=list)
 
 
 class SetPause(Struct, frozen=True, array_like=True, tag=4):
@@ -247,10 +253,17 @@ class Redrive(Struct, frozen=True, array_like=True, tag=13):
 
 
 class ExpireDead(Struct, frozen=True, array_like=True, tag=14):
-    """Drop dead letters that ended before `before_us`, oldest first, at most `most`."""
+    """Drop what has been kept long enough, oldest first, at most `most` of each kind.
+
+    Attributes:
+        before_us: Dead letters that ended before it go.
+        forgotten_us: What belongs to history from before it goes: the revisions of jobs that were deleted, and
+            notes about late results. 0 keeps them.
+    """
 
     before_us: int
     most: int = 1_000
+    forgotten_us: int = 0
 
 
 class PutDocument(Struct, frozen=True, array_like=True, tag=15):
@@ -278,6 +291,21 @@ class ResetClock(Struct, frozen=True, array_like=True, tag=16):
     by: str
 
 
+class ClockNote(StrEnum):
+    """What there is to say of a clock."""
+
+    JUMP = "jump"
+    ACCEPTED = "accepted"
+
+
+class NoteClock(Struct, frozen=True, array_like=True, tag=17):
+    """Write down that a wall clock has jumped, or that somebody vouches for it. Changes nothing else."""
+
+    what: ClockNote
+    by: str
+    note: str = ""
+
+
 Command = (
     NewLeader
     | PutJob
@@ -295,6 +323,7 @@ Command = (
     | ExpireDead
     | PutDocument
     | ResetClock
+    | NoteClock
 )
 
 

@@ -19,6 +19,7 @@ from chronos.store.commands import (
     DeleteJob,
     ExpireDead,
     NewLeader,
+    NoteClock,
     PutDocument,
     PutJob,
     Redrive,
@@ -28,7 +29,7 @@ from chronos.store.commands import (
     Start,
     Trigger,
 )
-from chronos.store.fold import asking, documents, idempotency, jobs, planning, settling, starting
+from chronos.store.fold import asking, documents, idempotency, jobs, keeping, planning, settling, starting
 from chronos.store.fold.draft import Draft
 from chronos.store.port import At, Changes, Result, View
 
@@ -46,9 +47,10 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     Backfill: asking.backfill,
     Cancel: asking.cancel_execution,
     Redrive: asking.redrive,
-    ExpireDead: asking.expire_dead,
+    ExpireDead: keeping.expire_dead,
     PutDocument: documents.put_document,
     ResetClock: planning.reset_clock,
+    NoteClock: planning.note_clock,
 }
 
 _UNDECIDED = frozenset({"plan-moved", "catching-up"})

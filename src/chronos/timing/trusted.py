@@ -19,6 +19,8 @@ SUSPECT_S = 15 * 60.0
 NEEDS_ACCEPT_S = 24 * 3600.0
 OUTAGE_MAX_S = 7 * 24 * 3600.0
 SYNCHRONISED_FOR_S = 60.0
+AGREES_S = 2.0
+"""A held wall clock that is set back to within this is believed again; set back further, it is a step back."""
 
 
 class ClockState(Struct, frozen=True, kw_only=True):
@@ -29,6 +31,7 @@ class ClockState(Struct, frozen=True, kw_only=True):
         wall: What the wall clock says, seconds since the epoch.
         trusted: What planning goes by.
         jumps: Forward steps of more than a minute seen since the start.
+        last_jump: How far the last of them went, in seconds.
     """
 
     held: bool
@@ -37,6 +40,7 @@ class ClockState(Struct, frozen=True, kw_only=True):
     trusted: float
     needs_accept: bool
     jumps: int
+    last_jump: float = 0.0
 
 
 class TrustedClock:
@@ -49,19 +53,25 @@ class TrustedClock:
         self._held = False
         self._needs_accept = False
         self._reason = ""
+        self._believable_s = 0.0
         self._synchronised_since: float | None = None
         self.jumps = 0
+        self.last_jump = 0.0
 
     def time(self) -> float:
         """Seconds since the epoch, as far as they are believed."""
         wall, boot = self._clock.time(), self._clock.boottime()
         elapsed = boot - self._boot
         if self._held:
-            return self._wall + elapsed
+            if wall - (self._wall + elapsed) > self._believable_s:
+                return self._wall + elapsed
+            self.accept()  # somebody has set it right
+            return wall
         jump = (wall - self._wall) - elapsed
         if jump > NOTICED_S:
-            self.jumps += 1
+            self.jumps, self.last_jump = self.jumps + 1, jump
             if jump > SUSPECT_S:
+                self._believable_s = AGREES_S
                 self._hold(f"The wall clock jumped ahead by {jump:.0f} s.", needs_accept=jump > NEEDS_ACCEPT_S)
                 return self._wall + elapsed
         self._wall, self._boot = wall, boot
@@ -78,6 +88,7 @@ class TrustedClock:
         gap = self._clock.time() - last
         if last > 0 and gap > OUTAGE_MAX_S:
             self._wall, self._boot = last, self._clock.boottime()
+            self._believable_s = OUTAGE_MAX_S
             self._hold(f"The wall clock is {gap / 86_400:.0f} days past the last entry of the log.", needs_accept=True)
 
     def accept(self) -> None:
@@ -106,6 +117,7 @@ class TrustedClock:
             trusted=trusted,
             needs_accept=self._needs_accept,
             jumps=self.jumps,
+            last_jump=self.last_jump,
         )
 
     def _hold(self, reason: str, *, needs_accept: bool) -> None:

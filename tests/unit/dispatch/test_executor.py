@@ -7,9 +7,11 @@ import random
 
 import pytest
 from tests.unit.dispatch.fakes import Recorder, Reports, a_delivery, us
+from tests.unit.kept import Kept
 
 from chronos.dispatch.executor import ExecutorSettings, LocalExecutor
 from chronos.dispatch.port import Cancelled, Delivered, Delivery, Lost, NoAnswer, NotSent, Outcome
+from chronos.telemetry import Telemetry
 from chronos.testing import VirtualClock, run_virtual, virtual_time
 
 
@@ -323,3 +325,38 @@ def test_every_attempt_is_reported_once_or_recalled_whatever_happens(seed: int) 
         assert not set(reported) & dropped
 
     run_virtual(scenario, seed=seed)
+
+
+@virtual_time
+async def test_how_late_an_attempt_leaves_is_counted_from_when_it_was_due() -> None:
+    clock, telemetry, kept = VirtualClock(), Telemetry(), Kept()
+    telemetry.add_sink(kept)
+    recorder = Recorder(clock, seconds=3)
+    limits = ExecutorSettings(max_concurrent=1)
+    async with LocalExecutor(recorder.deliver, Reports(), clock, limits, telemetry=telemetry) as executor:
+        ahead = a_delivery("ahead", due_us=us(clock, 10), not_before_us=us(clock, 10))
+        late = a_delivery("late", due_us=us(clock, -7), not_before_us=us(clock, 20))
+        behind = a_delivery("behind", due_us=us(clock, 20), not_before_us=us(clock, 20), priority=1)
+        executor.submit([ahead, late, behind])
+        await asyncio.sleep(60)
+    assert kept.of("start_lateness_seconds") == pytest.approx([0, 27, 3], abs=0.01)
+
+
+@virtual_time
+async def test_what_never_leaves_is_not_late() -> None:
+    clock, telemetry, kept = VirtualClock(), Telemetry(), Kept()
+    telemetry.add_sink(kept)
+    async with LocalExecutor(Recorder(clock).deliver, Reports(), clock, telemetry=telemetry) as executor:
+        executor.submit([a_delivery(due_us=us(clock, 60), not_before_us=us(clock, 60))])
+        await executor.recall(["occ_a"])
+        await asyncio.sleep(100)
+    assert kept.seen == []
+
+
+@virtual_time
+async def test_what_is_held_is_in_flight_and_not_under_way() -> None:
+    clock = VirtualClock()
+    async with LocalExecutor(Recorder(clock, seconds=5).deliver, Reports(), clock) as executor:
+        executor.submit([a_delivery("now"), a_delivery("later", not_before_us=us(clock, 60))])
+        await asyncio.sleep(1)
+        assert (executor.running, executor.in_flight()) == (1, 2)

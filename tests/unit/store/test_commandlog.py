@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.unit.kept import Kept
 from tests.unit.store.toy import put, toy_fold
 
 from chronos.cluster.memory import MemoryLog, SharedLog
@@ -25,6 +26,7 @@ from chronos.store.commandlog import CommandLog, CommandLogSettings
 from chronos.store.commands import LogEntry, PutDocument, decode_entry
 from chronos.store.state import MemoryState
 from chronos.store.tables import DOCUMENTS, META, document_key
+from chronos.telemetry import Telemetry
 from chronos.testing import virtual_time
 from chronos.testing.virtual_time import VirtualClock
 from chronos.timing.clock import SeededChance
@@ -436,4 +438,45 @@ async def test_a_state_that_cannot_be_written_any_more_ends_the_log_too() -> Non
     with pytest.raises(Unavailable, match="the disk is gone"):
         await commands.propose(put("a"))
     assert commands.failed.is_set()
+    await commands.stop()
+
+
+@virtual_time
+async def test_a_commit_is_measured_from_the_proposal_to_the_disk_with_the_wait_for_the_one_before() -> None:
+    telemetry, kept = Telemetry(), Kept()
+    telemetry.add_sink(kept)
+    chance = SeededChance(random.Random(1))
+    log = MemoryLog(latency=lambda: 2.0)
+    commands = CommandLog(log, MemoryState(), VirtualClock(), chance, fold=toy_fold, telemetry=telemetry)
+    await commands.start("n1", "n1-1")
+    first = commands.submit([put("a")])
+    await asyncio.sleep(0.5)
+    second = commands.submit([put("b")])
+    await asyncio.gather(first, second)
+    assert kept.of("log_commit_seconds") == pytest.approx([2.0, 2.0, 3.5])
+    assert commands.durable == commands.applied == 3
+    await commands.stop()
+
+
+@virtual_time
+async def test_whoever_doubts_the_clock_is_told_the_last_time_before_the_boot_record_takes_one() -> None:
+    disk, clock = SharedLog(), VirtualClock()
+    commands = await started(MemoryLog(disk), clock=clock)
+    await commands.propose(put("a"))
+    await commands.stop()
+    last = commands.time_us
+    clock.step(3_600)
+    told: list[tuple[float, int]] = []
+    commands = a_command_log(MemoryLog(disk), clock=clock)
+    await commands.start("n1", "n1-2", on_recovered=lambda seconds: told.append((seconds, commands.durable)))
+    assert told == [(last / 1e6, 2)]
+    await commands.stop()
+
+
+@virtual_time
+async def test_an_empty_log_has_no_last_time() -> None:
+    told: list[float] = []
+    commands = a_command_log(MemoryLog())
+    await commands.start("n1", "n1-1", on_recovered=told.append)
+    assert told == [0.0]
     await commands.stop()

@@ -22,6 +22,7 @@ from chronos.store.commands import (
     BeginCatchup,
     Cancel,
     Catchup,
+    ClockNote,
     Command,
     Decide,
     DeleteJob,
@@ -30,6 +31,7 @@ from chronos.store.commands import (
     LogEntry,
     NewLeader,
     Next,
+    NoteClock,
     Owed,
     PutDocument,
     PutJob,
@@ -106,6 +108,7 @@ SAMPLES: list[Command] = [
     ExpireDead(1_800_000_000_000_000, 10),
     PutDocument("calendars", "default", "holidays", b"\x00\xff", "me", 2, True, IDEM),
     ResetClock(1_800_000_000, "me"),
+    NoteClock(ClockNote.JUMP, "me", "why"),
 ]
 # A process target travels inside PutJob; it is pinned by one of its own.
 PROCESS = PutJob("J2", JobSpec(name="two", schedules=["@daily"], target=ProcessTarget(argv=["true"])), "me")

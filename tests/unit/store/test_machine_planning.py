@@ -5,7 +5,7 @@ from tests.unit.store.fold.harness import BEGIN_S, NODE, Machine, S, a_machine, 
 
 from chronos.model.events import EventType
 from chronos.model.execution import SkipReason, Status
-from chronos.store.commands import BeginCatchup, Catchup, Decide, NewLeader, ResetClock
+from chronos.store.commands import BeginCatchup, Catchup, ClockNote, Decide, NewLeader, NoteClock, ResetClock
 from chronos.store.tables import OPEN
 
 
@@ -172,3 +172,16 @@ def test_a_token_never_decreases_from_leader_to_leader() -> None:
     assert [token[1] for token in tokens] == [1, 2, 3]
     assert machine.view.get(OPEN, key) is not None
     assert machine.now_us == BEGIN_S * S
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [(ClockNote.JUMP, EventType.CLOCK_JUMP), (ClockNote.ACCEPTED, EventType.CLOCK_ACCEPTED)],
+)
+def test_what_is_said_of_a_clock_is_told_and_changes_nothing(what: ClockNote, kind: EventType) -> None:
+    machine = Machine()
+    before = machine.shard
+    machine.do(NoteClock(what, "ann", "why"))
+    [event] = machine.told(kind)
+    assert (event.by, event.note) == ("ann", "why")
+    assert machine.shard == before

@@ -126,3 +126,40 @@ def test_a_first_start_knows_no_gap() -> None:
 
 def test_the_kernel_can_be_asked() -> None:
     assert kernel_synchronised() in (True, False)
+
+
+def test_a_held_clock_that_is_set_right_is_believed_again() -> None:
+    wall, trusted = clocks()
+    wall.step(2 * DAY)
+    assert trusted.state().held
+    wall.advance(30)
+    wall.step(-2 * DAY + 1)
+    assert not trusted.state().held
+    assert trusted.time() == wall.time() == pytest.approx(BEGIN + 31)
+
+
+def test_a_held_clock_that_is_set_right_only_in_part_stays_held() -> None:
+    wall, trusted = clocks()
+    wall.step(2 * DAY)
+    trusted.time()
+    wall.step(-2 * DAY + 3)
+    assert trusted.state().held
+    assert trusted.time() == pytest.approx(BEGIN)
+
+
+def test_a_clock_held_at_the_start_is_believed_once_it_shows_what_may_be_an_outage() -> None:
+    wall, trusted = clocks()
+    trusted.start_after(BEGIN - 30 * DAY)
+    assert trusted.state().held
+    wall.step(-27 * DAY)
+    assert not trusted.state().held
+    assert trusted.time() == wall.time()
+
+
+def test_the_last_jump_is_told_with_its_size() -> None:
+    wall, trusted = clocks()
+    wall.step(61)
+    trusted.time()
+    wall.step(90)
+    assert trusted.state().last_jump == pytest.approx(90)
+    assert trusted.state().jumps == 2

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from chronos.errors import PlanMoved
 from chronos.model.events import EventType
 from chronos.model.execution import RangeRecord
-from chronos.store.commands import BeginCatchup, Catchup, Decide, NewLeader, Owed, ResetClock
+from chronos.store.commands import BeginCatchup, Catchup, ClockNote, Decide, NewLeader, NoteClock, Owed, ResetClock
 from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import add_range, open_owed
 from chronos.store.port import Result
@@ -72,6 +72,13 @@ def reset_clock(draft: Draft, command: ResetClock) -> Result:
     )
     draft.emit(EventType.CLOCK_RESET, by=command.by)
     return accepted(restore_epoch=meta.restore_epoch + 1)
+
+
+def note_clock(draft: Draft, command: NoteClock) -> Result:
+    """Tell everybody what is written down."""
+    kind = EventType.CLOCK_JUMP if command.what is ClockNote.JUMP else EventType.CLOCK_ACCEPTED
+    draft.emit(kind, by=command.by, note=command.note)
+    return accepted()
 
 
 def _owe(draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord]) -> list[str]:

@@ -279,3 +279,14 @@ def test_the_reference_lists_every_metric() -> None:
     reference = Path(__file__).parents[4] / "docs/reference/metrics.md"
     text = reference.read_text(encoding="utf-8")
     assert [name for name in TABLE if f"`chronos_{name}`" not in text] == []
+
+
+@pytest.mark.asyncio
+async def test_a_gauge_with_a_source_is_as_it_is_when_the_page_is_read() -> None:
+    host, jobs = a_host(), [3]
+    host.telemetry.gauge_from("jobs_total", lambda: jobs[0])
+    host.telemetry.gauge_from("queue_depth", lambda: jobs[0] * 2, queue="log")
+    assert (await values(host))["chronos_jobs_total"] == 3
+    jobs[0] = 4
+    seen = await values(host)
+    assert (seen["chronos_jobs_total"], seen['chronos_queue_depth{queue="log"}']) == (4, 8)

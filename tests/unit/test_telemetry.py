@@ -1,0 +1,37 @@
+"""Emissions reach every sink; gauges that lie ready are asked for when somebody reads."""
+
+from __future__ import annotations
+
+from tests.unit.kept import Kept
+
+from chronos.telemetry import Telemetry
+
+
+def test_every_sink_hears_every_emission() -> None:
+    telemetry, first, second = Telemetry(), Kept(), Kept()
+    telemetry.add_sink(first)
+    telemetry.add_sink(second)
+    telemetry.count("fires_total", 2, kind="x")
+    telemetry.observe("wait_seconds", 0.5)
+    assert first.seen == second.seen == [("fires_total", 2, {"kind": "x"}), ("wait_seconds", 0.5, {})]
+
+
+def test_a_source_is_asked_when_somebody_reads_and_not_before() -> None:
+    telemetry, sink, depth = Telemetry(), Kept(), [3]
+    telemetry.add_sink(sink)
+    telemetry.gauge_from("depth", lambda: depth[0], queue="log")
+    assert sink.seen == []
+    telemetry.sample()
+    depth[0] = 5
+    telemetry.sample()
+    assert sink.seen == [("depth", 3, {"queue": "log"}), ("depth", 5, {"queue": "log"})]
+
+
+def test_a_second_source_for_the_same_labels_takes_the_place_of_the_first() -> None:
+    telemetry, sink = Telemetry(), Kept()
+    telemetry.add_sink(sink)
+    telemetry.gauge_from("depth", lambda: 1, queue="log")
+    telemetry.gauge_from("depth", lambda: 2, queue="log")
+    telemetry.gauge_from("depth", lambda: 7, queue="executor")
+    telemetry.sample()
+    assert [(value, labels["queue"]) for _, value, labels in sink.seen] == [(2, "log"), (7, "executor")]
