@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.integration.dispatch.certificates import write_certificate
 from tests.integration.dispatch.samples import http
 from tests.integration.dispatch.target_server import TargetServer
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http import HttpDispatcher, HttpSettings
+from chronos.dispatch.http.transport import tls_context
 from chronos.dispatch.port import Delivered, NoAnswer, Outcome
 from chronos.errors import ConfigInvalid
 from chronos.timing.clock import SystemClock
 
-NOW = datetime.now(UTC)
-
 
 def a_certificate(folder: Path, *, names: list[str], days: int = 1) -> Path:
-    """Write a self-signed certificate with its key, valid for `days` from yesterday, and return where."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "target")])
-    alternatives = [x509.IPAddress(IPv4Address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(NOW - timedelta(days=2))
-        .not_valid_after(NOW + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "target.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
+    return write_certificate(folder / "target.pem", names=names, days=days)
 
 
 def call(certificate: Path, *, trusted: bool, host: str = "127.0.0.1", skip_verify: bool = False) -> Outcome:
@@ -115,6 +88,11 @@ def test_a_target_that_speaks_no_tls_is_no_answer() -> None:
     server_error = asyncio.run(main())
     assert isinstance(server_error, NoAnswer)
     assert server_error.error_class in ("tls", "connect")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_server_cannot_ask_for_one_handshake_after_another(verify: bool) -> None:
+    assert tls_context(verify=verify).options & ssl.OP_NO_RENEGOTIATION
 
 
 def test_authorities_that_cannot_be_read_are_refused_at_the_start(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from chronos.dispatch.http.answer import (
     BODY_BYTES_MAX,
+    PIECES_MAX,
     AnswerTooLarge,
     BodyReader,
     HeadWatch,
+    NotHttp,
     judge,
     printable,
 )
@@ -50,7 +52,7 @@ def test_what_follows_the_final_head_is_the_body_and_nobody_s_business() -> None
         b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101,
         b"HTTP/1.1 200 OK\r\nA: " + b"b" * 33_000,
         b"HTTP/1.1 103 Early\r\nA: " + b"b" * 33_000 + b"\r\n\r\n",
-        b"x" * 33_000,
+        b"HTTP/1.1 200 " + b"x" * 33_000,
         HINT.replace(b"\r\n", b"\n") * 11,
     ],
 )
@@ -64,6 +66,31 @@ def test_too_much_before_the_body_is_noticed_as_soon_as_it_is_there(data: bytes,
 
     with pytest.raises(AnswerTooLarge):
         feed_all()
+
+
+@pytest.mark.parametrize(
+    "data", [b"SSH-2.0-x", b"<html>", b"\r\n", b"HTTP/2 200\r\n", b"http/1.1 200\r\n", HINT + b"garbage"]
+)
+@pytest.mark.parametrize("piece", [1, 1_000])
+def test_what_does_not_begin_like_an_answer_is_none(data: bytes, piece: int) -> None:
+    watch = HeadWatch()
+
+    def feed_all() -> None:
+        for start in range(0, len(data), piece):
+            watch.feed(data[start : start + piece])
+
+    with pytest.raises(NotHttp, match="begins with"):
+        feed_all()
+
+
+def test_a_body_in_too_many_pieces_is_cut() -> None:
+    reader = BodyReader("")
+    fed = 0
+    while not reader.full and fed < 100_000:
+        reader.feed(b"x")
+        fed += 1
+    assert fed == PIECES_MAX
+    assert "pieces" in reader.notes[0]
 
 
 def test_an_upgrade_is_a_final_answer() -> None:

@@ -14,6 +14,7 @@ from chronos.timing.pace import parse_retry_after
 
 BODY_BYTES_MAX = 1024 * 1024
 WIRE_BYTES_MAX = 2 * BODY_BYTES_MAX
+PIECES_MAX = 16 * 1024
 HEAD_BYTES_MAX = 32 * 1024
 HEADERS_MAX = 100
 INFORMATIONAL_MAX = 10
@@ -25,6 +26,7 @@ STORED_BYTES_MAX = 64 * 1024
 # Asking these again is worth it; every other 4xx says that the request itself is wrong.
 _RETRIABLE = frozenset({408, 425, 429})
 _GONE = 410
+_BEGINNING = b"HTTP/1."
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
@@ -32,8 +34,12 @@ class AnswerTooLarge(Exception):
     """The target's answer breaks a limit before it says anything; the message says which."""
 
 
+class NotHttp(Exception):
+    """What comes in does not begin like an answer of HTTP/1; the message says how it begins."""
+
+
 class HeadWatch:
-    """Watches the bytes before an answer's body: their size, their headers, and how many 1xx come first."""
+    """Watches the bytes before an answer's body: how they begin, their size, and how many 1xx come first."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -45,6 +51,7 @@ class HeadWatch:
 
         Raises:
             AnswerTooLarge: A head has more than 32 KiB or 100 headers, or more than 10 heads are informational.
+            NotHttp: A head is none.
         """
         if self.ended:
             return
@@ -58,6 +65,8 @@ class HeadWatch:
             self._check(self._buffer)
 
     def _check(self, head: bytes) -> None:
+        if not _BEGINNING.startswith(head[: len(_BEGINNING)]):
+            raise NotHttp(f"it begins with {head[:16]!r}")
         if len(head) > HEAD_BYTES_MAX:
             raise AnswerTooLarge(f"the answer's headers are larger than {HEAD_BYTES_MAX // 1024} KiB")
         if head.count(b"\n") > HEADERS_MAX:
@@ -84,6 +93,7 @@ class BodyReader:
     def __init__(self, encoding: str) -> None:
         self._unpack = _Unpacker(encoding) if encoding in ("gzip", "x-gzip", "deflate") else None
         self._wire = 0
+        self._pieces = 0
         self.data = bytearray()
         self.full = False
         self.notes: list[str] = []
@@ -93,6 +103,7 @@ class BodyReader:
     def feed(self, piece: bytes) -> None:
         """Take the next piece of the body as it came off the wire."""
         self._wire += len(piece)
+        self._pieces += 1
         room = BODY_BYTES_MAX - len(self.data)
         allowed = max(0, RATIO_FREE_BYTES + RATIO_MAX * self._wire - len(self.data))
         try:
@@ -106,6 +117,10 @@ class BodyReader:
             self._stop("body cut at 1 MiB")
         elif self._unpack and len(plain) > allowed:
             self._stop(f"body cut: it unpacks to more than {RATIO_MAX} times its size")
+
+        elif self._pieces >= PIECES_MAX:
+            # A mebibyte in chunks of one byte would keep this process busy for seconds.
+            self._stop(f"body cut: it comes in more than {PIECES_MAX:,} pieces")
 
     def _stop(self, note: str) -> None:
         self.full = True

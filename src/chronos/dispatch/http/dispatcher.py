@@ -9,11 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from chronos.dispatch.egress import EgressGuard, LookupFailed
-from chronos.dispatch.http.answer import AnswerTooLarge, BodyReader, judge
+from chronos.dispatch.http.answer import AnswerTooLarge, BodyReader, NotHttp, judge
 from chronos.dispatch.http.pool import Pool
 from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
 from chronos.dispatch.http.request import Request, RequestInvalid, build_cancel, build_request
-from chronos.dispatch.http.transport import StaleConnection, TlsFailed, VettedBackend, tls_context
+from chronos.dispatch.http.transport import StaleConnection, TlsFailed, VettedBackend, WatchedStream, tls_context
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.dispatch.redaction import Redactor, secrets_of
 from chronos.errors import ConfigInvalid, EgressRefused
@@ -117,6 +117,7 @@ class HttpDispatcher:
             EgressRefused,
             LookupFailed,
             AnswerTooLarge,
+            NotHttp,
             httpcore2.TimeoutException,
             httpcore2.NetworkError,
             httpcore2.ProtocolError,
@@ -136,6 +137,9 @@ class HttpDispatcher:
             extensions={"timeout": {"connect": self._settings.connect_timeout_s}},
         )
         async with self._pool.answering(url, wanted, verify=not target.tls_skip_verify) as response:
+            stream = response.extensions["network_stream"]
+            if isinstance(stream, WatchedStream) and not stream.has_answered:
+                raise httpcore2.RemoteProtocolError("it came before it was asked for")
             return await self._read(response)
 
     async def _read(self, response: httpcore2.Response) -> _Read:
@@ -189,6 +193,8 @@ def _silence(failed: Exception) -> tuple[str, str]:
             return f"no connection: {failed}", "connect"
         case httpcore2.TimeoutException():
             return "no answer in time", "timeout"
+        case NotHttp():
+            return f"the answer is not HTTP/1: {failed}", "protocol"
         case httpcore2.RemoteProtocolError() if "disconnected" not in str(failed):
             return f"the answer is not HTTP: {failed}", "protocol"
         case httpcore2.LocalProtocolError():

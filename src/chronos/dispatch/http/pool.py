@@ -57,6 +57,8 @@ class Pool:
                 yield response
             finally:
                 await response.aclose()
+                if _is_framed_twice(response):
+                    await connection.aclose()
         finally:
             await self._give_back(key, connection)
 
@@ -100,3 +102,12 @@ class Pool:
             keepalive_expiry=self._idle_s,
             network_backend=self._backend,
         )
+
+
+def _is_framed_twice(response: httpcore2.Response) -> bool:
+    """Whether an answer has both a length and chunks: nobody knows where it ends, so nothing may follow it.
+
+    Source: RFC 9112, section 6.3.
+    """
+    names = {name.lower() for name, _ in response.headers}
+    return {b"content-length", b"transfer-encoding"} <= names

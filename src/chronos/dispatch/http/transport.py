@@ -81,16 +81,20 @@ class WatchedStream(Stream):
             self._requests += 1
             self._bytes = 0
             self._head = HeadWatch()
-        await self._stream.write(buffer, timeout)
+        try:
+            await self._stream.write(buffer, timeout)
+        except ssl.SSLError as broken:
+            # The library maps what TLS has against a handshake, and not what comes later.
+            raise httpcore2.WriteError(_tls_words(broken)) from None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._writing = False
         try:
             data = await self._stream.read(min(max_bytes, _PIECE_BYTES), timeout)
-        except httpcore2.ReadError:
+        except (httpcore2.ReadError, ssl.SSLError) as broken:
             if self._is_stale():
                 raise StaleConnection("closed while it was idle") from None
-            raise
+            raise httpcore2.ReadError(_tls_words(broken)) from None
         if not data and self._is_stale():
             raise StaleConnection("closed while it was idle")
         self._bytes += len(data)
@@ -98,6 +102,11 @@ class WatchedStream(Stream):
         if self._bytes > _ANSWER_BYTES_MAX:
             raise AnswerTooLarge(f"the answer is larger than {WIRE_BYTES_MAX // 1024**2} MiB on the wire")
         return data
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a byte has come in since the last request went out; an answer without one is a left-over."""
+        return self._bytes > 0
 
     def _is_stale(self) -> bool:
         return self._requests > 1 and self._bytes == 0
@@ -128,6 +137,8 @@ def tls_context(*, verify: bool = True, ca_file: str | None = None) -> ssl.SSLCo
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A server may ask for new handshakes as often as it likes, and each costs us more than it costs it.
+    context.options |= ssl.OP_NO_RENEGOTIATION
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
