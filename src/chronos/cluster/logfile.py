@@ -64,6 +64,7 @@ class LogFile:
             with _transaction(db):
                 db.execute(_SCHEMA)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _record_boot(db)
             page_size = int(db.pragma("page_size"))
             db.pragma("max_page_count", max(self._bytes_max // page_size, 1))
             self._load_ends(db)
@@ -225,6 +226,15 @@ class LogFile:
             log=str(self._path),
             last_good=good,
         )
+
+
+def _record_boot(db: apsw.Connection) -> None:
+    """Commit one durable transaction, by which the write-ahead log begins anew: the file's openings are counted.
+
+    After an fsync that failed, a checkpoint alone is not enough: that it has emptied the write-ahead log is not
+    durable, and a power cut would lay old pages, which had reached the disk before, over the new ones.
+    """
+    db.pragma("user_version", (int(db.pragma("user_version")) + 1) % (1 << 31))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _TUNING = (
     "cache_size=-32768",
     "temp_store=MEMORY",
 )
+_BOOTS_MAX = 1 << 31
 
 
 def open_writer(path: Path, *, durable: bool, pages_max: int = 0, vfs: str | None = None) -> apsw.Connection:
@@ -36,11 +37,24 @@ def open_writer(path: Path, *, durable: bool, pages_max: int = 0, vfs: str | Non
     db.set_busy_timeout(2_000)
     for pragma in _TUNING:
         db.execute("PRAGMA " + pragma)
-    db.execute("PRAGMA synchronous=" + ("FULL" if durable else "NORMAL"))
+    db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    record_boot(db)
+    if not durable:
+        db.execute("PRAGMA synchronous=NORMAL")
     if pages_max:
         db.pragma("max_page_count", pages_max)
     return db
+
+
+def record_boot(db: apsw.Connection) -> None:
+    """Commit one durable transaction, by which the write-ahead log begins anew: the file's openings are counted.
+
+    A checkpoint alone is not enough after an fsync that failed. It writes into the file what the write-ahead log
+    seems to hold, and empties the log; but that the log is empty is not durable. After a power cut the part of
+    it that had reached the disk would be found again, and its old pages laid over the new ones.
+    """
+    db.pragma("user_version", (int(db.pragma("user_version")) + 1) % _BOOTS_MAX)
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
