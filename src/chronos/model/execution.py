@@ -69,12 +69,17 @@ class Waited(Struct, frozen=True, array_like=True):
     jitter: int = 0
     commit: int = 0
 
+    def plus(self, other: Waited) -> Waited:
+        """Return what both waited together."""
+        return Waited(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
 
 class Attempt(Struct, frozen=True, array_like=True):
     """One try at delivering an execution. Instants are microseconds since the epoch, UTC; 0 means not yet.
 
     Attributes:
-        n: 1, 2, 3 … inside the execution, across redrives.
+        series: 0, and one more for each redrive.
+        n: 1, 2, 3 … inside the execution; a redrive counts on, so that no two attempts of an execution share one.
         node: Node and incarnation that were given the right to send.
         token: Fencing token `<restore_epoch>.<term>.<index>`.
         not_before_us: No byte leaves before this instant.
@@ -115,6 +120,8 @@ class Execution(Struct, frozen=True, array_like=True):
         retry_at_us: When the next attempt is due; 0 when none is.
         unknowns: Attempts of which nobody can say whether they arrived; they do not count as tries.
         force: Whether it may start beside a run that holds the slot.
+        waited: What the next attempt has waited for so far.
+        earlier_attempts: How many attempts the series before this one had.
     """
 
     id: str
@@ -144,6 +151,13 @@ class Execution(Struct, frozen=True, array_like=True):
     late: bool = False
     notes: list[str] = field(default_factory=list)
     tries: int = 0
+    waited: Waited = Waited()
+    earlier_attempts: int = 0
+
+    @property
+    def next_attempt(self) -> int:
+        """The number of the attempt that comes next."""
+        return self.earlier_attempts + len(self.attempts) + 1
 
     @property
     def is_terminal(self) -> bool:

@@ -19,7 +19,7 @@ DAY_US = 86_400_000_000
 
 
 class Housekeeper:
-    """Proposes the end of dead letters that are old enough."""
+    """Proposes the end of dead letters that are old enough, and of what belongs to history that is gone."""
 
     def __init__(self, commands: Commands, settings: SchedulerSettings, now_us: Callable[[], int]) -> None:
         self._commands = commands
@@ -29,8 +29,10 @@ class Housekeeper:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            before_us = self._now_us() - self._settings.dead_letter_days * DAY_US
+            now_us = self._now_us()
+            dead_us = now_us - self._settings.dead_letter_days * DAY_US
+            forgotten_us = now_us - int(self._settings.history_days * DAY_US)
             try:
-                await self._commands.submit([ExpireDead(before_us)])
+                await self._commands.submit([ExpireDead(dead_us, forgotten_us=forgotten_us)])
             except ChronosError as error:
                 log.warning("what is old is removed later", reason=str(error))

@@ -235,12 +235,12 @@ class JobService:
 
         def command() -> DeleteJob:
             job = self._commands.view.get(JOBS, job_id)
-            undecided_us = 0
-            if job is not None and job.paused is None:
-                # The mark as it is folded: a decision still on its way may be refused.
-                mark_s = self._scheduler.shard.hwm_s
-                undecided_us = self._changes.undecided_us(job, self._scheduler.now_us, mark_s)
-            return DeleteJob(job_id, by, expect, idem, undecided_us)
+            if job is None:
+                return DeleteJob(job_id, by, expect, idem)
+            now_us = self._scheduler.now_us
+            # The mark as it is folded: a decision still on its way may be refused.
+            undecided_us = self._changes.undecided_us(job, now_us, self._scheduler.shard.hwm_s)
+            return DeleteJob(job_id, by, expect, idem, undecided_us, self._changes.passed_in_pause(job, now_us))
 
         return await self._changed(command)
 

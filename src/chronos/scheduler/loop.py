@@ -271,6 +271,8 @@ class Scheduler:
         kind = event.type
         if kind in _JOB_EVENTS:
             self._note_job(event)
+        elif kind is EventType.DEAD_LETTER_DROPPED:
+            log.warning("dead letter dropped", execution=event.key, job=event.job_id, reason=event.note)
         elif event.execution is not None:
             self._wakeups.note(kind, event.execution)
         elif kind is EventType.DOCUMENT_CHANGED and self.calendars.is_calendar(event.key):

@@ -14,7 +14,7 @@ from chronos.dispatch.port import (
     NotSent,
     Refused,
 )
-from chronos.model.execution import Attempt, AttemptStatus, Execution
+from chronos.model.execution import Attempt, AttemptStatus, Execution, Waited
 from chronos.model.job import Job, OnUnknown
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Next, Settlement
@@ -25,6 +25,8 @@ RETRY_AFTER_MAX_US = 3_600_000_000
 AGAIN_MIN_US = 50_000
 ERROR_MAX = 1_024
 NOTES_MAX = 20
+NO_SERIES = -1
+"""Of an attempt that holds nothing any more."""
 
 
 def next_step(
@@ -48,7 +50,7 @@ def next_step(
         running,
         started_at_us=done.started_at_us,
         ended_at_us=done.ended_at_us,
-        waited=done.waited,
+        waited=running.waited.plus(done.waited),
     )
     outcome = done.outcome
     if isinstance(outcome, NotSent):
@@ -57,7 +59,8 @@ def next_step(
             why = f"no time left to send: {outcome.reason}"
             ended = replace(attempt, status=AttemptStatus.FAILED, error_class="not_sent", error=outcome.reason)
             return Settlement(execution.id, ended, Next.FAIL, reason=why)
-        return Settlement(execution.id, attempt, Next.AGAIN, retry_at_us=at_us, reason=outcome.reason)
+        waits = replace(attempt, waited=attempt.waited.plus(_wait_for(outcome.reason, at_us - now_us)))
+        return Settlement(execution.id, waits, Next.AGAIN, retry_at_us=at_us, reason=outcome.reason)
     if isinstance(outcome, Delivered):
         ended = _with_answer(attempt, outcome.answer, AttemptStatus.SUCCESS, resent=outcome.resent)
         return Settlement(execution.id, ended, Next.SUCCEED)
@@ -67,6 +70,33 @@ def next_step(
     if isinstance(outcome, Lost):
         return lost(execution, job, attempt, outcome.reason, now_us=now_us, settings=settings)
     return _failed(execution, job, attempt, outcome, now_us, next_instant_us)
+
+
+def late_result(done: Done) -> Settlement | None:
+    """Return the settlement of an attempt that is not its execution's running one any more: it becomes a note.
+
+    None when there is nothing to note, because nothing was sent or nobody knows.
+    """
+    outcome = done.outcome
+    if isinstance(outcome, NotSent | Lost):
+        return None
+    status = AttemptStatus.FAILED
+    if isinstance(outcome, Delivered):
+        status = AttemptStatus.SUCCESS
+    elif isinstance(outcome, Cancelled):
+        status = AttemptStatus.CANCELLED
+    attempt = Attempt(
+        series=NO_SERIES,
+        n=done.attempt,
+        node="",
+        token="",
+        not_before_us=0,
+        started_at_us=done.started_at_us,
+        ended_at_us=done.ended_at_us,
+        status=status,
+        status_code=outcome.answer.status_code,
+    )
+    return Settlement(done.execution_id, attempt, Next.SUCCEED if status is AttemptStatus.SUCCESS else Next.FAIL)
 
 
 def lost(
@@ -132,6 +162,15 @@ def _deadline_us(execution: Execution, job: Job, next_instant_us: int | None) ->
     if job.spec.retry_policy.give_up_at_next and next_instant_us is not None:
         deadline = min(deadline, next_instant_us)
     return deadline
+
+
+def _wait_for(reason: str, us: int) -> Waited:
+    """Return the wait before it is asked again, under what it is for."""
+    ms = us // 1_000
+    return Waited(**{reason: ms}) if reason in _WAITED_FOR else Waited()
+
+
+_WAITED_FOR = frozenset({"breaker", "host_cap", "capacity"})
 
 
 def _with_answer(attempt: Attempt, answer: Answer, status: AttemptStatus, *, resent: bool = False) -> Attempt:

@@ -15,6 +15,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         http_timeout_us: The same for HTTP.
         unknowns_max: Attempts of unknown outcome that are tried again without counting.
         batch_max: Executions decided in one entry of the log.
+        history_days: How long history is kept; revisions of a deleted job are kept for as long after the delete.
     """
 
     claim_lead_us: int = 250_000
@@ -23,3 +24,4 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     unknowns_max: int = 5
     batch_max: int = 1_000
     dead_letter_days: int = 14
+    history_days: float = 30.0

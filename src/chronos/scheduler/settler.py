@@ -16,7 +16,7 @@ from chronos.model.job import Job, OnUnknown, Pause
 from chronos.model.target import HttpTarget
 from chronos.scheduler.book import Book
 from chronos.scheduler.deliveries import KeepBody, definition
-from chronos.scheduler.outcomes import lost, next_step
+from chronos.scheduler.outcomes import late_result, lost, next_step
 from chronos.scheduler.ports import Commands, Probe
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Next, SetPause, Settle, Settlement
@@ -141,7 +141,7 @@ class Settler:
         execution = self._commands.view.get(OPEN, done.execution_id)
         if execution is None or execution.running_attempt is None or execution.running_attempt.n != done.attempt:
             log.info("late result", execution=done.execution_id, attempt=done.attempt)
-            return None
+            return late_result(done)
         self._jobs_of[execution.id] = execution.job_id
         job = definition(self._commands.view, execution)
         assert job is not None, "what runs has a definition"

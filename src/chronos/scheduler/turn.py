@@ -165,7 +165,7 @@ class Turn:
         return asked
 
     def _attempt(self, execution: Execution, not_before_us: int) -> StartAttempt:
-        return StartAttempt(execution.id, len(execution.attempts) + 1, self._incarnation, not_before_us)
+        return StartAttempt(execution.id, execution.next_attempt, self._incarnation, not_before_us)
 
     def _rank(self, asked: StartAttempt) -> tuple[int, int]:
         execution = self._commands.view.get(OPEN, asked.execution_id)

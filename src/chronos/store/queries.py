@@ -19,6 +19,7 @@ from chronos.store.tables import (
     DEAD,
     DOCUMENTS,
     JOBS,
+    LATE,
     META,
     NAMES,
     OPEN,
@@ -178,7 +179,13 @@ class Queries:
             return None
         found: Record | None = self._state.get(OPEN, record_id) or self._state.get(DEAD, record_id)
         found = found or await self._state.record(record_id, instant)
+        if isinstance(found, Execution):
+            return self._with_late_results(found)
         return found or await self._range_of(record_id, instant)
+
+    def _with_late_results(self, execution: Execution) -> Execution:
+        late = self._state.get(LATE, execution.id)
+        return msgspec.structs.replace(execution, notes=[*execution.notes, *late.notes]) if late else execution
 
     async def _range_of(self, record_id: str, instant_s: int) -> RangeRecord | None:
         best: RangeRecord | None = None

@@ -74,10 +74,18 @@ class Meta(Struct, frozen=True, array_like=True):
     jobs_enabled: int = 0
     format: int = 1
     dead: int = 0
+    late_head: int = 0
+    late_tail: int = 0
+    deleted_head: int = 0
+    deleted_tail: int = 0
 
 
 class IdemRecord(Struct, frozen=True, array_like=True):
-    """The verdict kept for an idempotency key: enough to answer a repeat without doing it twice."""
+    """The verdict kept for an idempotency key: enough to answer a repeat without doing it twice.
+
+    Attributes:
+        facts: What a refusal said beside its message, such as the execution in whose way it was.
+    """
 
     body_hash: str
     error: str
@@ -85,6 +93,7 @@ class IdemRecord(Struct, frozen=True, array_like=True):
     resource: str
     revision: int
     time_us: int
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class RingItem(Struct, frozen=True, array_like=True):
@@ -92,6 +101,12 @@ class RingItem(Struct, frozen=True, array_like=True):
 
     key: str
     time_us: int
+
+
+class LateResults(Struct, frozen=True, array_like=True):
+    """What came back of an execution after it had ended: a terminal record never changes, so it stands beside it."""
+
+    notes: list[str]
 
 
 class Document(Struct, frozen=True, array_like=True):
@@ -127,6 +142,9 @@ META = Table("meta", Meta)  # "meta"
 IDEM = Table("idem", IdemRecord)  # scope \n key
 IDEM_RING = Table("idem_ring", RingItem)  # sequence, twelve digits
 DEAD_RING = Table("dead_ring", RingItem)  # sequence, twelve digits
+LATE = Table("late", LateResults)  # execution id: ended
+LATE_RING = Table("late_ring", RingItem)  # sequence, twelve digits
+DELETED_RING = Table("deleted_ring", RingItem)  # sequence, twelve digits: the newest revision left of a deleted job
 DOCUMENTS = Table("documents", Document)  # prefix/namespace/key
 
 TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
@@ -141,6 +159,9 @@ TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
     IDEM,
     IDEM_RING,
     DEAD_RING,
+    LATE,
+    LATE_RING,
+    DELETED_RING,
     DOCUMENTS,
 )
 

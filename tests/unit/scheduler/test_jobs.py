@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.scheduler.harness import BEGIN, BEGIN_S, Node, World, a_spec, in_turn, lasting
 
-from chronos.dispatch.port import Refused
+from chronos.dispatch.port import Delivered, Done, NotSent, Refused
 from chronos.errors import (
     ExecutionEnded,
     ExecutionNotFound,
@@ -23,6 +23,7 @@ from chronos.model.job import Job
 from chronos.model.sealing import SealBroken
 from chronos.model.secret import SEALED_PREFIX
 from chronos.model.target import BearerAuth, HttpTarget
+from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Idem, PutDocument
 from chronos.testing import run_virtual, virtual_time
 
@@ -457,3 +458,56 @@ async def test_a_calendar_that_changes_changes_what_its_jobs_owe() -> None:
         await world.until(11.5)
     assert [second for second in world.fired() if not 3 < second < 9] == [1, 2, 3, 9, 10, 11]
     assert not [second for second in world.fired() if 4 < second < 9]
+
+
+@virtual_time
+async def test_what_passed_in_a_pause_is_recorded_when_the_job_is_deleted_during_it() -> None:
+    world = World()
+    async with Node(world) as node:
+        job = await node.create()
+        await world.until(3.5)
+        await node.jobs.pause("nightly", **NS)
+        await world.until(9.5)
+        await node.jobs.delete("nightly", **NS)
+        await world.until(12)
+        told = await node.told(job)
+    assert told == [(s, "success") for s in (1, 2, 3)] + [(s, "paused") for s in range(4, 10)]
+
+
+@virtual_time
+async def test_a_late_result_is_shown_with_the_execution() -> None:
+    world = World()
+    async with Node(world) as node:
+        await node.create()
+        await world.until(1.5)
+        [sent] = world.sent
+        node.executor._on_done([Done(sent.id, 1, Delivered(), 1, 2)])
+        await world.until(2)
+        shown = await node.jobs.execution(sent.id, namespace="default")
+    assert (shown.status, shown.notes) == (Status.SUCCESS, ["late_result: attempt 1 success"])
+
+
+@virtual_time
+async def test_what_a_run_waited_for_is_shown_with_its_attempt() -> None:
+    world = World()
+    world.answers["nightly"] = in_turn(NotSent("breaker", 2.0), NotSent("host_cap", 0.5), Delivered())
+    async with Node(world) as node:
+        job = await node.create(schedule="*/30 * * * * *")
+        await world.until(31)
+        waiting = await node.one(job)
+        assert (waiting.reason, waiting.waited.breaker) == ("breaker", 2000)
+        await world.until(40)
+        ended = await node.one(job)
+    assert (ended.attempts[0].n, ended.attempts[0].waited.breaker, ended.attempts[0].waited.host_cap) == (1, 2000, 500)
+
+
+@virtual_time
+async def test_the_versions_of_a_deleted_job_are_kept_as_long_as_history() -> None:
+    world = World()
+    async with Node(world, settings=SchedulerSettings(history_days=0.01)) as node:
+        job = await node.create(schedule=HOURLY)
+        await node.jobs.delete("nightly", **NS)
+        await world.until(800)
+        assert len(node.queries.revisions(job.id).items) == 1
+        await world.until(1000)
+        assert node.queries.revisions(job.id).items == []

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.unit.scheduler.harness import a_spec
 
 from chronos.dispatch.port import Answer, Cancelled, Delivered, Done, Lost, NoAnswer, NotSent, Outcome, Refused
-from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind
+from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, Waited
 from chronos.model.job import Job
-from chronos.scheduler.outcomes import AGAIN_MIN_US, RETRY_AFTER_MAX_US, next_step
+from chronos.scheduler.outcomes import AGAIN_MIN_US, RETRY_AFTER_MAX_US, late_result, next_step
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Next, Settlement
 
@@ -158,3 +158,34 @@ def test_a_recall_is_never_a_failure() -> None:
 def test_a_cancellation_keeps_its_reason() -> None:
     assert step(Cancelled(), more={"reason": "superseded"}).reason == "superseded"
     assert step(Cancelled()).reason == "cancelled"
+
+
+@pytest.mark.parametrize("reason", ["breaker", "host_cap", "capacity"])
+def test_what_kept_an_attempt_from_leaving_is_counted_as_waiting(reason: str) -> None:
+    held = Attempt(0, 1, "n1", "0.1.2", NOW - S, waited=Waited(breaker=5))
+    settled = step(NotSent(reason, retry_after_s=2.5), more={"attempts": [held]})
+    assert settled.attempt.waited == Waited(breaker=5).plus(Waited(**{reason: 2500}))
+
+
+def test_a_recall_is_no_wait() -> None:
+    assert step(NotSent("recalled")).attempt.waited == Waited()
+
+
+@pytest.mark.parametrize(
+    "outcome, status",
+    [
+        (Delivered(Answer(status_code=204)), AttemptStatus.SUCCESS),
+        (refused(), AttemptStatus.FAILED),
+        (SILENT, AttemptStatus.FAILED),
+        (Cancelled(), AttemptStatus.CANCELLED),
+    ],
+)
+def test_a_late_result_says_what_came(outcome: Outcome, status: AttemptStatus) -> None:
+    late = late_result(Done("occ_1", 3, outcome, NOW - S, NOW))
+    assert late is not None
+    assert (late.attempt.n, late.attempt.status) == (3, status)
+
+
+@pytest.mark.parametrize("outcome", [NotSent("drain"), Lost("drain")])
+def test_nothing_that_came_late_is_no_result(outcome: Outcome) -> None:
+    assert late_result(Done("occ_1", 3, outcome, NOW - S, NOW)) is None

@@ -94,7 +94,7 @@ ATTEMPT = Attempt(
 SAMPLES: list[Command] = [
     NewLeader("n1", "n1-01J"),
     PutJob("J1", SPEC, "me", 3, [OWED], 1_800_000_060, True, 1_800_000_000, IDEM, "why"),
-    DeleteJob("J1", "me", 4, IDEM),
+    DeleteJob("J1", "me", 4, IDEM, 0, [RANGE]),
     SetPause("J1", PAUSE, "me", 4, [OWED], 1_800_000_060, IDEM),
     Decide(0, 1_800_000_000, 1_800_000_060, 7, [OWED], [RANGE]),
     BeginCatchup(0, 1_800_000_000, 1_800_000_060),
@@ -105,7 +105,7 @@ SAMPLES: list[Command] = [
     Backfill("J1", "01J", [1, 2, 3], "me", IDEM),
     Cancel("occ_1", "me", "why", IDEM),
     Redrive(["occ_1", "occ_2"], "me", IDEM),
-    ExpireDead(1_800_000_000_000_000, 10),
+    ExpireDead(1_800_000_000_000_000, 10, 1_799_000_000_000_000),
     PutDocument("calendars", "default", "holidays", b"\x00\xff", "me", 2, True, IDEM),
     ResetClock(1_800_000_000, "me"),
     NoteClock(ClockNote.JUMP, "me", "why"),

@@ -98,3 +98,15 @@ def test_a_document_is_written_read_replaced_and_deleted() -> None:
     assert machine.view.get(DOCUMENTS, "calendars/default/bank") is None
     assert machine.do(PutDocument("calendars", "default", "bank", None)).error == "not-found"
     assert machine.shard.plan_version == version + 1
+
+
+def test_a_refusal_names_again_what_was_in_the_way() -> None:
+    machine = a_machine()
+    job = machine.create()
+    holder = machine.trigger(job, "t1").value
+    machine.start(holder.id)
+    first = machine.trigger(job, "t2", idem=key("k"))
+    again = machine.trigger(job, "t3", idem=key("k"))
+    assert (again.error, again.replayed) == ("overlap", True)
+    assert again.facts["blocked_by"] == first.facts["blocked_by"] == holder.id
+    assert again.facts["execution_id"] == first.facts["execution_id"]

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from tests.unit.store.fold.harness import BEGIN_S, FORBID, S, a_machine, owed, schedule_id
+from tests.unit.store.fold.harness import BEGIN_S, FORBID, S, a_machine, a_range, owed, schedule_id
 
 from chronos.model.events import EventType
-from chronos.model.execution import Status
+from chronos.model.execution import SkipReason, Status
 from chronos.model.job import Job, Pause
-from chronos.store.commands import BeginCatchup, DeleteJob, Next, PutJob, SetPause
-from chronos.store.tables import NAMES, REVISIONS, SLOTS, revision_key
+from chronos.store.commands import BeginCatchup, Catchup, DeleteJob, ExpireDead, Next, PutJob, SetPause
+from chronos.store.tables import DELETED_RING, NAMES, REVISIONS, SLOTS, revision_key
 
 
 def test_a_new_job_is_at_version_one_and_owes_from_log_time_on() -> None:
@@ -330,3 +330,41 @@ def test_a_backfill_of_the_same_name_owes_nothing_twice() -> None:
     job = machine.create()
     assert len(machine.at(100).backfill(job, 1, 2, 2)) == 2
     assert machine.backfill(job, 1, 2) == []
+
+
+def test_what_passed_in_a_pause_is_recorded_when_the_job_is_deleted_during_it() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.pause(job)
+    assert machine.at(9).do(DeleteJob(job.id, "ann", ranges=[a_range(job, 1, 9, SkipReason.PAUSED)])).ok
+    assert machine.skips(job) == [("paused", 1, 9, 9)]
+    assert ("slots", job.id) not in machine.view.rows
+
+
+def test_a_job_whose_outage_is_undecided_cannot_be_deleted() -> None:
+    machine = a_machine()
+    job = machine.create()
+    machine.at(100).do(BeginCatchup(0, BEGIN_S, BEGIN_S + 100))
+    assert machine.do(DeleteJob(job.id, "ann")).error == "catching-up"
+    machine.do(Catchup(0, "", "", machine.shard.plan_version))
+    assert machine.do(DeleteJob(job.id, "ann")).ok
+
+
+def test_the_versions_of_a_deleted_job_go_when_history_has_gone() -> None:
+    machine = a_machine()
+    gone, stays = machine.create(), machine.create("other")
+    for _ in range(4):
+        machine.put(description="x")
+    machine.at(10).do(DeleteJob(gone.id, "ann"))
+
+    def versions(job: Job) -> list[int]:
+        return [n for n in range(1, 10) if machine.view.get(REVISIONS, revision_key(job.id, n)) is not None]
+
+    machine.do(ExpireDead(0, forgotten_us=(BEGIN_S + 10) * S))
+    assert versions(gone) == [1, 2, 3, 4, 5]
+    machine.do(ExpireDead(0, most=2, forgotten_us=(BEGIN_S + 11) * S))
+    assert versions(gone) == [1, 2, 3]
+    machine.do(ExpireDead(0, most=10, forgotten_us=(BEGIN_S + 11) * S))
+    assert versions(gone) == []
+    assert versions(stays) == [1]
+    assert not any(table == DELETED_RING.name for table, _ in machine.view.rows)

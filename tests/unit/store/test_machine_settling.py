@@ -3,14 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.store.fold.harness import BEGIN_S, Machine, S, a_machine
 
 from chronos.model.events import EventType
-from chronos.model.execution import AttemptStatus, Status
+from chronos.model.execution import AttemptStatus, Status, Waited
 from chronos.model.job import Job
 from chronos.store.commands import Cancel, DeleteJob, ExpireDead, Next, Redrive
-from chronos.store.fold import executions
-from chronos.store.tables import DEAD_RING
+from chronos.store.fold import keeping
+from chronos.store.tables import DEAD_RING, LATE
 
 
 def running(machine: Machine, second: int = 1, **spec: Any) -> tuple[Job, str]:
@@ -218,7 +219,7 @@ def test_a_redrive_is_held_by_a_pause_and_never_becomes_a_skipped_instant() -> N
 
 
 def test_the_oldest_dead_letter_gives_way_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executions, "DEAD_LETTERS_MAX", 3)
+    monkeypatch.setattr(keeping, "DEAD_LETTERS_MAX", 3)
     machine = a_machine()
     job = machine.create(concurrency="allow", max_concurrent=100)
     keys = machine.due(job, 1, 2, 3, 4, 5)
@@ -243,3 +244,104 @@ def test_dead_letters_expire_by_the_time_they_died() -> None:
     assert machine.do(ExpireDead((BEGIN_S + 30) * S)).value == [keys[1]]
     assert [machine.dead(key) is not None for key in keys] == [True, False, True]
     assert machine.meta.dead == 2
+
+
+def test_attempts_are_counted_on_across_redrives() -> None:
+    machine = a_machine()
+    _, key = running(machine)
+    machine.settle(key, Next.RETRY)
+    machine.start(key)
+    machine.settle(key, Next.FAIL)
+    for series in (1, 2):
+        machine.do(Redrive([key], "bob"))
+        assert machine.start(key, n=1) == []
+        machine.start(key)
+        machine.settle(key, Next.FAIL)
+        assert [(a.series, a.n) for a in machine.end_of(key, series).attempts] == [(series, 2 + series)]
+
+
+def test_a_dead_letter_that_gives_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "DEAD_LETTERS_MAX", 1)
+    machine = a_machine()
+    job = machine.create(concurrency="allow")
+    first, second = machine.due(job, 1, 2)
+    machine.at(2).start(first, second)
+    machine.settle(first, Next.FAIL)
+    machine.settle(second, Next.FAIL)
+    [dropped] = machine.told(EventType.DEAD_LETTER_DROPPED)
+    assert (dropped.key, dropped.job_id, dropped.note) == (first, job.id, "there are too many dead letters")
+    assert dropped.execution == machine.end_of(first)
+    machine.do(ExpireDead(machine.now_us + 1))
+    assert [event.key for event in machine.told(EventType.DEAD_LETTER_DROPPED)] == [first, second]
+
+
+def test_letters_that_were_redriven_take_no_room_from_those_that_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "DEAD_LETTERS_MAX", 2)
+    machine = a_machine()
+    job = machine.create(concurrency="allow")
+    kept, again = machine.due(job, 1, 2)
+    machine.at(2).start(kept, again)
+    machine.settle(kept, Next.FAIL)
+    machine.settle(again, Next.FAIL)
+    for _ in range(2):
+        machine.do(Redrive([again], "bob"))
+        machine.start(again)
+        machine.settle(again, Next.FAIL)
+    assert machine.dead(kept) is not None
+    assert machine.meta.dead == 2
+
+
+def test_a_result_that_comes_after_the_end_is_noted_beside_the_record() -> None:
+    machine = a_machine()
+    _, key = running(machine)
+    attempt = machine.open(key).attempts[0]
+    machine.settle(key, Next.RETRY, unknown=True)
+    machine.do(Cancel(key, "ann"))
+    before = machine.end_of(key)
+    for _ in range(30):
+        machine.settle_attempt(key, attempt, Next.SUCCEED)
+    late = machine.view.get(LATE, key)
+    assert late is not None
+    assert set(late.notes) == {"late_result: attempt 1 success"}
+    assert len(late.notes) == 20
+    assert machine.end_of(key) == before
+
+
+def test_that_nothing_was_sent_after_all_is_no_result() -> None:
+    machine = a_machine()
+    _, key = running(machine)
+    attempt = machine.open(key).attempts[0]
+    machine.settle(key, Next.FAIL)
+    machine.settle_attempt(key, attempt, Next.AGAIN)
+    machine.settle_attempt(key, attempt, Next.RETRY, unknown=True)
+    assert machine.view.get(LATE, key) is None
+    assert machine.told(EventType.LATE_RESULT) == []
+
+
+def test_late_results_are_bounded_and_go_with_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "LATE_MAX", 2)
+    machine = a_machine()
+    job = machine.create(concurrency="allow")
+    keys = machine.due(job, 1, 2, 3)
+    machine.at(3).start(*keys)
+    for second, key in enumerate(keys, 10):
+        attempt = machine.open(key).attempts[0]
+        machine.at(second).settle(key, Next.FAIL)
+        machine.settle_attempt(key, attempt, Next.SUCCEED)
+    assert [machine.view.get(LATE, key) is not None for key in keys] == [False, True, True]
+    machine.do(ExpireDead(0, forgotten_us=(BEGIN_S + 12) * S))
+    assert [machine.view.get(LATE, key) is not None for key in keys] == [False, False, True]
+
+
+def test_what_an_attempt_waited_for_before_it_was_sent_at_last_is_kept() -> None:
+    machine = a_machine()
+    _, key = running(machine)
+    for waited in (Waited(breaker=700), Waited(breaker=700, host_cap=50)):
+        attempt = machine.open(key).attempts[0]
+        machine.settle_attempt(key, replace(attempt, waited=waited), Next.AGAIN, reason="breaker")
+        assert (machine.open(key).waited, machine.open(key).reason) == (waited, "breaker")
+        machine.start(key)
+    assert machine.open(key).attempts[0].waited == Waited(breaker=700, host_cap=50)
+    machine.settle(key, Next.RETRY)
+    machine.start(key)
+    assert machine.open(key).attempts[1].waited == Waited()

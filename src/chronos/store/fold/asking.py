@@ -6,13 +6,13 @@ from msgspec.structs import replace
 
 from chronos.errors import ExecutionEnded, ExecutionNotFound, JobNotFound, NotRedrivable, Overlap
 from chronos.model.events import EventType
-from chronos.model.execution import Execution, Kind, SkipReason, Status, execution_id
+from chronos.model.execution import Execution, Kind, SkipReason, Status, Waited, execution_id
 from chronos.model.job import Concurrency, Job
-from chronos.store.commands import Backfill, Cancel, ExpireDead, Redrive, Trigger
+from chronos.store.commands import Backfill, Cancel, Redrive, Trigger
 from chronos.store.fold.draft import Draft, accepted, rejected
-from chronos.store.fold.executions import cancel, drop_oldest_dead, open_execution, ring_key, skip
+from chronos.store.fold.executions import cancel, open_execution, skip
 from chronos.store.port import Result
-from chronos.store.tables import DEAD, DEAD_RING, JOBS, OPEN
+from chronos.store.tables import DEAD, JOBS, OPEN
 
 
 def trigger(draft: Draft, command: Trigger) -> Result:
@@ -136,6 +136,8 @@ def redrive(draft: Draft, command: Redrive) -> Result:
         again = replace(
             dead,
             series=dead.series + 1,
+            earlier_attempts=dead.earlier_attempts + len(dead.attempts),
+            waited=Waited(),
             status=Status.PENDING,
             reason="",
             attempts=[],
@@ -160,19 +162,3 @@ def redrive(draft: Draft, command: Redrive) -> Result:
         )
         opened.append(again)
     return accepted(opened)
-
-
-def expire_dead(draft: Draft, command: ExpireDead) -> Result:
-    """Drop dead letters that are old enough, oldest first."""
-    dropped = []
-    for _ in range(command.most):
-        meta = draft.meta()
-        if meta.dead_head >= meta.dead_tail:
-            break
-        item = draft.get(DEAD_RING, ring_key(meta.dead_head))
-        if item is not None and item.time_us >= command.before_us:
-            break
-        key = drop_oldest_dead(draft)
-        if key is not None:
-            dropped.append(key)
-    return accepted(dropped)

@@ -16,9 +16,8 @@ from chronos.model.execution import (
 from chronos.model.job import Job
 from chronos.store.commands import Owed
 from chronos.store.fold.draft import Draft
-from chronos.store.tables import DEAD, DEAD_RING, JOBS, OPEN, SLOTS, RingItem, Slots
-
-DEAD_LETTERS_MAX = 10_000
+from chronos.store.fold.keeping import keep_dead_letter
+from chronos.store.tables import JOBS, OPEN, SLOTS, Slots
 
 
 def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
@@ -189,33 +188,3 @@ def extend_skips(draft: Draft, record: RangeRecord) -> None:
         record = replace(last, last_s=record.last_s, count=last.count + record.count, into=record.into or last.into)
     draft.put_slots(record.job_id, replace(slots, skips=record))
     draft.record_range(record)
-
-
-def keep_dead_letter(draft: Draft, execution: Execution) -> None:
-    """Keep a failed execution where a redrive finds it; the oldest gives way when there are too many."""
-    meta = draft.meta()
-    if meta.dead_tail - meta.dead_head >= DEAD_LETTERS_MAX:
-        drop_oldest_dead(draft)
-        meta = draft.meta()
-    draft.put(DEAD, execution.id, execution)
-    draft.put(DEAD_RING, ring_key(meta.dead_tail), RingItem(execution.id, draft.at.time_us))
-    draft.put_meta(replace(meta, dead_tail=meta.dead_tail + 1, dead=meta.dead + 1))
-
-
-def drop_oldest_dead(draft: Draft) -> str | None:
-    """Forget the oldest dead letter; return its id, or None when it had been redriven already."""
-    meta = draft.meta()
-    item = draft.get(DEAD_RING, ring_key(meta.dead_head))
-    draft.delete(DEAD_RING, ring_key(meta.dead_head))
-    dead = draft.get(DEAD, item.key) if item else None
-    # A redriven execution that died again stands in the ring twice; only its newest place counts.
-    here = item is not None and dead is not None and dead.ended_at_us == item.time_us
-    if item and here:
-        draft.delete(DEAD, item.key)
-    draft.put_meta(replace(meta, dead_head=meta.dead_head + 1, dead=meta.dead - (1 if here else 0)))
-    return item.key if item and here else None
-
-
-def ring_key(sequence: int) -> str:
-    """Return a ring's key for a place; keys sort as their places do."""
-    return f"{sequence:012d}"

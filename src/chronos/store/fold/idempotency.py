@@ -8,12 +8,13 @@ from chronos.errors import IdempotencyKeyReused
 from chronos.model.job import Job
 from chronos.store.commands import Idem
 from chronos.store.fold.draft import Draft, rejected
-from chronos.store.fold.executions import ring_key
+from chronos.store.fold.rings import ring_key
 from chronos.store.port import Result
 from chronos.store.tables import IDEM, IDEM_RING, IdemRecord, RingItem, idem_key
 
 KEPT_US = 24 * 3600 * 1_000_000
 KEPT_MAX = 100_000
+FACT_MAX = 256
 
 
 def recall(draft: Draft, idem: Idem) -> Result | None:
@@ -26,7 +27,7 @@ def recall(draft: Draft, idem: Idem) -> Result | None:
     return Result(
         error=record.error,
         message=record.message,
-        facts={"resource": record.resource, "revision": record.revision},
+        facts={**record.facts, "resource": record.resource, "revision": record.revision},
         replayed=True,
     )
 
@@ -34,7 +35,9 @@ def recall(draft: Draft, idem: Idem) -> Result | None:
 def remember(draft: Draft, idem: Idem, result: Result) -> None:
     """Keep a verdict; the oldest give way."""
     resource, revision = _resource(result)
-    record = IdemRecord(idem.body_hash, result.error, result.message, resource, revision, draft.at.time_us)
+    record = IdemRecord(
+        idem.body_hash, result.error, result.message, resource, revision, draft.at.time_us, _facts(result)
+    )
     draft.put(IDEM, idem_key(idem), record)
     _make_room(draft)
     meta = draft.meta()
@@ -48,6 +51,13 @@ def _resource(result: Result) -> tuple[str, int]:
         return value.id, value.revision
     found = getattr(value, "id", None) or result.facts.get("resource") or result.facts.get("execution_id", "")
     return str(found), 0
+
+
+def _facts(result: Result) -> dict[str, str]:
+    """What a refusal names is said again with it."""
+    if result.ok:
+        return {}
+    return {name: fact[:FACT_MAX] for name, fact in result.facts.items() if isinstance(fact, str)}
 
 
 def _make_room(draft: Draft) -> None:

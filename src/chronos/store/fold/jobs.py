@@ -11,6 +11,7 @@ from chronos.model.job import Job, JobSpec, Pause
 from chronos.store.commands import DeleteJob, Owed, PutJob, SetPause
 from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import add_range, cancel, is_planned, last_decided_s, open_owed, skip
+from chronos.store.fold.keeping import note_deleted
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, NAMES, OPEN, REVISIONS, SLOTS, Name, Revision, revision_key
 from chronos.timing.clock import utc
@@ -92,8 +93,13 @@ def delete_job(draft: Draft, command: DeleteJob) -> Result:
         return _stale(old)
     if _is_overtaken(draft, command.undecided_us):
         return rejected(PlanMoved)
+    if _is_being_caught_up(draft, old):
+        return rejected(CatchingUp)
+    for record in command.ranges:
+        add_range(draft, record)
     draft.delete(JOBS, old.id)
     draft.delete(NAMES, _name_key(old.spec))
+    note_deleted(draft, old)
     _count(draft, old, None)
     _replan(draft)
     recall = []
@@ -137,9 +143,13 @@ def _refuse_plan(draft: Draft, old: Job | None, owed_to: int, undecided_us: int)
     behind = undecided_us > 0 and shard.hwm_s < owed_to  # a decision that the writer counted on was refused
     if shard.hwm_s > owed_to or behind or _is_overtaken(draft, undecided_us):
         return rejected(PlanMoved, hwm_s=shard.hwm_s)
-    if old is not None and shard.catchup_to_s and old.id > shard.cursor and old.paused is None:
-        return rejected(CatchingUp)
-    return None
+    return rejected(CatchingUp) if old is not None and _is_being_caught_up(draft, old) else None
+
+
+def _is_being_caught_up(draft: Draft, job: Job) -> bool:
+    """Whether what the job owes from an outage is still to be written down."""
+    shard = draft.shard()
+    return bool(shard.catchup_to_s) and job.id > shard.cursor and job.paused is None
 
 
 def _is_overtaken(draft: Draft, undecided_us: int) -> bool:

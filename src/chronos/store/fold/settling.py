@@ -9,10 +9,9 @@ from chronos.model.execution import Attempt, AttemptStatus, Execution, SkipReaso
 from chronos.store.commands import Next, Settle, Settlement
 from chronos.store.fold.draft import Draft, accepted
 from chronos.store.fold.executions import finish, is_planned, skip, without
+from chronos.store.fold.keeping import NOTES_MAX, note_late
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
-
-NOTES_MAX = 20
 
 
 def settle(draft: Draft, command: Settle) -> Result:
@@ -48,7 +47,7 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
 
 def _take_back(draft: Draft, execution: Execution, result: Settlement) -> Execution:
     """Nothing was sent: the attempt never was, and its number is used again."""
-    back = replace(execution, attempts=execution.attempts[:-1])
+    back = replace(execution, attempts=execution.attempts[:-1], waited=result.attempt.waited)
     job = draft.get(JOBS, execution.job_id)
     if execution.cancel_requested or job is None:
         gone = replace(result, next=Next.CANCEL, reason="job_deleted" if job is None else result.reason)
@@ -119,10 +118,14 @@ def _end(draft: Draft, execution: Execution, result: Settlement) -> Execution:
 
 def _note_late(draft: Draft, execution: Execution | None, result: Settlement) -> None:
     """A fenced attempt answered after all. Its execution's outcome does not change; that it came is kept."""
-    status = result.attempt.status
-    if execution is not None:
-        note = f"late_result: attempt {result.attempt.n} {status.value}"
+    attempt = result.attempt
+    if result.next is Next.AGAIN or attempt.status is AttemptStatus.UNKNOWN:
+        return  # that nothing was sent, or that nobody knows, is no result
+    code = f" ({attempt.status_code})" if attempt.status_code is not None else ""
+    note = f"late_result: attempt {attempt.n} {attempt.status.value}{code}"
+    if execution is None:
+        note_late(draft, result.execution_id, note)
+    else:
         notes = [*execution.notes, note][-NOTES_MAX:]
         draft.put(OPEN, execution.id, replace(execution, notes=notes))
-    if status is not AttemptStatus.UNKNOWN:
-        draft.emit(EventType.LATE_RESULT, key=result.execution_id, execution=execution)
+    draft.emit(EventType.LATE_RESULT, key=result.execution_id, execution=execution, note=note)

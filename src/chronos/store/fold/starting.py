@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from chronos.model.events import EventType
-from chronos.model.execution import Attempt, Execution, Kind, SkipReason, Status
+from chronos.model.execution import Attempt, Execution, Kind, SkipReason, Status, Waited
 from chronos.model.job import Concurrency, Job
 from chronos.store.commands import Start, StartAttempt
 from chronos.store.fold.draft import Draft, accepted
@@ -21,7 +21,7 @@ def start(draft: Draft, command: Start) -> Result:
     granted: list[Execution] = []
     for asked in command.attempts:
         execution = draft.get(OPEN, asked.execution_id)
-        if execution is None or execution.running_attempt is not None or _next_n(execution) != asked.n:
+        if execution is None or execution.running_attempt is not None or execution.next_attempt != asked.n:
             continue
         started = _start_one(draft, execution, asked)
         if started is not None:
@@ -175,12 +175,14 @@ def _grant(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution
         node=asked.node,
         token=f"{meta.restore_epoch}.{meta.term}.{draft.at.index}",
         not_before_us=asked.not_before_us,
+        waited=execution.waited,
     )
     started = replace(
         execution,
         status=Status.RUNNING,
         attempts=[*execution.attempts, attempt],
         retry_at_us=0,
+        waited=Waited(),
         started_at_us=execution.started_at_us or max(asked.not_before_us, draft.at.time_us),
     )
     draft.put(OPEN, execution.id, started)
@@ -192,7 +194,3 @@ def _grant(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution
     )
     draft.emit(EventType.EXECUTION_STARTED, namespace=execution.namespace, job_id=execution.job_id, execution=started)
     return started
-
-
-def _next_n(execution: Execution) -> int:
-    return len(execution.attempts) + 1

@@ -153,8 +153,8 @@ class Machine:
         asked = []
         for key in keys:
             execution = self.view.get(OPEN, key)
-            tries = len(execution.attempts) if execution else 0
-            asked.append(StartAttempt(key, tries + 1 if n is None else n, NODE, before_us))
+            following = execution.next_attempt if execution else 1
+            asked.append(StartAttempt(key, following if n is None else n, NODE, before_us))
         result = self.do(Start(asked))
         return [execution.id for execution in result.value]
 
