@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 
 Permission = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z-]{0,31}:(\*|[a-z][a-z-]{0,31}))$", max_length=65)]
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
+UserName = Annotated[str, Meta(pattern=r"^[^:\x00-\x1f\x7f]{1,200}$")]
 Role = Literal["admin", "operator", "developer", "viewer"]
 
 
@@ -23,19 +24,30 @@ class ConfiguredKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return f"ConfiguredKey(name={self.name!r}, key='***', roles={self.roles!r})"
 
 
+class ConfiguredUser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user written into the configuration: the bcrypt hash of a password, and what it opens."""
+
+    password: Annotated[str, Meta(max_length=100)]
+    roles: Annotated[list[Role], Meta(min_length=1, max_length=4)] = field(default_factory=lambda: ["admin"])
+
+    def __repr__(self) -> str:
+        return f"ConfiguredUser(password='***', roles={self.roles!r})"
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may come in.
 
     Attributes:
         type: `none` lets everybody in and is for loopback; the default is `none` on loopback, else `api_key`.
-            `basic` asks for API keys too: passwords in the configuration are not looked at.
+            `basic` takes the passwords of `users`, and API keys as well.
         enabled: The older way to say `api_key`.
+        users: By name, a bcrypt hash, or a hash and roles; without roles a user is an administrator.
         environment: Part of every key's text, so that a key shows where it belongs.
     """
 
     type: Literal["none", "basic", "api_key"] | None = None
     enabled: bool | None = None
-    users: dict[str, str] = field(default_factory=dict)
+    users: Annotated[dict[UserName, str | ConfiguredUser], Meta(max_length=1_000)] = field(default_factory=dict)
     api_keys: Annotated[list[ConfiguredKey], Meta(max_length=100)] = field(default_factory=list)
     environment: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,12}$")] = "live"
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from chronos.errors import ConfigInvalid, Invalid, NotFound, QuotaExceeded, Unauthenticated, Unavailable
 from chronos.features.access.model import ApiKeyAsked, ApiKeyRecord, Settings
+from chronos.features.access.passwords import Passwords
 from chronos.features.access.rules import ROLES, digest, format_key, grant, id_of, key_from, lifetime
 from chronos.model.premises import Premises
 from chronos.model.principal import ANONYMOUS, Principal
@@ -24,6 +25,7 @@ ID_TRIES = 8
 USED_EVERY = timedelta(minutes=10)
 PEPPER = "api-key-pepper"
 ADMIN_FILE = "admin.key"
+BASIC_CHARS_MAX = 1_024
 
 
 class ApiKeyNotFound(NotFound):
@@ -46,8 +48,7 @@ class Access:
         self._pepper = premises.key(PEPPER)
         self.is_open = _is_open(settings, premises)
         self._fixed = self._fixed_keys(settings, premises)
-        if settings.users:
-            log.warning("auth_users_ignored", reason="passwords are not looked at; API keys are asked for")
+        self._passwords = _passwords(settings, self.is_open, self._pepper, clock)
 
     def _fixed_keys(self, settings: Settings, premises: Premises) -> dict[str, Principal]:
         """Digest → principal of the admin key and of the keys in the configuration."""
@@ -66,6 +67,9 @@ class Access:
 
     async def recognise(self, headers: Mapping[str, str]) -> Principal:
         """See `Authenticator`."""
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        if self._passwords is not None and scheme.lower() == "basic":
+            return await self._passwords.recognise(credentials.strip()[:BASIC_CHARS_MAX])
         key = key_from(dict(headers))
         if key is None:
             if self.is_open and "authorization" not in headers:
@@ -150,6 +154,17 @@ class Access:
 
     def _now(self) -> datetime:
         return utc(self._clock.time())
+
+
+def _passwords(settings: Settings, is_open: bool, pepper: bytes, clock: Clock) -> Passwords | None:
+    if not settings.users:
+        if settings.type == "basic":
+            log.warning("auth_users_missing", reason="`auth.type: basic` without `auth.users` lets only API keys in")
+        return None
+    if is_open or settings.type == "api_key":
+        log.warning("auth_users_ignored", reason="`auth.type` is not `basic`, so passwords are not looked at")
+        return None
+    return Passwords(settings.users, pepper, clock)
 
 
 def _is_open(settings: Settings, premises: Premises) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from typing import Any
 
+import bcrypt
 import pytest
 
 from chronos.errors import ConfigInvalid, Unauthenticated
@@ -195,3 +197,30 @@ async def test_the_last_use_is_noted_now_and_then_and_not_every_time() -> None:
     assert keys.writes == 3
     assert first is not None
     assert keys.records[record.id].last_used_at != first
+
+
+def _basic(name: str, password: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+@pytest.mark.asyncio
+async def test_users_are_asked_for_their_password_where_the_type_is_basic() -> None:
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    house = House()
+    made, _ = access(Settings(type="basic", users={"ann": hashed}), house)
+
+    assert (await made.recognise(_basic("ann", "right"))).id == "user:ann"
+    with pytest.raises(Unauthenticated):
+        await made.recognise(_basic("ann", "wrong"))
+    with pytest.raises(Unauthenticated):
+        await made.recognise({})
+    assert (await made.recognise({"x-api-key": house.files["admin.key"].strip()})).id == "admin"
+
+
+@pytest.mark.asyncio
+async def test_passwords_are_not_looked_at_where_keys_are_asked_for() -> None:
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    made, _ = access(Settings(type="api_key", users={"ann": hashed}))
+
+    with pytest.raises(Unauthenticated):
+        await made.recognise(_basic("ann", "right"))
