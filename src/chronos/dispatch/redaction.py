@@ -15,10 +15,13 @@ from contextvars import ContextVar
 from urllib.parse import quote, quote_plus
 
 from chronos.model.secret import STARS, map_credentials
-from chronos.model.target import BasicAuth, HttpTarget, Target
+from chronos.model.target import BasicAuth, HttpTarget, ProcessTarget, Target
 
 ENCODED_CHARS_MIN = 4
 """Secrets shorter than this are looked for as they are, not encoded: their encodings are everywhere."""
+
+ENV_CHARS_MIN = 4
+"""Values of a program's environment shorter than this stay in its output: `1` and `yes` are in every line."""
 
 _in_play: ContextVar[frozenset[str]] = ContextVar("secrets_in_play", default=frozenset())
 
@@ -41,11 +44,14 @@ def secrets_of(target: Target) -> frozenset[str]:
         found.add(value)
         return value
 
-    map_credentials(target, note)
+    if not isinstance(target, ProcessTarget):
+        map_credentials(target, note)
     if isinstance(target, HttpTarget) and isinstance(target.auth, BasicAuth):
         found.add(f"{target.auth.username}:{target.auth.password}")
     # `Bearer abc` in a header of the user's own: the part after the scheme is the secret.
     found |= {value.split(" ", 1)[1] for value in found if " " in value}
+    if isinstance(target, ProcessTarget):
+        found |= {value for value in target.env.values() if len(value) >= ENV_CHARS_MIN}
     return frozenset(value for value in found if value)
 
 

@@ -23,6 +23,8 @@ from chronos.model.limits import (
 )
 from chronos.model.notify import Notify
 from chronos.model.target import HttpTarget, Target
+from chronos.timing.calendar import Shift
+from chronos.timing.zone import Gap, OverlapTime
 
 
 class Concurrency(StrEnum):
@@ -48,29 +50,6 @@ class OnUnknown(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     PROBE = "probe"
-
-
-class Gap(StrEnum):
-    """What becomes of a wall time that a clock change leaves out."""
-
-    AFTER = "after"
-    SKIP = "skip"
-
-
-class OverlapTime(StrEnum):
-    """Which of two equal wall times fires when the clock is set back."""
-
-    FIRST = "first"
-    SECOND = "second"
-    BOTH = "both"
-
-
-class Shift(StrEnum):
-    """Where an instant goes that falls on a day the calendar excludes."""
-
-    NONE = "none"
-    NEXT = "next_business_day"
-    PREVIOUS = "previous_business_day"
 
 
 class Dst(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,8 @@ SEALED_PREFIX = "sealed:"
 
 Credential = Annotated[str, Meta(max_length=8_192, extra={"credential": True})]
 HeaderMap = Annotated[dict[str, str], Meta(extra={"headers": True})]
+CredentialMap = Annotated[dict[str, str], Meta(extra={"credentials": True})]
+"""Values that are credentials whatever they are called: the environment of a program."""
 
 _REFERENCE = re.compile(r"^\$\{(secret:)?[a-z]+:[^{}]+\}$")
 _SENSITIVE_HEADER = re.compile(
@@ -39,8 +41,9 @@ def is_sensitive_header(name: str) -> bool:
 def map_credentials(value: S, change: Callable[[str, str], str], path: str = "") -> S:
     """Return `value` with `change(path, credential)` put in place of every credential in it.
 
-    Walks structs and lists; fields typed `Credential` and sensitive headers count. References to
-    secrets are left alone: they are names, not secrets. Paths look like `target.auth.token`.
+    Walks structs and lists; fields typed `Credential`, sensitive headers and every value of a program's
+    environment count. References to secrets are left alone: they are names, not secrets. Paths look like
+    `target.auth.token`.
     """
     return cast("S", _map(value, change, path))
 
@@ -71,6 +74,11 @@ def _map_struct(value: Any, change: Callable[[str, str], str], path: str) -> Any
                 else text
                 for name, text in old.items()
             }
+        elif mark == "credentials":
+            new = {
+                name: text if not text or is_reference(text) else change(f"{here}.{name}", text)
+                for name, text in old.items()
+            }
         else:
             new = _map(old, change, here)
         if new is not old:
@@ -83,7 +91,7 @@ def _marks(struct: type[Any]) -> dict[str, str]:
     marks: dict[str, str] = {}
     for name, hint in get_type_hints(struct, include_extras=True).items():
         for meta in _metas(hint):
-            for mark in ("credential", "headers"):
+            for mark in ("credential", "credentials", "headers"):
                 if meta.extra and meta.extra.get(mark):
                     marks[name] = mark
     return marks

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from chronos.model.limits import BODY_BYTES_MAX, HEADERS_MAX, DurationText, HeaderName, HeaderValue, Url
-from chronos.model.secret import Credential
+from chronos.model.secret import Credential, CredentialMap
 
 
 class Method(StrEnum):
@@ -89,14 +89,14 @@ class ProcessTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         argv: The program and its arguments; templates are filled in as in an HTTP body.
-        env: Added to an otherwise empty environment.
+        env: Added to an otherwise empty environment; every value is a credential: sealed, and shown as `***`.
         env_allow: Names passed through from the server's environment.
         directory: Working directory; a fresh empty one when absent.
         run_as: The system user to run as; needed when the server is root.
     """
 
     argv: Annotated[list[Annotated[str, Meta(min_length=1, max_length=8_192)]], Meta(min_length=1, max_length=256)]
-    env: Annotated[dict[str, str], Meta(max_length=128)] = field(default_factory=dict)
+    env: Annotated[CredentialMap, Meta(max_length=128)] = field(default_factory=dict)
     env_allow: Annotated[list[str], Meta(max_length=64)] = field(default_factory=list)
     directory: Annotated[str, Meta(max_length=1_024)] | None = None
     run_as: Annotated[str, Meta(max_length=64)] | None = None

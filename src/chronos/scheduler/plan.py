@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from chronos.errors import CalendarInvalid, ChronosError, JobInvalid, ScheduleNeverFires
-from chronos.model.job import Job, JobSpec, Shift
+from chronos.model.job import Job, JobSpec
 from chronos.timing.business import CalendarSchedule
-from chronos.timing.calendar import Calendar
-from chronos.timing.calendar import Shift as CalendarShift
+from chronos.timing.calendar import Calendar, Shift
 from chronos.timing.duration import parse_duration
 from chronos.timing.jitter import jitter_us
 from chronos.timing.schedule import parse_schedule
@@ -169,8 +168,7 @@ def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[In
         raise CalendarInvalid(
             f"Namespace {spec.namespace!r} has no calendar called {spec.calendar!r}.", field="calendar"
         )
-    shift = CalendarShift(spec.shift.value)
-    under = [CalendarSchedule(schedule, calendar, shift) for schedule in schedules]
+    under = [CalendarSchedule(schedule, calendar, spec.shift) for schedule in schedules]
     return under[0] if len(under) == 1 else Merged(list(under)), under
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from chronos.errors import JobInvalid
 from chronos.model import limits
-from chronos.model.job import Concurrency, Gap, JobSpec, MissedRunPolicy, OnUnknown, OverlapTime, RetryPolicy
+from chronos.model.job import Concurrency, JobSpec, MissedRunPolicy, OnUnknown, RetryPolicy
 from chronos.model.target import HttpTarget, Method, ProcessTarget
+from chronos.timing.zone import Gap, OverlapTime
 
 MINIMAL = {"name": "nightly", "schedule": "0 2 * * *", "webhook": {"url": "https://example.com/hook"}}
 

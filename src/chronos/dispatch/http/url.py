@@ -73,7 +73,7 @@ def join_url(base: HttpUrl, location: str) -> HttpUrl:
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:
     if "@" in authority:
-        raise ValueError("contains a user name or password; use `auth` instead")
+        raise ValueError("contains a user name or password; use `auth: {type: basic, username, password}` instead")
     if authority.startswith("["):
         literal, bracket, rest = authority[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):

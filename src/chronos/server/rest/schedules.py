@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from chronos.errors import Unprocessable
-from chronos.model.job import Dst, Job, JobSpec, Shift
+from chronos.model.job import Dst, Job, JobSpec
 from chronos.model.limits import DurationText, Namespace, ScheduleText, ZoneName
 from chronos.model.target import HttpTarget
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.scheduler.plan import Plan
 from chronos.server.rest.core import Core, reply
 from chronos.server.rest.documents import at, at_s, next_runs
+from chronos.timing.calendar import Shift
 from chronos.timing.schedule import Schedule, parse_schedule
 
 TAG = "schedules"
