@@ -112,12 +112,13 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("raft_peers", _G, "Members of the cluster, this node included."),
     Metric("raft_commit_index", _G, "The last log entry known to be durable."),
     Metric("raft_applied_index", _G, "The last log entry folded into this node's state."),
+    Metric("raft_last_contact", _G, "Seconds since this node heard from its leader; 0 on the leader."),
     Metric("jobs_total", _G, "Jobs."),
     Metric("jobs_enabled", _G, "Jobs that are not paused."),
     Metric("executions_in_flight", _G, "Attempts under way on this node."),
-    Metric("queue_depth", _G, "Entries waiting.", ("queue",)),
-    Metric("clock_hold_seconds", _G, "How long the clock is still held; 0 when it is not."),
+    Metric("queue_depth", _G, "What waits, by where.", ("queue",)),
+    Metric("clock_hold_seconds", _G, "How far the clock and planning are apart while either is held; else 0."),
 )
-"""Emitted by name through `chronos.telemetry`. A gauge shows up with its first emission: 0 would be a claim."""
+"""Told by name through `chronos.telemetry`. A gauge shows up when somebody says its value: 0 would be a claim."""
 
 TABLE: dict[str, Metric] = {metric.name: metric for metric in BY_EVENTS + BY_TELEMETRY}

@@ -31,6 +31,7 @@ DOCUMENTED = {
     "chronos_missed_runs_total": "counter",
     "chronos_raft_is_leader": "gauge",
     "chronos_raft_peers": "gauge",
+    "chronos_raft_last_contact": "gauge",
     "chronos_http_requests_total": "counter",
     "chronos_http_request_duration_seconds": "histogram",
     "chronos_start_lateness_seconds": "histogram",

@@ -1,0 +1,39 @@
+"""Who says what, when somebody reads the metrics: numbers that lie ready, looked up and never counted along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronos.store.tables import META, Meta
+
+if TYPE_CHECKING:
+    from chronos.dispatch.executor import LocalExecutor
+    from chronos.scheduler.loop import Scheduler
+    from chronos.server.clockwatch import ClockWatch
+    from chronos.store.commandlog import CommandLog
+    from chronos.telemetry import Telemetry
+
+MEMBERS = 1
+"""A node alone leads itself, and is the whole cluster."""
+
+
+def register_gauges(
+    telemetry: Telemetry, commands: CommandLog, scheduler: Scheduler, executor: LocalExecutor, watch: ClockWatch
+) -> None:
+    """Register the core's gauges with `telemetry`."""
+
+    def meta() -> Meta:
+        return commands.view.get(META, "meta") or Meta()
+
+    telemetry.gauge_from("raft_is_leader", lambda: 0 if commands.failed.is_set() else 1)
+    telemetry.gauge_from("raft_peers", lambda: MEMBERS)
+    telemetry.gauge_from("raft_commit_index", lambda: commands.durable)
+    telemetry.gauge_from("raft_applied_index", lambda: commands.applied)
+    telemetry.gauge_from("raft_last_contact", lambda: 0)
+    telemetry.gauge_from("jobs_total", lambda: meta().jobs)
+    telemetry.gauge_from("jobs_enabled", lambda: meta().jobs_enabled)
+    telemetry.gauge_from("executions_in_flight", lambda: executor.running)
+    telemetry.gauge_from("queue_depth", lambda: commands.waiting, queue="log")
+    telemetry.gauge_from("queue_depth", lambda: len(scheduler.line), queue="scheduler")
+    telemetry.gauge_from("queue_depth", lambda: executor.in_flight() - executor.running, queue="executor")
+    telemetry.gauge_from("clock_hold_seconds", lambda: watch.standing().hold_seconds)
