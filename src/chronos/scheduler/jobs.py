@@ -26,9 +26,9 @@ from chronos.errors import (
 from chronos.model.execution import Execution, Kind, RangeRecord, execution_id
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.sealing import Sealer
-from chronos.model.secret import STARS, map_credentials
 from chronos.model.target import Target
 from chronos.scheduler.changes import Changes, instants_in, owes_the_same
+from chronos.scheduler.credentials import seal_credentials
 from chronos.scheduler.dependencies import check_acyclic
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.plan import check_spec
@@ -164,7 +164,7 @@ class JobService:
         """Create a job. Its first instant lies strictly after the log time of the acknowledgement."""
         normal = await self.check(spec)
         job_id = ulid(self._clock, self._chance)
-        sealed = self._sealed(normal, job_id, None)
+        sealed = seal_credentials(normal, job_id, None, self._sealer)
 
         def command() -> PutJob:
             now_us = self._scheduler.now_us
@@ -190,7 +190,7 @@ class JobService:
         """Replace a job's spec; `enabled` None leaves it paused or running as it is."""
         old = await self.get(ref, namespace=namespace)
         normal = await self.check(spec)
-        sealed = self._sealed(normal, old.id, old)
+        sealed = seal_credentials(normal, old.id, old.spec, self._sealer)
 
         def command() -> PutJob:
             return self._replacement(old.id, sealed, revision, by, idem, comment or "edited")
@@ -455,20 +455,3 @@ class JobService:
         if kept is None:
             raise JobNotFound("The job that this request made has been deleted since.", job=job_id)
         return kept.job
-
-    def _sealed(self, spec: JobSpec, job_id: str, old: Job | None) -> JobSpec:
-        """Seal every credential; stars stand for the one that is kept already."""
-        kept: dict[str, str] = {}
-        if old is not None:
-            map_credentials(old.spec, lambda path, text: kept.setdefault(path, text))
-
-        def seal(path: str, text: str) -> str:
-            place = f"{spec.namespace}/{job_id}/{path}"
-            if text != STARS:
-                self._sealer.open(text, place)  # what looks sealed must have been sealed here, for this place
-                return self._sealer.seal(text, place)
-            if path not in kept:
-                raise JobInvalid(f"`{path}` is {STARS}, but there is no credential to keep.", field=path)
-            return kept[path]
-
-        return map_credentials(spec, seal)
