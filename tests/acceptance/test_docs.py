@@ -2,6 +2,8 @@
 
 A console example is run when its fence says so: ```console test=STORY. The examples of one story share a server and
 run in the order of the page. Only the addresses are put in place: the server's for port 8080, a target's for port 9000.
+A fence with `file=NAME` besides is written into the story's folder, and `config=STORY` is the story's configuration.
+What is not run is in `tests/acceptance/test_doc_fences.py`, with the reason.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, Queue
+from typing import Any
 
 import pytest
+from tests.acceptance.fences import commands, fences
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 START_S = 30.0
 COMMAND_S = 60.0
 CALL_S = 20.0
@@ -35,24 +38,47 @@ CALL_S = 20.0
 needs_server = pytest.mark.skipif(find_spec("chronos.cli.server") is None, reason="`chronos server` is not there yet")
 
 
-def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What a page takes for granted: jobs that are there before its first example.
+BEFORE = {
+    "roll-back": [
+        "chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/a",
+        "chronosctl job update nightly --url http://127.0.0.1:9000/b --retries 4",
+        "chronosctl job update nightly --schedule '0 3 * * *'",
+    ],
+    "notify": ["chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/"],
+    "backup": ["chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/"],
+    "retries": ["chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/"],
+    "crontab": ["printf '0 2 * * * /bin/true\\n' > crontab.txt"],
+}
+# Beyond the defaults: what the demo shows, and where authentication is on the key of the first start.
+FLAGS = {"first-job": ["--demo"]}
 
 
-def stories() -> dict[str, list[str]]:
-    """Return story → its commands, in the order they stand on the page."""
-    found: dict[str, list[str]] = {}
-    for page in pages():
-        for fence in FENCE.finditer(page.read_text()):
-            if story := re.search(r"\btest=([a-z0-9-]+)", fence["info"]):
-                found.setdefault(story[1], []).extend(commands(fence["text"]))
+@dataclass(frozen=True)
+class Step:
+    """Something a story does: a command, or a file to write."""
+
+    command: str = ""
+    file: str = ""
+    text: str = ""
+
+
+def stories() -> dict[str, list[Step]]:
+    """Return story → its steps, in the order they stand on the page."""
+    found: dict[str, list[Step]] = {}
+    for fence in fences():
+        if story := fence.option("test"):
+            steps = found.setdefault(story, [Step(command=command) for command in BEFORE.get(story, [])])
+            if name := fence.option("file"):
+                steps.append(Step(file=name, text=fence.text))
+            else:
+                steps += [Step(command=command) for command in commands(fence.text)]
     return found
 
 
-def commands(text: str) -> list[str]:
-    """Return the commands of a console example: what follows `$ `, lines that end in a backslash joined."""
-    joined = text.replace("\\\n", " ")
-    return [line.removeprefix("$ ").strip() for line in joined.splitlines() if line.startswith("$ ")]
+def configuration(story: str) -> str:
+    """Return the configuration that the page of a story gives its server; empty for the defaults."""
+    return "".join(fence.text for fence in fences() if fence.option("config") == story)
 
 
 @dataclass
@@ -139,12 +165,11 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 def run(command: str, *, server: str, target: str, folder: Path) -> str:
     """Run one command of an example in bash; returns what it printed."""
-    in_place = re.sub(r"http://127\.0\.0\.1:8080|(?<![\w/.])localhost:8080", server, command)
-    in_place = in_place.replace("http://127.0.0.1:9000", target).replace(".venv/bin/", "")
+    in_place = placed(command, server=server, target=target).replace(".venv/bin/", "")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", in_place],
         cwd=folder,
-        env=environment(folder, CHRONOS_SERVER=server),
+        env=environment(folder, CHRONOS_SERVER=server, CHRONOS_DATA_DIR=f"{folder}/data"),
         capture_output=True,
         text=True,
         timeout=COMMAND_S,
@@ -152,6 +177,12 @@ def run(command: str, *, server: str, target: str, folder: Path) -> str:
     )
     assert done.returncode == 0, f"$ {in_place}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def placed(text: str, *, server: str, target: str) -> str:
+    """Return an example with the addresses of this run."""
+    text = re.sub(r"http://127\.0\.0\.1:8080|(?<![\w/.])localhost:8080", server, text)
+    return text.replace("http://127.0.0.1:9000", target)
 
 
 @pytest.fixture(autouse=True)
@@ -164,17 +195,23 @@ def _curl() -> None:
 @needs_server
 @pytest.mark.parametrize("story", sorted(stories()))
 def test_the_examples_of_a_story_work_one_after_the_other(story: str, tmp_path: Path) -> None:
-    flags = ["--demo"] if story == "first-job" else []
+    flags = list(FLAGS.get(story, []))
+    if config := configuration(story):
+        (tmp_path / "chronos.yaml").write_text(config)
+        flags += ["--config", str(tmp_path / "chronos.yaml")]
     with target() as (there, _), chronos(tmp_path, *flags) as server:
-        for command in stories()[story]:
-            run(command, server=server, target=there, folder=tmp_path)
+        for step in stories()[story]:
+            if step.file:
+                (tmp_path / step.file).write_text(placed(step.text, server=server, target=there))
+            else:
+                run(step.command, server=server, target=there, folder=tmp_path)
 
 
 @needs_server
 def test_the_first_job_of_the_readme_arrives_with_the_headers_it_names(tmp_path: Path) -> None:
     with target() as (there, calls), chronos(tmp_path) as server:
-        for command in stories()["curl"]:
-            run(command, server=server, target=there, folder=tmp_path)
+        for step in stories()["curl"]:
+            run(step.command, server=server, target=there, folder=tmp_path)
         try:
             call = calls.get(timeout=CALL_S)
         except Empty:
@@ -193,10 +230,26 @@ def test_the_first_job_of_the_readme_arrives_with_the_headers_it_names(tmp_path:
     assert re.fullmatch(r"\d+\.\d+\.\d+", got["chronos-fencing-token"])
 
 
+@needs_server
+def test_the_listener_of_the_tutorial_prints_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [page] = [fence.text for fence in fences() if "class Listener" in fence.text]
+    names: dict[str, Any] = {"__name__": "listener"}
+    exec(page, names)  # noqa: S102 - our own page
+    names["Listener"].log_message = lambda *_: None
+    with http.server.HTTPServer(("127.0.0.1", 0), names["Listener"]) as listener, chronos(tmp_path) as server:
+        thread = threading.Thread(target=listener.serve_forever, daemon=True)
+        thread.start()
+        channel = {"type": "webhook", "url": f"http://127.0.0.1:{listener.server_port}/alerts"}
+        body = json.dumps({"channels": [channel]})
+        post = "curl -s -H 'Content-Type: application/json' http://127.0.0.1:8080/api/v1/notify/test -d"
+        told = run(f"{post} '{body}'", server=server, target="", folder=tmp_path)
+        listener.shutdown()
+        thread.join(10)
+    assert json.loads(told)["results"][0]["ok"], told
+    assert len(capsys.readouterr().out.splitlines()) >= 1
+
+
 def test_the_documentation_has_stories_and_each_has_commands() -> None:
-    assert {"curl", "chronosctl", "first-job"} <= set(stories())
-    assert all(stories().values())
-
-
-def test_what_a_console_example_runs_is_what_follows_the_dollar() -> None:
-    assert commands("$ a \\\n    b\noutput\n$ c\n") == ["a      b", "c"]
+    assert {"curl", "chronosctl", "first-job", "told"} <= set(stories())
+    assert all(any(step.command for step in steps) for steps in stories().values())
+    assert set(BEFORE) | set(FLAGS) <= set(stories())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -10,8 +13,9 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from tests.architecture.source import ROOT
+from tests.architecture.source import ROOT, modules
 
+import chronos
 from chronos import errors
 from chronos.cli.chronosctl.exits import MEANINGS
 from chronos.features.metrics.model import TABLE, MetricKind
@@ -144,6 +148,37 @@ def test_every_error_is_there_under_its_status() -> None:
     said = {slug: int(status) for status, slugs in rows for slug in re.findall(r"`([a-z-]+)`", slugs)}
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ChronosError)]
     assert said == {kind.slug: status_of(kind()) for kind in kinds if kind is not errors.ChronosError}
+
+
+def kinds_of_error(of: type[errors.ChronosError] = errors.ChronosError) -> Iterator[type[errors.ChronosError]]:
+    """Yield every error there is in the package, wherever it stands."""
+    for kind in of.__subclasses__():
+        if kind.__module__.startswith("chronos."):
+            yield kind
+        yield from kinds_of_error(kind)
+
+
+def slugs_of_the_transport() -> Iterator[tuple[str, str]]:
+    """Yield slug and status of every refusal that no error stands for; `any` where the status is not fixed."""
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "HttpProblem":
+                status, slug = (arg.value if isinstance(arg, ast.Constant) else "any" for arg in node.args[:2])
+                # What a client may send that is no HTTP is 400, whatever the framework found.
+                yield str(slug), "400" if slug == "bad-request" else str(status)
+
+
+def test_every_slug_has_a_cause_and_a_remedy() -> None:
+    for module in pkgutil.walk_packages(chronos.__path__, "chronos."):
+        importlib.import_module(module.name)
+    text = page("errors.md")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+|any) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    said = {slug: status for slug, status, _, _ in rows}
+    assert len(said) == len(rows)
+    served = [kind for kind in kinds_of_error() if kind.__module__ != "chronos.client.problems"]
+    of_errors = {kind.slug: str(status_of(kind())) for kind in served}
+    assert said == dict(slugs_of_the_transport()) | of_errors
+    assert [slug for slug in ("server-failed", "unknown-answer") if f"`{slug}`" not in text] == []
 
 
 def test_every_field_of_a_job_is_there() -> None:

@@ -1,0 +1,189 @@
+"""Every block of the documentation is run, or read by what it is for, or named here with the reason why not."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import shlex
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+from tests.acceptance.fences import Fence, commands, fences
+
+from chronos.cli.chronosctl.root import cli
+from chronos.cli.chronosctl.session import Session
+from chronos.cli.chronosctl.yamlfile import dump_yaml, load_yaml
+from chronos.errors import ChronosError
+from chronos.model.job import JobSpec
+from chronos.server import manifest
+from chronos.server.config import load
+from chronos.server.problems import Problem
+from chronos.timing.calendar import CalendarRules
+
+# Commands that no test types, and why. Those of chronosctl are parsed all the same.
+UNRUN = {
+    "make run": "it starts a server that stays; CI runs it in a fresh clone",
+    "make test": "it is what runs this",
+    ".venv/bin/chronosctl execution list": "it needs the server of `make run`; other stories run the same",
+    'export PATH="$PWD/.venv/bin:$PATH"': "it changes the shell it is typed in",
+    "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
+    "python3 listener.py": "it stays; the test has a target of its own on that port",
+    "crontab -l > crontab.txt": "not every machine has a crontab; the test writes one",
+    "chronosctl notify test nightly": "it would write to Slack and to a mail server",
+    "python3 -m venv /opt/chronos": "it changes the machine",
+    "/opt/chronos/bin/pip install --require-hashes -r requirements/runtime.txt": "it changes the machine",
+    "/opt/chronos/bin/pip install --require-hashes -r requirements/build.txt": "it changes the machine",
+    "/opt/chronos/bin/pip install --no-deps --no-build-isolation .": "it changes the machine",
+    "useradd --system --home-dir /var/lib/chronos --create-home chronos": "it changes the machine",
+    "chronosctl --data-dir /var/lib/chronos key create deploy": "the folder is the one of the installation before",
+    "systemctl stop chronos": "it needs the service of the installation",
+    "systemctl start chronos": "it needs the service of the installation",
+    "tar --create --gzip --file chronos-backup.tar.gz --directory /var/lib chronos": "its folder is the installation's",
+    "tar --extract --gzip --file chronos-backup.tar.gz --directory /var/lib": "its folder is the installation's",
+    "promtool check metrics < metrics.txt": "promtool is optional; the tests of the metrics run it where it is",
+}
+# Blocks that show something and are typed nowhere.
+SHOWN = {"text", "mermaid"}
+
+
+def of_kind(*kinds: str) -> list[Any]:
+    return [pytest.param(fence, id=str(fence)) for fence in fences() if fence.kind in kinds]
+
+
+def test_every_block_says_what_it_is_and_is_looked_at() -> None:
+    looked_at = {"console", "sh", "yaml", "json", "python", "ini", "sql"} | SHOWN
+    assert [f"{fence} {fence.kind!r}" for fence in fences() if fence.kind not in looked_at] == []
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    said = [(str(f), c) for f in fences() if f.kind == "console" and not f.option("test") for c in commands(f.text)]
+    assert [f"{where}: {command}" for where, command in said if command not in UNRUN] == []
+    assert set(UNRUN) - {command for _, command in said} == set(), "these are said nowhere any more"
+
+
+def chronosctl_lines() -> Iterator[Any]:
+    """Yield every line of the documentation that calls `chronosctl`, as its arguments."""
+    for fence in fences():
+        lines = (
+            commands(fence.text) if fence.kind == "console" else fence.text.splitlines() if fence.kind == "sh" else []
+        )
+        for line in lines:
+            for call in re.findall(r"(?:^|\(|[|;&] ?)(?:umask 077; )?(?:\.venv/bin/)?chronosctl ([^|;&)]*)", line):
+                yield pytest.param(shlex.split(call.partition(" > ")[0].partition(" < ")[0]), id=f"{fence} {call[:50]}")
+
+
+@pytest.mark.parametrize("arguments", list(chronosctl_lines()))
+def test_every_line_of_chronosctl_can_be_typed(arguments: list[str]) -> None:
+    command: click.Command = cli
+    context = cli.make_context("chronosctl", list(arguments), obj=Session(environ={}))
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None
+        command, context = found, found.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("fence", of_kind("yaml"))
+def test_every_yaml_is_what_it_is_for(fence: Fence, tmp_path: Path) -> None:
+    for document in load_yaml(fence.text, str(fence)):
+        assert isinstance(document, dict)
+        if {"name", "schedule"} <= set(document) or "dependencies" in document:
+            assert msgspec.convert(document, JobSpec).normal().target
+        elif "rules" in document:
+            assert msgspec.convert(msgspec.to_builtins(document["rules"]), CalendarRules)
+        elif set(document) <= {"scrape_configs", "groups"}:
+            assert all(isinstance(value, list) for value in document.values())  # Prometheus' own
+        else:
+            file = tmp_path / "chronos.yaml"
+            file.write_text(dump_yaml(document))
+            assert load(file, environ={}, flags={}, feature_types=manifest.sections()).notes == []
+
+
+@pytest.mark.parametrize("fence", of_kind("json"))
+def test_every_json_is_what_it_is_for(fence: Fence) -> None:
+    document = msgspec.json.decode(fence.text)
+    if "schedule" in document:
+        assert msgspec.convert(document, JobSpec).normal().target
+    elif "title" in document:
+        assert msgspec.convert(document, Problem).status in range(400, 600)
+    else:
+        assert set(document) == {"execution_id", "attempt", "cancel"}
+
+
+@pytest.mark.parametrize("fence", of_kind("python"))
+def test_every_python_is_python_whose_imports_are_there(fence: Fence) -> None:
+    tree = ast.parse(fence.text)
+    imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec("\n".join(imports), {})
+
+
+@pytest.mark.parametrize("fence", of_kind("ini"))
+def test_every_unit_can_be_read_and_starts_a_command_there_is(fence: Fence) -> None:
+    unit = configparser.ConfigParser(strict=False)
+    unit.read_string(fence.text)
+    words = unit["Service"]["ExecStart"].split()
+    assert Path(words[0]).name == "chronos"
+    assert words[1:2] == ["server"]
+
+
+@pytest.mark.parametrize("fence", of_kind("sql"))
+def test_every_sql_runs(fence: Fence) -> None:
+    with sqlite3.connect(":memory:") as database:
+        database.executescript(fence.text)
+
+
+class Database:
+    """What the receiver's example needs of one."""
+
+    def __init__(self, tables: str) -> None:
+        self._database = sqlite3.connect(":memory:")
+        self._database.executescript(tables)
+
+    def transaction(self) -> Any:
+        return self._database
+
+    def execute(self, sql: str, values: list[str]) -> Any:
+        return self._database.execute(sql, values)
+
+
+def example_with(name: str) -> dict[str, Any]:
+    """Return what the python example that defines `name` defines."""
+    [fence] = [fence for fence in fences() if fence.kind == "python" and f"def {name}(" in fence.text]
+    names: dict[str, Any] = {}
+    exec(fence.text, names)
+    return names
+
+
+def test_the_receiver_of_the_documentation_does_the_work_once() -> None:
+    [tables] = [fence.text for fence in fences() if "chronos_seen" in fence.text and fence.kind == "sql"]
+    names = example_with("handle")
+    done: list[str] = []
+    names["do_the_work"] = lambda db: done.append("x")
+
+    class Request:
+        headers = {"Idempotency-Key": "occ_1"}  # noqa: RUF012
+
+    database = Database(tables)
+    assert [names["handle"](Request, database) for _ in range(3)] == [200, 200, 200]
+    assert done == ["x"]
+
+
+def test_the_fencing_token_of_the_documentation_is_compared_as_numbers() -> None:
+    token: Callable[[str], tuple[int, ...]] = example_with("token")["token"]
+    assert token("0.10.2") > token("0.9.30")
+
+
+def test_what_a_console_example_runs_is_what_follows_the_dollar() -> None:
+    assert commands("$ a \\\n    b\noutput\n$ c\n") == ["a      b", "c"]
+
+
+def test_a_wrong_example_would_be_found() -> None:
+    with pytest.raises((msgspec.ValidationError, ChronosError)):
+        msgspec.convert({"name": "a", "schedule": "0 2 * * *", "webook": {}}, JobSpec)
+    with pytest.raises(click.UsageError):
+        cli.make_context("chronosctl", ["--no-such-flag"], obj=Session(environ={}))
