@@ -1,24 +1,22 @@
 """The egress guard: look a name up once, vet every address it has, and connect to nothing else.
 
-Every connection of every HTTP call goes through `vetted`: first requests, redirects, cancel and probe URLs.
+Every connection goes through `vetted`: first requests, redirects, cancel and probe URLs, notices and their mail relay.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from msgspec import Struct, field
 
-from chronos.dispatch.addresses import Address, AddressKind, carried_v4, kind_of, parse_networks
+from chronos.dispatch.addresses import Address, AddressKind, carried_v4, kind_of, parse_nat64, parse_networks
+from chronos.dispatch.lookup import SystemLookup
 from chronos.errors import ConfigInvalid, EgressRefused
-
-LOOKUPS_MAX = 32
-"""How many name look-ups may run at a time, a hanging one included until it ends."""
 
 ADDRESSES_MAX = 8
 """How many addresses of a name are vetted and tried; a name with more is cut."""
@@ -35,18 +33,22 @@ class EgressPolicy(StrEnum):
 class EgressSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where deliveries may go.
 
+    Multicast, unspecified and metadata addresses are refused whatever is set here, and so are Chronos' own ports.
+
     Attributes:
-        policy: `open` vets nothing but Chronos' own ports; `private-ok` allows public and private addresses;
-            `public-only` allows public ones.
-        allow: Networks allowed besides, like `10.1.0.0/16`. Multicast, unspecified and metadata addresses stay
-            refused even inside them.
+        policy: `public-only` allows public addresses; `private-ok` private ones as well; `open` also loopback,
+            link-local and reserved ones.
+        allow: Networks allowed besides, like `10.1.0.0/16`.
         loopback: Whether `private-ok` allows loopback: only where the server itself listens on nothing else.
+        nat64: Prefixes of this network's own NAT64, like `2001:db8:64::/96`: an address in one of them is what
+            it carries. `64:ff9b::/96` is known.
         lookup_timeout_s: Bounds one name look-up.
     """
 
     policy: EgressPolicy = EgressPolicy.PRIVATE_OK
     allow: list[str] = field(default_factory=list)
     loopback: bool = True
+    nat64: list[str] = field(default_factory=list)
     lookup_timeout_s: float = 5.0
 
 
@@ -58,8 +60,10 @@ Lookup = Callable[[str, int], Awaitable[list[str]]]
 """Returns a name's addresses, best first. Raises `OSError` when there are none."""
 
 _NEVER = frozenset({AddressKind.MULTICAST, AddressKind.UNSPECIFIED, AddressKind.METADATA})
+_NOT_OURS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL})
+_NEAR = frozenset({AddressKind.PRIVATE, AddressKind.LOOPBACK})
 _ALLOWED = {
-    EgressPolicy.OPEN: frozenset(AddressKind),
+    EgressPolicy.OPEN: frozenset(AddressKind) - _NEVER,
     EgressPolicy.PRIVATE_OK: frozenset({AddressKind.PUBLIC, AddressKind.PRIVATE}),
     EgressPolicy.PUBLIC_ONLY: frozenset({AddressKind.PUBLIC}),
 }
@@ -84,13 +88,21 @@ class EgressGuard:
             self._allow = parse_networks(self._settings.allow)
         except ValueError as wrong:
             raise ConfigInvalid(f"dispatcher.egress.allow: {wrong}") from None
+        try:
+            self._nat64 = parse_nat64(self._settings.nat64)
+        except ValueError as wrong:
+            raise ConfigInvalid(f"dispatcher.egress.nat64: {wrong}") from None
 
     def forbid_port(self, port: int) -> None:
         """From now on, refuse `port` at every address of this machine."""
         self._own_ports.add(port)
 
-    async def vetted(self, host: str, port: int) -> list[str]:
+    async def vetted(self, host: str, port: int, *, by_administrator: bool = False) -> list[str]:
         """Return the addresses to connect to, best first; one look-up, and every answer is vetted.
+
+        Args:
+            by_administrator: The place stands in the server's own configuration, like its mail relay: private
+                and loopback addresses are allowed then.
 
         Raises:
             EgressRefused: The name has an address that may not be called, even if others may.
@@ -98,7 +110,7 @@ class EgressGuard:
         """
         addresses = await self._addresses(host, port)
         for address in addresses:
-            self._vet(host, address, port)
+            self._vet(host, address, port, by_administrator=by_administrator)
         return [str(address) for address in addresses]
 
     def close(self) -> None:
@@ -123,59 +135,47 @@ class EgressGuard:
             raise LookupFailed(f"{host} has no address")
         return addresses
 
-    def _vet(self, host: str, address: Address, port: int) -> None:
-        carried = carried_v4(address) if isinstance(address, IPv6Address) else None
-        if port in self._own_ports and any(is_local(a) for a in (address, carried) if a is not None):
-            raise EgressRefused(f"{host} port {port} is Chronos itself; a job may not call it", host=host)
-        kind = kind_of(address)
+    def _vet(self, host: str, address: Address, port: int, *, by_administrator: bool) -> None:
+        carried = carried_v4(address, self._nat64) if isinstance(address, IPv6Address) else []
+        if port in self._own_ports and any(map(is_local, (address, *carried))):
+            raise EgressRefused(
+                f"{host} is at {address}, this machine, and port {port} is Chronos itself; no job may call it",
+                host=host,
+                address=str(address),
+            )
+        kind = kind_of(address, self._nat64)
+        if by_administrator and kind in _NEAR:
+            return
         if not self._may(address, kind):
             raise EgressRefused(
-                f"{host} is at {address}, a {kind} address; this server calls {self._rule()}. "
-                "An administrator can allow a network under dispatcher.egress.allow.",
+                f"{host} is at {_described(address, carried, kind)}; {self._rule(address, kind, carried)}",
                 host=host,
                 address=str(address),
             )
 
     def _may(self, address: Address, kind: AddressKind) -> bool:
         policy = self._settings.policy
-        if kind in _ALLOWED[policy]:
-            return True
         if kind in _NEVER:
             return False
+        if kind in _ALLOWED[policy]:
+            return True
         if kind is AddressKind.LOOPBACK and policy is EgressPolicy.PRIVATE_OK and self._settings.loopback:
             return True
         return any(address in network for network in self._allow)
 
-    def _rule(self) -> str:
+    def _rule(self, address: Address, kind: AddressKind, carried: list[IPv4Address]) -> str:
+        if len(carried) > 1:
+            return "what it carries depends on this network's NAT64: name its prefix in dispatcher.egress.nat64."
+        if kind in _NEVER:
+            return f"{kind} addresses are never called, and no setting allows them."
         if self._settings.policy is EgressPolicy.PUBLIC_ONLY:
-            return "public addresses only"
-        return "public and private addresses" + (", and loopback" if self._settings.loopback else "")
-
-
-class SystemLookup:
-    """The system's resolver, on threads of its own so that a hanging look-up starves nobody else."""
-
-    def __init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
-        self._slots = asyncio.Semaphore(LOOKUPS_MAX)
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        await self._slots.acquire()
-        threads = self._threads = self._threads or ThreadPoolExecutor(LOOKUPS_MAX, thread_name_prefix="lookup")
-        answer = asyncio.get_running_loop().run_in_executor(threads, _getaddrinfo, host, port)
-        # The slot is given back when the look-up ends, not when its caller has lost patience.
-        answer.add_done_callback(self._give_back)
-        return await asyncio.shield(answer)
-
-    def close(self) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
-
-    def _give_back(self, answer: asyncio.Future[list[str]]) -> None:
-        self._slots.release()
-        if not answer.cancelled():
-            answer.exception()  # looked at, so that an abandoned failure is not reported as unseen
+            calls = "public addresses only"
+        else:
+            calls = "public and private addresses" + (", and loopback" if self._settings.loopback else "")
+        return (
+            f"this server calls {calls} ({self._settings.policy}). "
+            f"An administrator can allow it: add `{ip_network(address)}` to dispatcher.egress.allow."
+        )
 
 
 def is_local(address: Address) -> bool:
@@ -187,13 +187,15 @@ def is_local(address: Address) -> bool:
         # The kernel lets a socket be bound to this machine's addresses only; nothing is sent.
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))
-    except OSError:
-        return False
+    except OSError as failed:
+        # Without a socket to ask with (no descriptors left, say), it may well be.
+        return failed.errno not in _NOT_OURS
     return True
 
 
-def _getaddrinfo(host: str, port: int) -> list[str]:
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+def _described(address: Address, carried: list[IPv4Address], kind: AddressKind) -> str:
+    inside = f" (which carries {carried[0]})" if carried else ""
+    return f"{address}{inside}, a {kind} address"
 
 
 def _words(failed: OSError | UnicodeError) -> str:
