@@ -7,7 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.timing.oracle import tz
 
-from chronos.timing.schedule import parse_schedule
+from chronos.timing import tzif
+from chronos.timing.cron import parse_cron
+from chronos.timing.recurrence import CronSchedule
+from chronos.timing.schedule import Gap, OverlapTime, parse_schedule
+from chronos.timing.zone import Zone
 
 NEW_YORK, LORD_HOWE = "America/New_York", "Australia/Lord_Howe"
 
@@ -21,7 +25,7 @@ def runs_of_day(expression: str, zone: str, day: str, **options: str) -> list[st
     return [f"{run:%Y-%m-%dT%H:%MZ}" for run in schedule.between(begin - second, end - second)]
 
 
-# Havana's line is of 2026: its rules for 2027 changed in tzdata 2026.
+# Havana's line is of 2026; what becomes of it in 2027 is told below.
 @pytest.mark.parametrize(
     ("zone", "day", "expression", "expected"),
     [
@@ -66,6 +70,31 @@ def test_a_line_of_the_table_holds(zone: str, day: str, expression: str, expecte
 )
 def test_a_day_of_the_table_has_its_number_of_runs(zone: str, day: str, expression: str, count: int) -> None:
     assert len(runs_of_day(expression, zone, day)) == count
+
+
+@pytest.mark.parametrize("expression", ["30 0 * * *", "@daily"])
+def test_havana_runs_on_its_second_sunday_of_march_2027_as_the_installed_rules_have_it(expression: str) -> None:
+    # Until tzdata 2026 a gap was foreseen at midnight of that day; newer rules keep summer time through the winter.
+    # The standard library says which of the two is installed.
+    zone = tz("America/Havana")
+    before, after = (datetime(2027, 3, 14, hour, tzinfo=UTC).astimezone(zone).utcoffset() for hour in (4, 6))
+    without_a_gap = {"30 0 * * *": "2027-03-14T04:30Z", "@daily": "2027-03-14T04:00Z"}[expression]
+    expected = without_a_gap if before == after else "2027-03-14T05:00Z"
+    assert after == timedelta(hours=-4)
+    assert runs_of_day(expression, "America/Havana", "2027-03-14") == [expected]
+
+
+@pytest.mark.parametrize("expression", ["30 0 * * *", "0 0 * * *"])
+def test_a_gap_at_midnight_runs_once_right_after_it_under_the_rules_havana_had(
+    expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of the table as it was written, whatever tzdata says of 2027 by now."""
+    rules = tzif.TzFile(-18_000, [], tzif.parse_footer("CST5CDT,M3.2.0/0,M11.1.0/1"))
+    monkeypatch.setattr(tzif, "read", lambda name: rules)
+    havana = Zone("America/Havana")
+    schedule = CronSchedule(expression, expression, havana, parse_cron(expression), Gap.AFTER, OverlapTime.FIRST, "")
+    day = schedule.between(datetime(2027, 3, 14, 4, tzinfo=UTC), datetime(2027, 3, 15, 3, 59, tzinfo=UTC))
+    assert [f"{run:%Y-%m-%dT%H:%MZ}" for run in day] == ["2027-03-14T05:00Z"]
 
 
 def test_every_hour_written_out_is_a_wall_schedule_and_misses_the_repeated_hour() -> None:
