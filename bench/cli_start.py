@@ -1,16 +1,19 @@
 """How long `chronosctl` takes to answer what needs no server: wall time of whole processes.
 
-    python bench/cli_start.py [RUNS]
+    python -m bench.cli_start [--json] [--runs N]
 
-Prints the median and the slowest of each, and exits 1 when the median of the help is above its budget.
+The figure is the median of `--help`; the exit code is 1 when it is above its budget.
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
 import time
+
+from bench.report import Report, cpu_s, parser, percentiles, tell
 
 BUDGET_MS = 120.0
 PROGRAM = "from chronos.cli.chronosctl import main; main()"
@@ -35,14 +38,27 @@ def measure(args: list[str] | None) -> float:
 
 def main() -> int:
     """Measure every line and return the exit code."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    medians = {}
+    line = parser(__doc__)
+    line.add_argument("--runs", type=int, default=15)
+    chosen = line.parse_args()
+    times = {}
     for name, args in LINES.items():
         measure(args)  # the first one reads the disk
-        times = [measure(args) for _ in range(runs)]
-        medians[name] = statistics.median(times)
-        print(f"{name:<26} median {medians[name]:7.1f} ms   slowest {max(times):7.1f} ms")
-    return int(medians["--help"] > BUDGET_MS)
+        times[name] = [measure(args) for _ in range(chosen.runs)]
+    medians = {name: round(statistics.median(found), 1) for name, found in times.items()}
+    report = Report(
+        bench="cli_start",
+        figure=medians["--help"],
+        unit="ms",
+        percentiles=percentiles(times["--help"], 1),
+        cpu_s={"commands": round(cpu_s(resource.RUSAGE_CHILDREN), 2)},
+        settings={"runs": chosen.runs},
+        details={"median_ms": medians},
+        budget=BUDGET_MS,
+    )
+    if not chosen.json:
+        print("\n".join(f"{name:<26} {median:7.1f} ms" for name, median in medians.items()))
+    return tell(report, chosen)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What one `next()` costs, beside cronsim and croniter in the same run. Prints one JSON object.
+"""What one `next()` costs, beside cronsim and croniter in the same run.
+
+    python -m bench.cron_next [--json] [--triples N] [--peer-triples N] [--seed N]
 
 Each asks for the next run of distinct (expression, zone, instant) triples, none of them twice, so
 that no memory of an earlier answer can help. The peers get fewer triples: they are slow. They
@@ -7,8 +9,6 @@ parse the expression with every question, because their objects are cursors that
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 import time
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from bench.report import Report, cpu_s, parser, tell
 from croniter import croniter
 from cronsim import CronSim
 
@@ -45,6 +46,7 @@ ZONES = [
     "Pacific/Chatham",
     "Pacific/Apia",
 ]
+BUDGET_US = 2.0
 FROM_S = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp())
 UNTIL_S = int(datetime(2035, 1, 1, tzinfo=UTC).timestamp())
 
@@ -52,28 +54,31 @@ Triple = tuple[str, str, int]
 T = TypeVar("T")
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--triples", type=int, default=100_000)
-    arguments.add_argument("--peer-triples", type=int, default=5_000)
-    arguments.add_argument("--seed", type=int, default=1)
-    options = arguments.parse_args()
-    triples = distinct_triples(options.triples, random.Random(options.seed))
-    few = triples[: options.peer_triples]
-    ours_s, ours_datetime = ours(triples)
-    report = {
-        "bench": "cron_next",
-        "python": sys.version.split()[0],
-        "tzdata": tzdata_version(),
-        "triples": len(triples),
-        "expressions": len({expression for expression, _, _ in triples}),
-        "chronos_next_s_us": ours_s,
-        "chronos_next_us": ours_datetime,
-        "peer_triples": len(few),
-        "cronsim_us": peer(few, lambda expression, at: next(CronSim(expression, at))),
-        "croniter_us": peer(few, lambda expression, at: croniter(expression, at).get_next(datetime)),
-    }
-    print(json.dumps(report))
+def main() -> int:
+    line = parser(__doc__)
+    line.add_argument("--triples", type=int, default=100_000)
+    line.add_argument("--peer-triples", type=int, default=5_000)
+    line.add_argument("--seed", type=int, default=1)
+    chosen = line.parse_args()
+    triples = distinct_triples(chosen.triples, random.Random(chosen.seed))
+    few = triples[: chosen.peer_triples]
+    in_seconds, in_datetimes = ours(triples)
+    report = Report(
+        bench="cron_next",
+        figure=in_datetimes,
+        unit="µs",
+        cpu_s={"all": round(cpu_s(), 2)},
+        settings={"triples": len(triples), "peer_triples": len(few), "seed": chosen.seed},
+        details={
+            "tzdata": tzdata_version(),
+            "expressions": len({expression for expression, _, _ in triples}),
+            "next_s_us": in_seconds,
+            "cronsim_us": peer(few, lambda expression, at: next(CronSim(expression, at))),
+            "croniter_us": peer(few, lambda expression, at: croniter(expression, at).get_next(datetime)),
+        },
+        budget=BUDGET_US,
+    )
+    return tell(report, chosen)
 
 
 def distinct_triples(count: int, chance: random.Random) -> list[Triple]:
@@ -142,4 +147,4 @@ def peer(triples: list[Triple], ask: Callable[[str, datetime], object]) -> float
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,23 +1,25 @@
 """How late does an execution leave? Real server, real disk, real sockets; judged by the target.
 
-    python bench/lateness.py [--jobs N] [--seconds S]
+    python -m bench.lateness [--json] [--jobs N] [--seconds S]
 
-Prints one JSON object: percentiles of (arrival - due instant) in milliseconds, and the CPU of both sides.
+The figure is the 99th percentile of (arrival - due instant); every claim and outcome is fsynced meanwhile.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import resource
+import sys
 import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 
+from bench.report import Report, cpu_s, parser, percentiles, tell
 from tests.acceptance.node import Node
 from tests.acceptance.recording_target import Arrival, RecordingTarget
+
+BUDGET_MS = 100.0
 
 
 def late_ms(arrival: Arrival) -> float:
@@ -25,11 +27,7 @@ def late_ms(arrival: Arrival) -> float:
     return (arrival.at - due.timestamp()) * 1000
 
 
-def percentile(values: list[float], share: float) -> float:
-    return round(values[min(len(values) - 1, int(len(values) * share))], 2)
-
-
-async def measure(jobs: int, seconds: int) -> dict[str, object]:
+async def measure(jobs: int, seconds: int) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         async with RecordingTarget() as target:
             node = Node(Path(folder) / "data")
@@ -46,29 +44,30 @@ async def measure(jobs: int, seconds: int) -> dict[str, object]:
             begun = time.time() + 1
             await asyncio.sleep(seconds + 1)
             await node.stop()
-        own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        late = sorted(late_ms(a) for a in target.arrivals if a.at > begun)
-        return {
-            "bench": "lateness",
-            "jobs": jobs,
-            "executions": len(late),
-            "late_ms": {name: percentile(late, p) for name, p in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
-            "early": sum(ms < 0 for ms in late),
-            "durable": "every execution's claim and outcome is fsynced (synchronous=FULL)",
-            "cpu_s": {
-                "server": round(children.ru_utime + children.ru_stime, 2),
-                "target": round(own.ru_utime + own.ru_stime, 2),
+        late = [late_ms(arrival) for arrival in target.arrivals if arrival.at > begun]
+        spread = percentiles(late, 2)
+        return Report(
+            bench="lateness",
+            figure=spread["p99"],
+            unit="ms",
+            percentiles=spread,
+            cpu_s={
+                "server": round(cpu_s(resource.RUSAGE_CHILDREN), 2),
+                "target": round(cpu_s(), 2),
             },
-        }
+            settings={"jobs": jobs, "seconds": seconds, "period_s": 1},
+            details={"executions": len(late), "early": sum(ms < 0 for ms in late), "synchronous": "FULL"},
+            budget=BUDGET_MS,
+        )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=20)
-    parser.add_argument("--seconds", type=int, default=10)
-    chosen = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(chosen.jobs, chosen.seconds))))
+def main() -> int:
+    line = parser(__doc__)
+    line.add_argument("--jobs", type=int, default=20)
+    line.add_argument("--seconds", type=int, default=10)
+    chosen = line.parse_args()
+    return tell(asyncio.run(measure(chosen.jobs, chosen.seconds)), chosen)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

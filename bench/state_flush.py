@@ -1,18 +1,19 @@
 """What state and history cost an execution: begun and ended between two flushes, or still open at the flush.
 
-Prints one JSON object. `python bench/state_flush.py [executions]`
+    python -m bench.state_flush [--json] [--executions N]
+
+The figure is the CPU of one execution that began and ended between two flushes, in microseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from bench.report import Report, cpu_s, parser, tell
 from msgspec.structs import replace
 
 from chronos.model.execution import Execution, Kind, Status, execution_id
@@ -80,22 +81,25 @@ async def measure(executions: int, *, open_at_flush: bool) -> dict[str, float]:
     }
 
 
-def cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-async def main(executions: int) -> None:
+async def report_on(executions: int) -> Report:
     between = await measure(executions, open_at_flush=False)
     across = await measure(executions, open_at_flush=True)
-    result = {
-        "bench": "state_flush",
-        "executions": executions,
-        "ended_between_flushes": between,
-        "open_at_flush": across,
-    }
-    print(json.dumps(result))
+    return Report(
+        bench="state_flush",
+        figure=between["cpu_us"],
+        unit="µs",
+        cpu_s={"all": round(cpu_s(), 2)},
+        settings={"executions": executions, "batch": BATCH, "jobs": JOBS},
+        details={"ended_between_flushes": between, "open_at_flush": across},
+    )
+
+
+def main() -> int:
+    line = parser(__doc__)
+    line.add_argument("--executions", type=int, default=50_000)
+    chosen = line.parse_args()
+    return tell(asyncio.run(report_on(chosen.executions)), chosen)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000))
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Run every benchmark with short settings, and print a table.
+
+    python -m bench [--json] [--only NAME] [--long]
+
+Short settings show an order of magnitude and catch what became ten times slower; figures to quote come from
+`--long`, or from one script with settings of its own: `python -m bench.lateness --jobs 1000 --seconds 60`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from bench.report import parser
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT_S = 600.0
+SHORT: dict[str, list[str]] = {
+    "cli_start": ["--runs", "5"],
+    "cron_next": ["--triples", "20000", "--peer-triples", "500"],
+    "lateness": ["--jobs", "10", "--seconds", "4"],
+    "log_append": ["--entries", "100"],
+    "state_flush": ["--executions", "10000"],
+}
+HEADERS = ("BENCHMARK", "FIGURE", "BUDGET", "P50", "P99", "MAX", "CPU S")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run them one after the other; return 1 when one failed or passed its budget."""
+    line = parser(__doc__)
+    line.add_argument("--only", choices=sorted(SHORT), action="append", help="repeatable")
+    line.add_argument("--long", action="store_true", help="with each script's own settings; minutes")
+    chosen = line.parse_args(arguments)
+    rows, is_good = [], True
+    for name in chosen.only or SHORT:
+        report, code = measured(name, [] if chosen.long else SHORT[name])
+        is_good = is_good and code == 0
+        if chosen.json:
+            print(msgspec.json.encode(report).decode(), flush=True)
+        rows.append(row_of(report))
+    if not chosen.json:
+        print(table([HEADERS, *rows]))
+    return 0 if is_good else 1
+
+
+def measured(name: str, settings: Sequence[str]) -> tuple[dict[str, Any], int]:
+    """Return what a benchmark reports and its exit code; one that does not report says why on stderr."""
+    command = [sys.executable, "-m", f"bench.{name}", "--json", *settings]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
+    last = done.stdout.strip().rpartition("\n")[2]
+    try:
+        return msgspec.json.decode(last, type=dict), done.returncode
+    except msgspec.DecodeError:
+        return {"bench": name, "figure": None}, done.returncode or 1
+
+
+def row_of(report: dict[str, Any]) -> tuple[str, ...]:
+    """Return a report as a row of the table."""
+    if report["figure"] is None:
+        return (report["bench"], "failed", *[""] * (len(HEADERS) - 2))
+    spread = report.get("percentiles", {})
+    budget = report.get("budget")
+    return (
+        report["bench"],
+        f"{report['figure']:g} {report['unit']}",
+        "" if budget is None else f"{budget:g}",
+        *(f"{spread[name]:g}" if name in spread else "" for name in ("p50", "p99", "max")),
+        " + ".join(f"{used:.2f} {who}" for who, used in report.get("cpu_s", {}).items()),
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""What every benchmark tells: a line for people, or one JSON object that later runs can be compared with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import msgspec
+
+from chronos import __version__
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One benchmark's answer.
+
+    Attributes:
+        figure: The number that the benchmark is about, in `unit`.
+        better: `lower` or `higher`.
+        percentiles: Of the figure's distribution, in `unit`; empty where there is none.
+        cpu_s: Seconds of CPU by who used them.
+        settings: What was asked for, so that two runs can be told apart.
+        details: Whatever else was measured.
+        budget: What the figure should not pass; None where nothing is promised.
+    """
+
+    bench: str
+    figure: float
+    unit: str
+    better: str = "lower"
+    percentiles: Mapping[str, float] = field(default_factory=dict)
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
+    budget: float | None = None
+
+    @property
+    def is_within_budget(self) -> bool:
+        if self.budget is None:
+            return True
+        return self.figure <= self.budget if self.better == "lower" else self.figure >= self.budget
+
+    def line(self) -> str:
+        """Return the answer for people."""
+        spread = ", ".join(f"{name} {value:g}" for name, value in self.percentiles.items())
+        return f"{self.bench}: {self.figure:g} {self.unit}{f' ({spread})' if spread else ''}"
+
+    def json(self) -> str:
+        """Return the answer on one line of JSON, with what it was measured on."""
+        return msgspec.json.encode({**vars(self), "versions": versions(), "machine": machine()}).decode()
+
+
+def percentiles(values: Sequence[float], digits: int = 3) -> dict[str, float]:
+    """Return the percentiles of at least one value, by nearest rank."""
+    ordered = sorted(values)
+    return {
+        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], digits)
+        for name, share in PERCENTILES.items()
+    }
+
+
+def cpu_s(who: int = resource.RUSAGE_SELF) -> float:
+    """Return the seconds of CPU used so far, by this process or its ended children."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+def versions() -> dict[str, str]:
+    """Return what was measured."""
+    return {"chronos": __version__, "python": platform.python_version(), "apsw": version("apsw")}
+
+
+def machine() -> dict[str, object]:
+    """Return what it was measured on."""
+    return {"system": platform.system(), "release": platform.release(), "cpus": os.cpu_count()}
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return the command line that every benchmark shares."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    return made
+
+
+def tell(report: Report, chosen: argparse.Namespace) -> int:
+    """Print the report as it was asked for; return the exit code, 1 when the budget is passed."""
+    print(report.json() if chosen.json else report.line())
+    return 0 if report.is_within_budget else 1
