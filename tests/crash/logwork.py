@@ -26,23 +26,24 @@ class LogWork:
         self._disk = disk
         self._chance = chance
         self._synchronous = synchronous
-        self.file = self._opened()
+        self.file = LogFile(disk.root / "log.db", BYTES_MAX, disk.vfs)
+        self._open()
         self.acknowledged: dict[int, bytes] = {}
         self.under_way: dict[int, bytes] = {}
         self.truncated_below = 0
         self.last = self.file.bounds()[1]
 
-    def _opened(self) -> LogFile:
-        file = LogFile(self._disk.root / "log.db", BYTES_MAX, self._disk.vfs)
-        file.open()
-        assert file._db is not None
-        file._db.execute("PRAGMA synchronous=" + self._synchronous)
-        return file
+    def _open(self) -> None:
+        self.file.open()
+        assert self.file._db is not None
+        self.file._db.execute("PRAGMA synchronous=" + self._synchronous)
 
     def step(self) -> None:
         """Do one thing."""
         draw = self._chance.random()
-        if draw < 0.80:
+        if self.file._db is None:
+            self._open()
+        elif draw < 0.80:
             self.append()
         elif draw < 0.88:
             self.file.checkpoint()
@@ -50,7 +51,7 @@ class LogWork:
             self.truncate()
         else:
             self.file.close()
-            self.file = self._opened()
+            self._open()
 
     def append(self) -> None:
         """Append an entry of some size."""

@@ -80,12 +80,14 @@ class LogFile:
         self._last, self._last_hash = newest or (self._base, self._base_hash)
 
     def close(self) -> None:
-        """Close the file; fold in the write-ahead log unless something broke."""
+        """Close the file; fold in the write-ahead log unless something broke or there is no space for it."""
         if self._db is None:
             return
         try:
             if self._broken is None:
                 self.checkpoint()
+        except StorageFull:
+            pass  # everything is in the write-ahead log, and the next start folds it in
         finally:
             self._db.close()
             self._db = None
@@ -135,8 +137,13 @@ class LogFile:
         return list(self._verified(frm, min(to, frm + most - 1)))
 
     def verify(self) -> int:
-        """Verify every entry and return how many there are."""
-        return sum(1 for _ in self._verified(self._base + 1, self._last))
+        """Verify every entry, and that the file itself is in order; return how many entries there are."""
+        count = sum(1 for _ in self._verified(self._base + 1, self._last))
+        with self._translated():
+            # Damage beside the entries, in the list of free pages for instance, would show when it is too late.
+            if self._open().execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
+                raise self._damaged(self._last)
+        return count
 
     def _verified(self, frm: int, to: int) -> Iterator[Entry]:
         good = frm - 1
