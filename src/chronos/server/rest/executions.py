@@ -139,6 +139,19 @@ class Executions:
                 body=CancelBody,
             ),
             act("replay", self.replay, "Run the job of an execution once more.", status=202),
+            Endpoint(
+                "POST",
+                "/api/v1/jobs/{job}/executions/{execution}/replay",
+                self.replay,
+                "execution:replay",
+                "Run the job of an execution once more; the execution has to be one of this job.",
+                answers=ExecutionDocument,
+                status=202,
+                errors=(404, 409),
+                idempotent_key=True,
+                tag=TAG,
+                operation="replay_job_execution",
+            ),
             act("redrive", self.redrive, "Start a dead-lettered execution anew, under the same id.", status=202),
             Endpoint(
                 "POST",
@@ -196,12 +209,15 @@ class Executions:
         return _page(page)
 
     async def get(self, call: Call) -> Reply:
+        return reply(record_document(await self._find(call), attempts=True))
+
+    async def _find(self, call: Call) -> Execution | RangeRecord:
         execution = await find(self._core, call)
         if "job" in call.path:
             job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
             if execution.job_id != job.id:
                 raise ExecutionNotFound(f"Job `{job.name}` has no execution `{call.path['execution'][:64]}`.")
-        return reply(record_document(execution, attempts=True))
+        return execution
 
     async def cancel(self, call: Call) -> Reply:
         execution = await self._core.jobs.cancel(
@@ -214,6 +230,8 @@ class Executions:
         return reply(execution_document(execution, attempts=True))
 
     async def replay(self, call: Call) -> Reply:
+        if "job" in call.path:
+            await self._find(call)
         execution = await self._core.jobs.replay(
             call.path["execution"], namespace=call.namespace, by=call.principal.id, idem=idem(call)
         )
