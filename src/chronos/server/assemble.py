@@ -27,11 +27,14 @@ from chronos.scheduler.pauses import PauseTimer
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.server import manifest
 from chronos.server.bodies import Bodies
+from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
+from chronos.server.gauges import register_gauges
 from chronos.server.host import ServerHost
 from chronos.server.listener import Listener
 from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
+from chronos.server.outputs import Outputs
 from chronos.server.premises import ServerPremises
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
@@ -45,16 +48,22 @@ from chronos.store.truncation import TruncationSettings
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock, ulid
 from chronos.timing.duration import DAY_US, parse_duration
+from chronos.timing.trusted import TrustedClock, kernel_synchronised
 
 UNSEAL_ORDER = 10  # outside of what resolves references: a sealed text may hold one
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What comes from outside, so that a test can bring its own."""
+    """What comes from outside, so that a test can bring its own.
+
+    Attributes:
+        synchronised: Whether the kernel calls its clock synchronised; asked once a second while the clock is held.
+    """
 
     clock: Clock = field(default_factory=SystemClock)
     chance: Chance = field(default_factory=SystemChance)
+    synchronised: Callable[[], bool] = kernel_synchronised
 
 
 @dataclass
@@ -67,10 +76,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class House:
-    """What every part needs to know."""
+    """What every part needs to know.
+
+    Attributes:
+        clock: The one that everybody goes by: the outside one, as far as it is believed.
+    """
 
     settings: Settings
     outside: Outside
+    clock: TrustedClock
     telemetry: Telemetry
     standing: Standing
     premises: ServerPremises
@@ -88,6 +102,7 @@ class Truth:
     commands: CommandLog
     queries: Queries
     truncation: TruncationSettings
+    watch: ClockWatch
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,7 @@ class Exits:
 
     guard: EgressGuard
     processes: ProcessDispatcher
+    outputs: Outputs
     router: Router
 
 
@@ -155,23 +171,25 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
 def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -> House:
     address, port = split_address(settings.server.http.address)
     premises = ServerPremises(folder, outside.chance, on_loopback=is_loopback(address), insecure=insecure)
-    return House(settings, outside, Telemetry(), Standing(), premises, folder, address, port)
+    clock = TrustedClock(outside.clock)
+    return House(settings, outside, clock, Telemetry(), Standing(), premises, folder, address, port)
 
 
 def _truth(house: House) -> Truth:
     log = LocalLog(house.folder / "log", node=house.settings.cluster.node_id)
     state = SqliteState(house.folder)
-    commands = CommandLog(log, state, house.outside.clock, house.outside.chance)
+    commands = CommandLog(log, state, house.clock, house.outside.chance, telemetry=house.telemetry)
     queries = Queries(state, house.premises.key("cursors"))
     retention = TruncationSettings(retention_days=parse_duration(house.settings.history.retention) / DAY_US)
-    return Truth(log, state, commands, queries, retention)
+    watch = ClockWatch(house.clock, commands, house.outside.synchronised)
+    return Truth(log, state, commands, queries, retention, watch)
 
 
 def _host(house: House, truth: Truth) -> ServerHost:
     host = ServerHost(
         truth.commands,
         truth.queries,
-        clock=house.outside.clock,
+        clock=house.clock,
         chance=house.outside.chance,
         telemetry=house.telemetry,
     )
@@ -182,22 +200,22 @@ def _host(house: House, truth: Truth) -> ServerHost:
 
 
 def _exits(house: House, host: ServerHost) -> Exits:
-    settings, clock = house.settings, house.outside.clock
+    settings, clock = house.settings, house.clock
     guard = EgressGuard(_egress(settings, house.premises.listens_on_loopback))
     host.provide(EgressGuard, guard)
-    rules = ProcessSettings(enabled=settings.dispatcher.process.enabled)
-    processes = ProcessDispatcher(house.folder / "processes", rules)
+    outputs = Outputs(house.folder / "outputs")
+    processes = ProcessDispatcher(house.folder / "processes", _processes(settings), log_sink=outputs.take)
     dispatchers: dict[str, Dispatcher] = {
         "http": HttpDispatcher(guard, clock, _http(settings)),
         "process": processes,
         **host.dispatchers,
     }
     router = Router(dispatchers, clock, around=host.arounds, breakers=_breakers(settings), settings=_hosts(settings))
-    return Exits(guard, processes, router)
+    return Exits(guard, processes, outputs, router)
 
 
 def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
-    settings, clock, chance = house.settings, house.outside.clock, house.outside.chance
+    settings, clock, chance = house.settings, house.clock, house.outside.chance
     incarnation = f"{settings.cluster.node_id}#{ulid(clock, chance)}"
     bodies = Bodies(house.folder / "bodies")
     executors: list[LocalExecutor] = []
@@ -205,7 +223,7 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
         truth.commands,
         truth.queries,
         clock,
-        _executor(exits.router, clock, settings, executors.append),
+        _executor(exits.router, house, executors.append),
         incarnation=incarnation,
         settings=_scheduler(settings),
         telemetry=house.telemetry,
@@ -223,6 +241,7 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     host.bind(jobs)
     host.provide(Outlook, Outlook(scheduler.plan_of))
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
+    register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch)
     return Drive(executors[0], scheduler, jobs, pauses, bodies, incarnation)
 
 
@@ -239,12 +258,15 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         deliver=exits.router,
         live=live,
         bodies=drive.bodies,
+        outputs=exits.outputs,
+        watch=truth.watch,
         settings=settings,
-        clock=house.outside.clock,
+        clock=house.clock,
         chance=house.outside.chance,
         node=settings.cluster.node_id,
         admit=host.ask,
         is_ready=lambda: standing.reason,
+        notes=lambda: _notes(truth, drive),
     )
     for endpoint in routes.endpoints(core, host.endpoints):
         host.endpoint(endpoint)
@@ -253,7 +275,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         authenticate=host.require(Authenticator).recognise,  # type: ignore[type-abstract]
         allowed_hosts=settings.server.allowed_hosts,
         address=house.address,
-        clock=house.outside.clock,
+        clock=house.clock,
         chance=house.outside.chance,
         telemetry=house.telemetry,
         is_draining=lambda: standing.draining,
@@ -263,17 +285,40 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
     return Door(live, listener)
 
 
-def _executor(
-    router: Router, clock: Clock, settings: Settings, made: Callable[[LocalExecutor], None]
-) -> Callable[[OnDone], Executor]:
-    limits = ExecutorSettings(max_concurrent=settings.dispatcher.concurrency.max_concurrent_jobs)
+def _executor(router: Router, house: House, made: Callable[[LocalExecutor], None]) -> Callable[[OnDone], Executor]:
+    limits = ExecutorSettings(max_concurrent=house.settings.dispatcher.concurrency.max_concurrent_jobs)
 
     def make(on_done: OnDone) -> Executor:
-        executor = LocalExecutor(router.deliver, on_done, clock, limits, tell_cancelled=router.tell_cancelled)
+        executor = LocalExecutor(
+            router.deliver,
+            on_done,
+            house.clock,
+            limits,
+            tell_cancelled=router.tell_cancelled,
+            telemetry=house.telemetry,
+        )
         made(executor)
         return executor
 
     return make
+
+
+def _notes(truth: Truth, drive: Drive) -> list[str]:
+    """Say what a node that takes requests still cannot do."""
+    notes = [truth.watch.standing().note]
+    if truth.commands.storage_full or drive.scheduler.status().get("waits_for"):
+        notes.append(
+            "The disk is full: reads are served, nothing is written and nothing new runs. "
+            "Make room, and it goes on by itself."
+        )
+    return [note for note in notes if note]
+
+
+def _processes(settings: Settings) -> ProcessSettings:
+    process = settings.dispatcher.process
+    return ProcessSettings(
+        enabled=process.enabled, allow_same_user=process.allow_same_user, env_allow=list(process.env_allow)
+    )
 
 
 def _egress(settings: Settings, on_loopback: bool) -> EgressSettings:

@@ -47,7 +47,11 @@ async def serve(
             node = assemble(config, folder, insecure=insecure, outside=outside)
             if with_demo:
                 demo.check(node.on_loopback)
-            return await Lifecycle(node, folder, with_demo=with_demo, announce=announce).run()
+            try:
+                return await Lifecycle(node, folder, with_demo=with_demo, announce=announce).run()
+            except StorageFull:
+                folder.drop_ballast()  # nothing is served before the boot record; the next start has room for it
+                raise
     except (DataFolderInUse, LogDamaged, LogFailed, StorageFull) as exc:
         _say(exc)
         return STORAGE
@@ -65,10 +69,19 @@ class Lifecycle:
         self._with_demo = with_demo
         self._announce = announce
         self._asked = asyncio.Event()
+        self._watched: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Start, wait for a signal or a failure, stop; return the exit code."""
+        """Live until a signal comes; return the exit code."""
         self._listen_to_signals()
+        return await self.live()
+
+    def ask(self) -> None:
+        """Ask the node to stop, as SIGTERM does."""
+        self._asked.set()
+
+    async def live(self) -> int:
+        """Start, wait until somebody asks or something fails, stop; return the exit code."""
         async with AsyncExitStack() as running:
             await self.start(running)
             code = await self._wait()
@@ -86,27 +99,39 @@ class Lifecycle:
         await running.enter_async_context(node.truth.log)
         await node.truth.state.start()
         running.push_async_callback(node.truth.state.stop)
-        await node.truth.commands.start(node.house.settings.cluster.node_id, node.drive.incarnation)
-        running.push_async_callback(node.truth.commands.stop)
-        self._background(
-            running,
-            Truncation(node.truth.log, node.truth.state, await node.truth.log.campaign(), node.truth.truncation).run(),
+        await node.truth.commands.start(
+            node.house.settings.cluster.node_id, node.drive.incarnation, on_recovered=node.house.clock.start_after
         )
-        self._background(running, self._watch_disk())
+        running.push_async_callback(node.truth.commands.stop)
+        truncation = Truncation(
+            node.truth.log, node.truth.state, await node.truth.log.campaign(), node.truth.truncation
+        )
+        self._background(running, "truncation", truncation.run())
+        self._background(running, "disk", self._watch_disk())
+        self._background(running, "clock", node.truth.watch.run())
         await running.enter_async_context(node.exits.router)
+        await running.enter_async_context(node.exits.outputs)
         await running.enter_async_context(node.exits.processes)
         await running.enter_async_context(node.host)
         await running.enter_async_context(node.drive.executor)
         await running.enter_async_context(node.drive.scheduler)
         await running.enter_async_context(node.drive.pauses)
-        await demo.clear(node.drive.jobs, node.truth.queries)
-        if self._with_demo:
-            target = await running.enter_async_context(demo.EchoTarget())
-            await demo.start(node.drive.jobs, target, node.house.outside.clock)
+        await self._run_demo(running)
         await running.enter_async_context(node.door.listener)
         node.house.standing.reason = ""
         log.info("ready", url=node.door.listener.url)
         self._announce(f"ready {node.door.listener.url}")
+
+    async def _run_demo(self, running: AsyncExitStack) -> None:
+        """Clear what an earlier demo left, and begin anew if asked; neither is worth a start that fails."""
+        drive = self._node.drive
+        try:
+            await demo.clear(drive.jobs, self._node.truth.queries)
+            if self._with_demo:
+                target = await running.enter_async_context(demo.EchoTarget())
+                await demo.start(drive.jobs, target, self._node.house.clock)
+        except StorageFull as exc:
+            log.error("no_demo", reason=str(exc))
 
     async def _wait(self) -> int:
         """Return when somebody asks us to stop, or when something that has to run does not any more."""
@@ -115,6 +140,8 @@ class Lifecycle:
             asyncio.create_task(self._asked.wait(), name="asked"): OK,
             asyncio.create_task(node.truth.commands.failed.wait(), name="storage"): STORAGE,
             asyncio.create_task(node.drive.scheduler.failure(), name="scheduler"): SOFTWARE,
+            asyncio.create_task(node.drive.pauses.failure(), name="pauses"): SOFTWARE,
+            asyncio.create_task(self._background_failure(), name="background"): SOFTWARE,
         }
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -124,9 +151,20 @@ class Lifecycle:
         if code == STORAGE:
             log.critical("storage_failed", reason=str(node.truth.commands.failure))
         for task in done:
-            if task.exception() is not None:
-                log.critical("scheduler_failed", exc_info=task.exception())
+            failure = task.exception()
+            if failure is not None:
+                log.critical(f"{task.get_name()}_failed", exc_info=failure)
+                code = max(code, STORAGE) if isinstance(failure, LogFailed) else code
         return code
+
+    async def _background_failure(self) -> None:
+        """Return never, unless something in the background fails; then raise what ended it."""
+        waiting = set(self._watched)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled():
+                    task.result()
 
     async def stop(self, code: int) -> None:
         """Take nothing new, let what runs end, close the listener. What is left stops with `running`."""
@@ -149,10 +187,11 @@ class Lifecycle:
             # The second one: at once. What is acknowledged is on disk, and the next start makes up for the rest.
             log.warning("stopped_at_once", signal=number)
             os._exit(128 + number)
-        self._asked.set()
+        self.ask()
 
-    def _background(self, running: AsyncExitStack, turn: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(turn)
+    def _background(self, running: AsyncExitStack, name: str, turn: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(turn, name=name)
+        self._watched.add(task)
 
         async def end() -> None:
             task.cancel()

@@ -14,6 +14,7 @@ from chronos.model.limits import DurationText
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
 
 
@@ -137,9 +138,18 @@ class Egress(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DispatcherProcess(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Programs as targets: off unless somebody turns them on."""
+    """Programs as targets: off unless somebody turns them on.
+
+    Attributes:
+        allow_same_user: Lets them run as the server's own user, who can read the server's keys and state.
+        env_allow: Variables of the server's environment that a target may ask to be passed on.
+    """
 
     enabled: bool = False
+    allow_same_user: bool = False
+    env_allow: Annotated[list[EnvName], Meta(max_length=100)] = field(
+        default_factory=lambda: ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"]
+    )
 
 
 class Dispatcher(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

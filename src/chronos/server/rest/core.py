@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from chronos.scheduler.jobs import JobService
     from chronos.scheduler.loop import Scheduler
     from chronos.server.bodies import Bodies
+    from chronos.server.clockwatch import ClockWatch
     from chronos.server.live import Live
+    from chronos.server.outputs import Outputs
     from chronos.server.settings import Settings
     from chronos.store.commandlog import CommandLog
     from chronos.store.queries import Queries
@@ -36,6 +38,7 @@ class Core:
         deliver: Delivers one request through the same guards as a job's, for `webhooks/test`.
         admit: Asks the features before a job is written.
         is_ready: An empty string when this node takes requests, else the reason why not.
+        notes: What a node that takes requests still cannot do, in sentences.
     """
 
     jobs: JobService
@@ -46,11 +49,14 @@ class Core:
     deliver: Dispatcher
     live: Live
     bodies: Bodies
+    outputs: Outputs
+    watch: ClockWatch
     settings: Settings
     clock: Clock
     chance: Chance
     node: str
     is_ready: Callable[[], str]
+    notes: Callable[[], list[str]]
     admit: Callable[[Action, JobSpec, Principal], Awaitable[None]]
 
 

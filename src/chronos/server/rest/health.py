@@ -21,10 +21,15 @@ class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Ready(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The node takes requests; if not, `reason` says why, and the status is 503."""
+    """The node takes requests; if not, `reason` says why, and the status is 503.
+
+    Attributes:
+        notes: What it cannot do all the same, and what to do about it: a full disk, a held clock.
+    """
 
     ready: bool
     reason: str = ""
+    notes: list[str] = []
 
 
 class Whoami(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +93,8 @@ class HealthChecks:
     async def ready(self, _: Call) -> Reply:
         reason = self._core.is_ready()
         headers = {"Retry-After": "1"} if reason else {}
-        return reply(Ready(ready=not reason, reason=reason), status=503 if reason else 200, headers=headers)
+        standing = Ready(ready=not reason, reason=reason, notes=[] if reason else self._core.notes())
+        return reply(standing, status=503 if reason else 200, headers=headers)
 
     async def whoami(self, call: Call) -> Reply:
         who = call.principal

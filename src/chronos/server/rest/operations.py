@@ -19,7 +19,6 @@ from chronos.model.target import HttpTarget
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.server.rest.core import Core, reply
 from chronos.server.rest.documents import at, at_s
-from chronos.store.commands import ResetClock
 from chronos.store.tables import JOBS, META
 from chronos.store.tables import Meta as StoreMeta
 from chronos.timing.clock import ulid
@@ -50,7 +49,12 @@ class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How this node and its cluster stand. `running` counts the attempts in flight on this node."""
+    """How this node and its cluster stand.
+
+    Attributes:
+        running: Attempts in flight on this node.
+        notes: What it cannot do now, and what to do about it: a full disk, a held clock.
+    """
 
     node_id: str
     version: str
@@ -66,6 +70,8 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     peers: list[Peer]
     next_runs: list[Upcoming]
     scheduler: dict[str, Any]
+    clock: ClockDocument
+    notes: list[str] = []
 
 
 class BreakerDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,15 +101,26 @@ class ClockDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The node's clock against the log's.
 
     Attributes:
+        now: The node's wall clock.
+        planning_time: What planning goes by; another than `now` while the clock is held.
         silent_until: Set when the wall clock lies behind what is decided already: nothing fires until then.
+        held: The wall clock ran ahead further than the machine did, and is not believed.
+        needs_accept: Only a person ends the hold; otherwise a minute of the kernel's word does, too.
+        jumps: Steps ahead of more than a minute since the start.
+        note: What there is to do; empty while all is well.
     """
 
     now: datetime
+    planning_time: datetime
     log_time: datetime | None
     high_water_mark: datetime | None
     restore_epoch: int
     silent_until: datetime | None = None
     held: bool = False
+    reason: str = ""
+    needs_accept: bool = False
+    jumps: int = 0
+    note: str = ""
 
 
 class TestAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,6 +248,8 @@ class Operations:
                 peers=[],
                 next_runs=upcoming,
                 scheduler=core.scheduler.status(),
+                clock=self._clock_document(),
+                notes=core.notes(),
             )
         )
 
@@ -258,29 +277,34 @@ class Operations:
         return await self.breakers(call)
 
     async def clock(self, _: Call) -> Reply:
-        core = self._core
-        hwm_s = core.scheduler.shard.hwm_s
-        silent = core.scheduler.status().get("silent_until")
-        return reply(
-            ClockDocument(
-                now=at_s(int(core.clock.time())),
-                log_time=at(core.log.time_us),
-                high_water_mark=at_s(hwm_s) if hwm_s else None,
-                restore_epoch=self._meta().restore_epoch,
-                silent_until=at_s(silent) if silent else None,
-                held=bool(silent),
-            )
-        )
+        return reply(self._clock_document())
 
     async def accept_clock(self, call: Call) -> Reply:
-        """Planning follows the wall clock already; accepting it is what lifts a hold, when there is one."""
-        if core_hold := getattr(self._core.scheduler, "accept_clock", None):
-            await core_hold(by=call.principal.id)
+        await self._core.watch.accept(by=call.principal.id)
         return await self.clock(call)
 
     async def reset_clock(self, call: Call) -> Reply:
-        await self._core.log.propose(ResetClock(int(self._core.clock.time()), call.principal.id))
+        await self._core.watch.reset(by=call.principal.id)
         return await self.clock(call)
+
+    def _clock_document(self) -> ClockDocument:
+        core = self._core
+        hwm_s = core.scheduler.shard.hwm_s
+        standing = core.watch.standing()
+        state = standing.state
+        return ClockDocument(
+            now=at_s(int(state.wall)),
+            planning_time=at_s(int(state.trusted)),
+            log_time=at(core.log.time_us),
+            high_water_mark=at_s(hwm_s) if hwm_s else None,
+            restore_epoch=self._meta().restore_epoch,
+            silent_until=at_s(standing.silent_until_s) if standing.silent_until_s else None,
+            held=state.held,
+            reason=state.reason,
+            needs_accept=state.needs_accept,
+            jumps=state.jumps,
+            note=standing.note,
+        )
 
     async def test_webhook(self, call: Call) -> Reply:
         target: HttpTarget = call.body

@@ -11,9 +11,10 @@ from msgspec import Meta, Struct
 
 from chronos.errors import Overloaded
 from chronos.model.events import Event
-from chronos.model.execution import Execution
+from chronos.model.execution import Attempt, Execution
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.server.live import parse_mark
+from chronos.server.outputs import PIECE_BYTES_MAX
 from chronos.server.rest.core import Core, reply
 from chronos.server.rest.executions import find
 
@@ -34,7 +35,8 @@ class LogsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         attempt: Only this one; all when absent.
-        follow: Send what is there, then what comes, until the execution has ended.
+        follow: Send what is there, then what comes, until the execution has ended: `output` with every piece a
+            program prints, `log` when an attempt is over, `end` at the end.
     """
 
     attempt: Annotated[int, Meta(ge=1, le=100_000)] | None = None
@@ -45,12 +47,21 @@ class LogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one attempt answered or printed, as far as it was kept.
 
     Attributes:
-        is_excerpt: Only the first KiB was kept; `store_response: node` keeps 64 KiB.
+        is_excerpt: There was more. Of an answer, the first KiB is kept, with `store_response: node` 64 KiB; of what
+            a program prints, 16 MiB are kept and the first MiB is shown here.
     """
 
     attempt: int
     text: str
     is_excerpt: bool
+
+
+class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a program has just printed; `offset` counts the bytes of the attempt before it."""
+
+    attempt: int
+    offset: int
+    text: str
 
 
 class Logs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,33 +123,61 @@ class Streams:
         if not isinstance(execution, Execution):
             return reply(Logs(execution_id=call.path["execution"], logs=[]))
         if call.query.follow:
-            return Reply(stream=self._follow(execution), headers={"X-Accel-Buffering": "no"})
-        entries = self._entries(execution)
-        if call.query.attempt is not None:
-            entries = [entry for entry in entries if entry.attempt == call.query.attempt]
+            return Reply(stream=self._follow(execution, call.query.attempt), headers={"X-Accel-Buffering": "no"})
+        attempts = [a for a in execution.attempts if call.query.attempt in (None, a.n)]
+        entries = [entry for attempt in attempts if (entry := await self._entry(execution.id, attempt)) is not None]
         return reply(Logs(execution_id=execution.id, logs=entries))
 
-    def _entries(self, execution: Execution) -> list[LogEntry]:
-        found = []
-        for attempt in execution.attempts:
-            body = self._core.bodies.read(execution.id, attempt.n) if attempt.body_ref else None
-            text = body.decode(errors="replace") if body is not None else attempt.excerpt
-            if text or attempt.error:
-                found.append(LogEntry(attempt=attempt.n, text=text or attempt.error, is_excerpt=body is None))
-        return found
+    async def _entry(self, execution_id: str, attempt: Attempt) -> LogEntry | None:
+        printed = await self._core.outputs.read(execution_id, attempt.n)
+        if printed:
+            is_cut = len(printed) == PIECE_BYTES_MAX
+            return LogEntry(attempt=attempt.n, text=printed.decode(errors="replace"), is_excerpt=is_cut)
+        body = self._core.bodies.read(execution_id, attempt.n) if attempt.body_ref else None
+        text = (body.decode(errors="replace") if body is not None else attempt.excerpt) or attempt.error
+        return LogEntry(attempt=attempt.n, text=text, is_excerpt=body is None) if text else None
 
-    async def _follow(self, execution: Execution) -> AsyncIterator[bytes]:
-        sent = 0
+    async def _printed(self, execution_id: str, attempt: Attempt, seen: dict[int, int]) -> AsyncIterator[bytes]:
+        """Yield what the attempt has printed since the last time, in whole characters."""
+        offset = seen.get(attempt.n, 0)
+        while piece := whole_characters(await self._core.outputs.read(execution_id, attempt.n, offset)):
+            output = Output(attempt=attempt.n, offset=offset, text=piece.decode(errors="replace"))
+            yield _event("output", output)
+            offset = seen[attempt.n] = offset + len(piece)
+
+    async def _follow(self, execution: Execution, only: int | None) -> AsyncIterator[bytes]:
+        seen: dict[int, int] = {}
+        told: set[int] = set()
         began = self._core.clock.boottime()
         while True:
-            entries = self._entries(execution)
-            for entry in entries[sent:]:
-                yield b"event: log\ndata: " + msgspec.json.encode(entry) + b"\n\n"
-            sent = max(sent, len(entries))
+            for attempt in execution.attempts:
+                if attempt.n in told or only not in (None, attempt.n):
+                    continue
+                async for piece in self._printed(execution.id, attempt, seen):
+                    yield piece
+                if attempt.ended_at_us and (entry := await self._entry(execution.id, attempt)) is not None:
+                    told.add(attempt.n)
+                    yield _event("log", entry)
             over = self._core.clock.boottime() - began > FOLLOW_S_MAX
             if execution.is_terminal or over or self._core.live.is_full:
                 break
             await asyncio.sleep(LOOK_S)
             newer = await self._core.queries.execution(execution.id)
             execution = newer if isinstance(newer, Execution) else execution
-        yield b"event: end\ndata: " + msgspec.json.encode({"status": execution.status.value}) + b"\n\n"
+        yield _event("end", {"status": execution.status.value})
+
+
+def whole_characters(piece: bytes) -> bytes:
+    """Return `piece` without the beginning of a UTF-8 character whose rest has yet to come."""
+    for back in range(1, min(3, len(piece)) + 1):
+        byte = piece[-back]
+        if 0xC0 <= byte < 0xF8:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return piece[:-back] if length > back else piece
+        if byte < 0x80:
+            break
+    return piece
+
+
+def _event(name: str, data: object) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"

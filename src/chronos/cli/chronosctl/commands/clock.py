@@ -59,10 +59,12 @@ def _clock_text(plain: Any) -> str:
     return pairs(
         [
             ("Wall clock", local_time(plain.get("now"))),
+            ("Planning by", local_time(plain.get("planning_time"))),
             ("Log time", local_time(plain.get("log_time"))),
             ("Decided up to", local_time(plain.get("high_water_mark"))),
             ("Silent until", plain.get("silent_until") and local_time(plain["silent_until"])),
             ("Held", bool(plain.get("held"))),
             ("Restore epoch", plain.get("restore_epoch")),
+            ("What to do", plain.get("note") or None),
         ]
     )
