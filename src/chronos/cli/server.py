@@ -86,12 +86,25 @@ def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool
 
     config = _load(file, flags)
     set_up(config.settings.logging)
+    _warn_of_failpoints()
 
     def announce(line: str) -> None:
         print(line, flush=True)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce))
+
+
+def _warn_of_failpoints() -> None:
+    import os
+
+    import structlog
+
+    from chronos import failpoints
+
+    warning = failpoints.switch_on(os.environ)
+    if warning:
+        structlog.get_logger("chronos.server").warning("failpoints", reason=warning)
 
 
 def _load(file: Path | None, flags: dict[str, str]) -> Config:

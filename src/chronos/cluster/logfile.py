@@ -11,6 +11,7 @@ import apsw
 
 from chronos.cluster.port import Entry
 from chronos.errors import Fenced, LogDamaged, LogFailed, SnapshotNeeded, StorageFull
+from chronos.failpoints import reach
 
 ROOT = bytes(32)
 """What the very first entry is chained to."""
@@ -97,6 +98,7 @@ class LogFile:
         with self._translated():
             # Not TRUNCATE: writing over a file costs less than making it longer again.
             self._open().execute("PRAGMA wal_checkpoint(PASSIVE)")
+            reach("log.checkpoint-midway")
             self._wal_pages = 0
 
     def append(self, index: int, data: bytes, epoch: int) -> int:
@@ -107,8 +109,10 @@ class LogFile:
         if index > self._last + 1:
             raise ValueError(f"entry {index} would leave a gap after {self._last}")
         chained = link(self._last_hash, index, epoch, data)
+        reach("log.append-before")
         with self._translated():
             self._open().execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, epoch, len(data), data, chained))
+        reach("log.append-after")
         self._last, self._last_hash = index, chained
         return self._wal_pages
 
@@ -191,6 +195,7 @@ class LogFile:
             base_hash = self._hash_of(upto)
             with _transaction(self._open()) as db:
                 db.execute("DELETE FROM entries WHERE idx <= ?", (upto,))
+                reach("log.truncate-midway")
                 db.execute("UPDATE meta SET value = ? WHERE key = 'base'", (upto,))
                 db.execute("UPDATE meta SET value = ? WHERE key = 'base_hash'", (base_hash,))
         self._base, self._base_hash = upto, base_hash

@@ -24,6 +24,7 @@ from chronos.dispatch.port import (
     OnDone,
     Outcome,
 )
+from chronos.failpoints import reach
 from chronos.model.execution import Waited
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
@@ -179,6 +180,7 @@ class LocalExecutor:
     async def drain(self, seconds: float) -> None:
         """Take nothing new, give back what is held, wait for what runs, cut the rest. See `Executor.drain`."""
         self._draining = True
+        reach("drain.before")
         for held in [held for attempts in self._attempts.values() for held in attempts]:
             if self._drop(held):
                 self._report(held.delivery, NotSent("drain"), self._now_us(), Waited())
@@ -330,6 +332,7 @@ class LocalExecutor:
     def _flush(self) -> None:
         self._flush_asked = False
         if self._done:
+            reach("dispatch.answered")
             batch, self._done = self._done, []
             self._on_done(batch)
 

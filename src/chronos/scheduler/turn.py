@@ -9,6 +9,7 @@ import structlog
 
 from chronos.dispatch.port import Delivery
 from chronos.errors import ChronosError
+from chronos.failpoints import reach
 from chronos.model.execution import Execution, Kind, execution_id
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
@@ -186,6 +187,7 @@ class Turn:
             assert job is not None, "what may start has a definition"
             deliveries.append(delivery_of(execution, job, self._settings))
         if deliveries:
+            reach("start.granted")
             self._settler.executor.submit(deliveries)
             self._telemetry.count("scheduled_runs_total", len(deliveries))
         got = {execution.id for execution in granted}

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from chronos.errors import Draining, LogDamaged, SnapshotNeeded, StorageFull, Unavailable
+from chronos.failpoints import reach
 from chronos.model.events import Event
 from chronos.store.batch import Queue, Submission, encode_submissions
 from chronos.store.commands import Command, NewLeader, decode_entry
@@ -267,6 +268,7 @@ class CommandLog:
             await self._durable.wait()
 
     def _fold_one(self, entry: _Appended) -> None:
+        reach("entry.appended")
         commands = [command for submission in entry.submissions for command in submission.commands]
         changes = iter(self._apply(commands, entry.at, recovering=False))
         for submission in entry.submissions:

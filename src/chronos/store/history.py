@@ -17,6 +17,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
+from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
 from chronos.store.records import Record, RecordFilter, Row, Source
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
@@ -92,6 +93,7 @@ class History:
         successor = SegmentWriter(self._path(fresh.number), fresh, self._vfs)
         self._live.close()
         self._live, self._closed = successor, (*self._closed, info)
+        reach("history.rotate-midway")
         self._write_manifest()
 
     def retire(self, before_us: int) -> int:

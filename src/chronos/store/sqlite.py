@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.store.history import History, HistoryReader, HistorySettings
@@ -239,7 +240,9 @@ class SqliteState:
     def _write(self, batch: _Generation, index: int, time_us: int) -> None:
         """History first: through a power cut it has then everything that state no longer has."""
         assert self._writer is not None
+        reach("state.flush-before")
         self._history.write(batch.records.values(), index, time_us)
+        reach("state.flush-midway")
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us)
 
@@ -258,6 +261,7 @@ class SqliteState:
     def _checkpoint(self) -> int:
         assert self._writer is not None
         self._history.checkpoint()
+        reach("state.checkpoint-midway")
         with translated(self._path):
             self._writer.checkpoint()
         return self._writer.durable

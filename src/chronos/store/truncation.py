@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from chronos.errors import StorageFull
+from chronos.failpoints import reach
 from chronos.store.port import Log
 from chronos.store.state import State
 
@@ -61,5 +62,6 @@ class Truncation:
         below = min(durable + 1, keep_from)
         first, _ = await self._log.bounds()
         if below > first:
+            reach("truncation.before")
             await self._log.truncate(below, self._epoch)
         return max(below, first)

@@ -12,6 +12,7 @@ import httpcore2
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.answer import HEAD_BYTES_MAX, INFORMATIONAL_MAX, WIRE_BYTES_MAX, AnswerTooLarge, HeadWatch
+from chronos.failpoints import reach
 from chronos.timing.clock import Clock
 
 _ANSWER_BYTES_MAX = WIRE_BYTES_MAX + HEAD_BYTES_MAX * (INFORMATIONAL_MAX + 1)
@@ -83,6 +84,7 @@ class WatchedStream(Stream):
             self._head = HeadWatch()
         try:
             await self._stream.write(buffer, timeout)
+            reach("dispatch.first-byte")
         except ssl.SSLError as broken:
             # The library maps what TLS has against a handshake, and not what comes later.
             raise httpcore2.WriteError(_tls_words(broken)) from None
