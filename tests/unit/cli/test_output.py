@@ -173,3 +173,31 @@ def test_an_execution_that_has_ended_is_followed_to_its_end_at_once(ctl: Ctl) ->
     assert (done.out, done.err) == ("--- attempt 1\nhello\n", "The execution has ended: failed.\n")
     lines = ctl("execution", "logs", "occ_1", "-f", "-o", "json").out.splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["log", "end"]
+
+
+def test_what_a_program_prints_is_told_once_though_the_stream_begins_anew(ctl: Ctl) -> None:
+    path = "/api/v1/executions/occ_1"
+    hello, rest = (
+        {"event": "output", "attempt": 1, "offset": offset, "text": text}
+        for offset, text in ((0, "Tromsø\n"), (8, "is\n"))
+    )
+    whole = {"event": "output", "attempt": 1, "offset": 0, "text": "Tromsø\nis\ncold\n"}
+    log = {"event": "log", "attempt": 1, "text": "Tromsø\nis\ncold\n", "is_excerpt": False}
+    streams = iter([stream(hello), stream(hello, rest), stream(whole, log)])
+    statuses = iter(["running", "running", "success"])
+    ctl.server.answers["GET", f"{path}/logs"] = lambda request: next(streams)(request)
+    ctl.server.answers["GET", path] = lambda _: httpx2.Response(200, json={"id": "occ_1", "status": next(statuses)})
+    session = Session(environ={"HOME": str(ctl.home)}, transport=ctl.server.transport, given_clock=FixedClock())
+    told = list(follow_logs(session, "occ_1", sleep=lambda _: None))
+    assert "".join(e["text"] for e in told if e["event"] == "output") == "Tromsø\nis\ncold\n"
+    assert [e["offset"] for e in told if e["event"] == "output"] == [0, 8, 11]
+    assert [e["event"] for e in told] == ["output", "output", "output", "log", "end"]
+
+
+def test_people_see_a_program_s_output_as_it_comes_and_not_again_at_the_end(ctl: Ctl) -> None:
+    piece = {"event": "output", "attempt": 2, "offset": 0, "text": "hello\n"}
+    failed = {"event": "log", "attempt": 1, "text": "no connection", "is_excerpt": False}
+    log = {"event": "log", "attempt": 2, "text": "hello\n", "is_excerpt": False}
+    ctl.server.answers["GET", "/api/v1/executions/occ_1/logs"] = stream(failed, piece, log)
+    ctl.server.on("GET", "/api/v1/executions/occ_1", 200, {"id": "occ_1", "status": "success"})
+    assert ctl("execution", "logs", "occ_1", "-f").out == "--- attempt 1\nno connection\n--- attempt 2\nhello\n"

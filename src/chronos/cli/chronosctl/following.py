@@ -14,23 +14,46 @@ from chronos.errors import Unavailable
 Document = dict[str, Any]
 
 
-def follow_logs(session: Session, ref: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Document]:
-    """Yield `{"event": "log", …}` once for each attempt and `{"event": "end", "status": …}` when there is no more.
+class Told:
+    """What of a stream was told before, so that a stream that begins anew repeats nothing."""
 
-    A stream that breaks off, or that the server ends before the execution has ended, is taken up again; each
-    attempt is told once all the same.
+    def __init__(self) -> None:
+        self._bytes: dict[int, int] = {}
+        self._ended = 0
+
+    def news(self, event: str, data: Document) -> Document | None:
+        """Return what of an event is new; None when nothing is."""
+        if event == "log" and data["attempt"] > self._ended:
+            self._ended = data["attempt"]
+            return {"event": event, **data}
+        if event == "output":
+            return self._news_of_output(data)
+        return None
+
+    def _news_of_output(self, data: Document) -> Document | None:
+        attempt, offset, text = data["attempt"], data["offset"], data["text"].encode()
+        seen = self._bytes.get(attempt, 0)
+        fresh = text[max(0, seen - offset) :]
+        self._bytes[attempt] = max(seen, offset + len(text))
+        return {"event": "output", **data, "offset": max(seen, offset), "text": fresh.decode()} if fresh else None
+
+
+def follow_logs(session: Session, ref: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Document]:
+    """Yield what an execution writes: `output` while a program prints, `log` after each attempt, `end` at the end.
+
+    A stream that breaks off, or that the server ends before the execution has ended, is taken up again; everything
+    is told once all the same.
 
     Raises:
         Unavailable: The server cannot say any more how the execution stands.
     """
-    told = 0
+    told = Told()
     while True:
         try:
             # A new stream begins with the first attempt again.
             for event in session.client.stream(ops.execution_logs(ref, follow=True), reconnect=False):
-                if event.event == "log" and event.data["attempt"] > told:
-                    told = event.data["attempt"]
-                    yield {"event": "log", **event.data}
+                if (news := told.news(event.event, event.data)) is not None:
+                    yield news
         except Unavailable:
             pass  # quiet for long, or broken: what follows says whether the server is there
         status = session.fetch(ops.execution(ref))["status"]

@@ -81,8 +81,8 @@ def get(session: Session, ref: str) -> None:
 def logs(session: Session, ref: str, follow: bool) -> None:
     """Print what an execution's program wrote, or what its target answered.
 
-    With --follow each attempt is printed when it is over, until the execution has ended; Ctrl-C ends the
-    following, not the execution.
+    With --follow what a program prints is shown as it comes, and every attempt until the execution has ended.
+    Ctrl-C ends the following, not the execution.
 
     \b
     Examples:
@@ -94,13 +94,23 @@ def logs(session: Session, ref: str, follow: bool) -> None:
     if not follow:
         emit(session, session.fetch(ops.execution_logs(ref)), _logs_text)
         return
+    printed = 0
     for told in follow_logs(session, ref):
         if session.output != "table":
             click.echo(_live(session, told))
-        elif told["event"] == "log":
-            click.echo(_entry_text(told))
-        else:
+        elif told["event"] == "end":
             session.note(f"The execution has ended: {told['status']}.")
+        elif told["event"] == "output":
+            _print_piece(told, is_first=told["attempt"] != printed)
+            printed = told["attempt"]
+        elif told["attempt"] != printed:
+            click.echo(_entry_text(told))
+
+
+def _print_piece(piece: dict[str, Any], *, is_first: bool) -> None:
+    if is_first:
+        click.echo(f"--- attempt {piece['attempt']}")
+    click.echo(visible_text(piece["text"]), nl=False)
 
 
 def _logs_text(answer: dict[str, Any]) -> str:
