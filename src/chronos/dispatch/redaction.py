@@ -48,6 +48,8 @@ def secrets_of(target: Target) -> frozenset[str]:
         map_credentials(target, note)
     if isinstance(target, HttpTarget) and isinstance(target.auth, BasicAuth):
         found.add(f"{target.auth.username}:{target.auth.password}")
+    if isinstance(target, HttpTarget) and target.signing_secret:
+        found |= {word.partition(";")[0] for word in target.signing_secret.split()}
     # `Bearer abc` in a header of the user's own: the part after the scheme is the secret.
     found |= {value.split(" ", 1)[1] for value in found if " " in value}
     if isinstance(target, ProcessTarget):

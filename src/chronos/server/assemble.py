@@ -16,6 +16,7 @@ from chronos.dispatch.port import Dispatcher, Executor, OnDone
 from chronos.dispatch.process.dispatcher import ProcessDispatcher
 from chronos.dispatch.process.rules import ProcessSettings
 from chronos.dispatch.router import Router, RouterSettings
+from chronos.dispatch.signing import signing_unsigned
 from chronos.dispatch.unseal import unsealing
 from chronos.errors import ConfigInvalid
 from chronos.model.premises import Authenticator, Premises
@@ -50,6 +51,7 @@ from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock, ulid
 from chronos.timing.duration import DAY_US, parse_duration
 from chronos.timing.trusted import TrustedClock, kernel_synchronised
 
+SIGN_ORDER = 20  # outside of what resolves references: the server's secret may be one
 UNSEAL_ORDER = 10  # outside of what resolves references: a sealed text may hold one
 
 
@@ -196,6 +198,8 @@ def _host(house: House, truth: Truth) -> ServerHost:
     host.provide(Premises, house.premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     sealer = Sealer(house.premises.key("credentials"), house.outside.chance)
     host.around_dispatch(unsealing(sealer), order=UNSEAL_ORDER)
+    if secret := house.settings.dispatcher.http.signing_secret:
+        host.around_dispatch(signing_unsigned(secret), order=SIGN_ORDER)
     return host
 
 
@@ -329,8 +333,8 @@ def _egress(settings: Settings, on_loopback: bool) -> EgressSettings:
             "`dispatcher.egress.allow_loopback` needs a server that listens on loopback only.",
             field="dispatcher.egress.allow_loopback",
         )
-    policy = EgressPolicy.PRIVATE_OK if egress.allow_private else EgressPolicy.PUBLIC_ONLY
-    return EgressSettings(policy=policy, allow=list(egress.allow), loopback=loopback)
+    policy = EgressPolicy(egress.policy or ("private-ok" if egress.allow_private else "public-only"))
+    return EgressSettings(policy=policy, allow=list(egress.allow), loopback=loopback, nat64=list(egress.nat64))
 
 
 def _http(settings: Settings) -> HttpSettings:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import fields
 
 from chronos.model.job import MissedRunPolicy, RetryPolicy
 from chronos.model.limits import DurationText
+from chronos.model.secret import STARS, Credential
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -98,13 +100,25 @@ class Scheduler(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DispatcherHttp(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Outgoing HTTP."""
+    """Outgoing HTTP.
+
+    Attributes:
+        idle_conn_timeout: Short on purpose: most servers close after five seconds or more, and a connection that
+            closes under a request means sending it twice.
+        signing_secret: Signs the requests of every job that has no `signing_secret` of its own; written alike.
+    """
 
     timeout: DurationText = "30s"
     connect_timeout: DurationText = "5s"
     max_idle_conns: Count = 1_024
-    idle_conn_timeout: DurationText = "90s"
+    idle_conn_timeout: DurationText = "4s"
     tls: Tls = Tls()
+    signing_secret: Credential | None = None
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown["signing_secret"] = STARS if self.signing_secret else None
+        return f"DispatcherHttp({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 class DispatcherConcurrency(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,14 +141,18 @@ class Egress(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which addresses targets may have. Link-local, metadata, multicast and our own ports are never allowed.
 
     Attributes:
+        policy: Which addresses may be called; None means what `allow_private` says.
         allow_private: Whether private networks may be called.
         allow_loopback: Whether loopback may; None means while we listen on loopback only.
         allow: CIDRs that are allowed besides.
+        nat64: Prefixes of this network's own NAT64; what lies in them is vetted as what it carries.
     """
 
+    policy: Literal["open", "private-ok", "public-only"] | None = None
     allow_private: bool = True
     allow_loopback: bool | None = None
     allow: Annotated[list[str], Meta(max_length=1_000)] = field(default_factory=list)
+    nat64: Annotated[list[str], Meta(max_length=16)] = field(default_factory=list)
 
 
 class DispatcherProcess(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

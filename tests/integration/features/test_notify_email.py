@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.integration.features.receivers import a_certificate, mail_receiver, only
 
+from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
 from chronos.errors import Unavailable
 from chronos.features.notify.adapters.email import EmailSender
 from chronos.features.notify.model import Notice, NoticeKind, Smtp, SmtpTls
@@ -25,13 +26,17 @@ NOTICE = Notice(
 TO = ["ada@example.org", "bob@example.org"]
 
 
+async def no_password() -> str | None:
+    return None
+
+
 async def send(port: int, notice: Notice = NOTICE, password: str | None = None, **smtp: Any) -> Result:
     settings = Smtp(host="127.0.0.1", port=port, sender="chronos@example.org", **({"tls": SmtpTls.NONE} | smtp))
 
     async def give() -> str | None:
         return password
 
-    return await EmailSender(settings, SystemClock(), give).send(notice, NotifyEmail(to=TO))
+    return await EmailSender(settings, EgressGuard(), SystemClock(), give).send(notice, NotifyEmail(to=TO))
 
 
 @pytest.mark.asyncio
@@ -94,7 +99,7 @@ async def test_the_servers_code_says_whether_asking_again_helps(refusal: str, pe
 async def test_nobody_listening_is_worth_another_try() -> None:
     async with mail_receiver() as receiver:
         port = receiver.port
-    assert await send(port) == Unsent("mail server 127.0.0.1: SMTPConnectError")
+    assert await send(port) == Unsent("mail server 127.0.0.1: ConnectionRefusedError")
 
 
 @pytest.mark.asyncio
@@ -104,16 +109,44 @@ async def test_a_password_that_cannot_be_opened_is_said_and_not_skipped() -> Non
 
     async with mail_receiver() as receiver:
         smtp = Smtp(host="127.0.0.1", port=receiver.port, sender="c@example.org", tls=SmtpTls.NONE, username="u")
-        result = await EmailSender(smtp, SystemClock(), give).send(NOTICE, NotifyEmail(to=TO))
+        result = await EmailSender(smtp, EgressGuard(), SystemClock(), give).send(NOTICE, NotifyEmail(to=TO))
     assert result == Unsent("notify.smtp.password: there is no SMTP_PASSWORD in the environment")
     assert receiver.mails == []
 
 
 @pytest.mark.asyncio
-async def test_without_a_mail_server_nothing_is_tried() -> None:
-    async def give() -> str | None:
-        return None
+async def test_the_relay_is_looked_up_once_and_called_where_it_was_vetted() -> None:
+    asked: list[str] = []
 
-    result = await EmailSender(None, SystemClock(), give).send(NOTICE, NotifyEmail(to=TO))
+    async def lookup(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    guard = EgressGuard(EgressSettings(policy=EgressPolicy.PUBLIC_ONLY), lookup=lookup)
+    async with mail_receiver() as receiver:
+        smtp = Smtp(host="relay.test", port=receiver.port, sender="c@example.org", tls=SmtpTls.NONE)
+        sent = await EmailSender(smtp, guard, SystemClock(), no_password).send(NOTICE, NotifyEmail(to=TO))
+    assert sent == Sent(), "the administrator chose it: it may be near"
+    assert asked == ["relay.test"]
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "0.0.0.0", "224.0.0.1"])
+@pytest.mark.asyncio
+async def test_a_relay_where_none_can_be_gets_nothing(address: str) -> None:
+    async def lookup(host: str, port: int) -> list[str]:
+        return [address]
+
+    smtp = Smtp(host="relay.test", port=25, sender="c@example.org", tls=SmtpTls.NONE)
+    result = await EmailSender(smtp, EgressGuard(lookup=lookup), SystemClock(), no_password).send(
+        NOTICE, NotifyEmail(to=TO)
+    )
+    assert isinstance(result, Unsent)
+    assert result.permanent
+    assert f"notify.smtp: relay.test is at {address}" in result.reason
+
+
+@pytest.mark.asyncio
+async def test_without_a_mail_server_nothing_is_tried() -> None:
+    result = await EmailSender(None, EgressGuard(), SystemClock(), no_password).send(NOTICE, NotifyEmail(to=TO))
     assert isinstance(result, Unsent)
     assert result.permanent

@@ -90,3 +90,12 @@ def test_basic_credentials_are_secret_together_as_well() -> None:
 
 def test_nothing_is_redacted_where_there_is_no_secret() -> None:
     assert Redactor([""]).text("a***b") == "a***b"
+
+
+def test_each_of_several_signing_secrets_is_kept_out() -> None:
+    first = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+    second = "whsec_GBkaGxwdHh8gISIjJCUmJygpKissLS4v"
+    target = HttpTarget(url="http://target.test/", signing_secret=f"{first} {second};until=2027-01-01")
+    redactor = Redactor(secrets_of(target))
+    for secret in (first, second):
+        assert secret not in redactor.text(f"I got {secret}, thank you")

@@ -1,48 +1,61 @@
-"""Signatures that the upstream library accepts, and no others."""
+"""The server's own secret, for jobs that have none."""
 
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from standardwebhooks import Webhook, WebhookVerificationError
+from tests.unit.dispatch.fakes import Recorder, a_delivery
 
-from chronos.dispatch.signing import signature, signing_key
+from chronos.dispatch.port import Delivery, Outcome, Refused
+from chronos.dispatch.signing import signing_unsigned
+from chronos.errors import ConfigInvalid
+from chronos.model.target import HttpTarget, ProcessTarget, Target
+from chronos.testing import VirtualClock, virtual_time
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+OWN = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
 
 
-@given(st.binary(max_size=300))
-def test_the_upstream_library_signs_alike(body: bytes) -> None:
-    stamp = datetime(2027, 1, 1, 9, tzinfo=UTC)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return
-    theirs = Webhook(SECRET).sign("occ_a", stamp, text)
-    assert signature(signing_key(SECRET), "occ_a", int(stamp.timestamp()), body) == theirs
+async def delivered(target: Target, secret: str = SECRET) -> Target:
+    seen: list[Target] = []
+
+    async def deliver(delivery: Delivery) -> Outcome:
+        seen.append(delivery.target)
+        return Refused("enough", "test")
+
+    await signing_unsigned(secret)(a_delivery(target=target), deliver)
+    return seen[0]
 
 
-def test_any_changed_byte_is_noticed() -> None:
-    stamp, body = int(datetime.now(UTC).timestamp()), b'{"amount": 100}'
-    good = {
-        "webhook-id": "occ_a",
-        "webhook-timestamp": str(stamp),
-        "webhook-signature": signature(signing_key(SECRET), "occ_a", stamp, body),
-    }
-    assert Webhook(SECRET).verify(body, good) == {"amount": 100}
-    for n in range(len(body)):
-        changed = body[:n] + bytes([body[n] ^ 1]) + body[n + 1 :]
-        with pytest.raises(WebhookVerificationError):
-            Webhook(SECRET).verify(changed, good)
+@virtual_time
+async def test_a_job_without_a_secret_is_signed_with_the_server_s() -> None:
+    target = await delivered(HttpTarget(url="http://target.test/"))
+    assert isinstance(target, HttpTarget)
+    assert target.signing_secret == SECRET
 
 
-@pytest.mark.parametrize(
-    "secret", ["", "whsec_", "whsec_abc", "whsec_???", "secret", "whsec_" + base64.b64encode(b"short").decode()]
-)
-def test_a_secret_of_another_shape_is_refused(secret: str) -> None:
-    with pytest.raises(ValueError, match="must"):
-        signing_key(secret)
+@virtual_time
+async def test_a_job_s_own_secret_wins() -> None:
+    target = await delivered(HttpTarget(url="http://target.test/", signing_secret=OWN))
+    assert isinstance(target, HttpTarget)
+    assert target.signing_secret == OWN
+
+
+@virtual_time
+async def test_what_is_no_request_is_left_alone() -> None:
+    process = ProcessTarget(argv=["true"])
+    assert await delivered(process) is process
+
+
+@virtual_time
+async def test_the_outcome_comes_back_as_it_is() -> None:
+    recorder = Recorder(VirtualClock())
+    assert await signing_unsigned(SECRET)(a_delivery(), recorder.deliver) == recorder.outcome
+
+
+def test_a_secret_of_another_shape_stops_the_start_and_a_reference_does_not() -> None:
+    signing_unsigned("${secret:env:CHRONOS_SECRET_SIGNING}")
+    signing_unsigned(f"${{secret:file:new}} {SECRET};until=2027-01-01")
+    with pytest.raises(ConfigInvalid, match=r"dispatcher\.http\.signing_secret must look like"):
+        signing_unsigned("hello")

@@ -69,7 +69,7 @@ def test_a_url_is_taken_apart(text: str, url: HttpUrl) -> None:
         ("http://127.0.0.1./", "neither"),
         ("http://localhost./", "neither"),
         ("http://ok@127.0.0.1/", "user name"),
-        ("http://ok%40127.0.0.1/", "neither"),
+        ("http://ok%40127.0.0.1/", "odd IPv4"),
         ("http://①27.0.0.1/", "contains"),
         ("http://127。0。0。1/", "contains"),
         ("http://[::ffff:127.0.0.1%251]/", "zone"),

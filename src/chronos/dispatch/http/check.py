@@ -6,11 +6,11 @@ from typing import NoReturn
 
 from chronos.dispatch.http.headers import check_header, check_value
 from chronos.dispatch.http.url import parse_url
-from chronos.dispatch.references import blank_references
-from chronos.dispatch.signing import signing_key
+from chronos.dispatch.references import blank_references, references_in
 from chronos.dispatch.template import blank, check_template
 from chronos.errors import JobInvalid
 from chronos.model.secret import SEALED_PREFIX, STARS, is_reference
+from chronos.model.signing import signing_keys
 from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, HttpTarget
 
 
@@ -71,10 +71,10 @@ def _check_auth(auth: Auth | None, field: str) -> None:
 
 
 def _check_signing(secret: str | None, field: str) -> None:
-    if not secret or secret == STARS or secret.startswith(SEALED_PREFIX) or is_reference(secret):
+    if not secret or secret == STARS or secret.startswith(SEALED_PREFIX) or references_in(secret):
         return
     try:
-        signing_key(secret)
+        signing_keys(secret)
     except ValueError as wrong:
         _refuse(field, wrong)
 

@@ -44,4 +44,4 @@ def follow(request: Request, status: int, location: str) -> Request:
 
 def _elsewhere(request: Request, url: HttpUrl, method: str) -> Request:
     user = {name: value for name, value in request.user.items() if name.lower() in _HARMLESS}
-    return replace(request, url=url, method=method, body=b"", user=user, key=None)
+    return replace(request, url=url, method=method, body=b"", user=user, keys=())

@@ -12,8 +12,8 @@ from chronos import __version__
 from chronos.dispatch.http.headers import check_header, check_value
 from chronos.dispatch.http.url import HttpUrl, parse_url
 from chronos.dispatch.port import Delivery
-from chronos.dispatch.signing import signature, signing_key
 from chronos.dispatch.template import TemplateFailed, fill, in_header, in_json, in_url, rfc3339, values_of
+from chronos.model.signing import SigningKey, signatures, signing_keys
 from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, HttpTarget, Method
 
 USER_AGENT = f"Chronos/{__version__}"
@@ -32,7 +32,7 @@ class Request(Struct, frozen=True):
     Attributes:
         chronos: Headers that say what this is; they go along wherever a redirect leads.
         user: Headers of the job's own and its credentials; they stay with the origin they are meant for.
-        key: The signing key, or None.
+        keys: What signs it; empty without a signing secret.
     """
 
     method: str
@@ -40,16 +40,16 @@ class Request(Struct, frozen=True):
     chronos: dict[str, str]
     user: dict[str, str]
     body: bytes = b""
-    key: bytes | None = None
+    keys: tuple[SigningKey, ...] = ()
 
     def lines(self) -> list[tuple[bytes, bytes]]:
         """Return every header, in the order of sending, the signature last."""
         headers = {"Host": self.url.authority, **self.chronos, **self.user}
         if self.body or self.method in _BODY_EXPECTED:
             headers["Content-Length"] = str(len(self.body))
-        if self.key is not None:
+        if self.keys:
             stamp = int(self.chronos["webhook-timestamp"])
-            headers["webhook-signature"] = signature(self.key, self.chronos["webhook-id"], stamp, self.body)
+            headers["webhook-signature"] = signatures(self.keys, self.chronos["webhook-id"], stamp, self.body)
         return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 
 
@@ -74,7 +74,7 @@ def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Reque
     if (agent := _header(user, "user-agent")) is not None:
         chronos = {name: value for name, value in chronos.items() if name != "User-Agent"} | {"User-Agent": agent}
         user = {name: value for name, value in user.items() if name.lower() != "user-agent"}
-    return Request(target.method.value, url, chronos, user, body, _key(target))
+    return Request(target.method.value, url, chronos, user, body, _keys(target))
 
 
 def build_cancel(delivery: Delivery, target: HttpTarget, now_s: float) -> Request | None:
@@ -178,11 +178,11 @@ def _reads_as_json(body: bytes) -> bool:
     return True
 
 
-def _key(target: HttpTarget) -> bytes | None:
+def _keys(target: HttpTarget) -> tuple[SigningKey, ...]:
     if not target.signing_secret:
-        return None
+        return ()
     try:
-        return signing_key(target.signing_secret)
+        return tuple(signing_keys(target.signing_secret))
     except ValueError as wrong:
         raise RequestInvalid(f"target.signing_secret {wrong}") from None
 

@@ -76,7 +76,8 @@ def _credentials(host: Host) -> Credentials:
 
 
 def _senders(host: Host, settings: Settings, credentials: Credentials) -> Senders:
-    post, url = GuardedPost(_Later(host), host.clock), settings.console_url
+    egress, url = _Later(host), settings.console_url
+    post = GuardedPost(egress, host.clock)
 
     async def password() -> str | None:
         given = settings.smtp.password if settings.smtp is not None else None
@@ -85,7 +86,7 @@ def _senders(host: Host, settings: Settings, credentials: Credentials) -> Sender
     return Senders(
         webhook=WebhookSender(post, host.clock, url),
         slack=SlackSender(post, url),
-        email=EmailSender(settings.smtp, host.clock, password, url),
+        email=EmailSender(settings.smtp, egress, host.clock, password, url),
     )
 
 
@@ -95,8 +96,8 @@ class _Later:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    async def vetted(self, host: str, port: int) -> list[str]:
-        return await self._host.require(EgressGuard).vetted(host, port)
+    async def vetted(self, host: str, port: int, *, by_administrator: bool = False) -> list[str]:
+        return await self._host.require(EgressGuard).vetted(host, port, by_administrator=by_administrator)
 
     def next_run(self, job: Job, after_s: int) -> int | None:
         return self._host.require(Outlook).next_run(job, after_s)

@@ -65,8 +65,11 @@ class Credentials(Protocol):
 class Egress(Protocol):
     """The guard at the way out; `chronos.dispatch.egress.EgressGuard` is one."""
 
-    async def vetted(self, host: str, port: int) -> list[str]:
+    async def vetted(self, host: str, port: int, *, by_administrator: bool = False) -> list[str]:
         """Return the addresses to connect to, best first, at least one.
+
+        Args:
+            by_administrator: The place stands in the server's configuration; it may be near.
 
         Raises:
             EgressRefused: The host has an address that may not be called.

@@ -9,7 +9,6 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from chronos.dispatch.http.url import parse_url
-from chronos.dispatch.signing import signing_key
 from chronos.errors import JobInvalid, Unprocessable
 from chronos.features.notify.courier import Courier, described
 from chronos.features.notify.model import CHANNELS_MAX, Addressed, Lost, Notice, NoticeKind, Settings
@@ -21,6 +20,7 @@ from chronos.model.limits import JobName
 from chronos.model.notify import Channel, NotifyEmail, NotifyWebhook
 from chronos.model.principal import Principal
 from chronos.model.secret import SEALED_PREFIX, STARS, is_reference
+from chronos.model.signing import signing_keys
 from chronos.plugin import Action, Call, Collection, Endpoint, Jobs, Reply
 from chronos.timing.clock import Chance, Clock, ulid, utc
 
@@ -167,7 +167,7 @@ def check_channel(channel: Channel, path: str, settings: Settings) -> None:
         return
     _check(parse_url, channel.url, f"{path}.url")
     if isinstance(channel, NotifyWebhook) and channel.secret:
-        _check(signing_key, channel.secret, f"{path}.secret")
+        _check(signing_keys, channel.secret, f"{path}.secret")
 
 
 def _check(parse: Callable[[str], object], text: str, path: str) -> None:

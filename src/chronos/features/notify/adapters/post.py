@@ -10,6 +10,7 @@ import httpx2
 
 import chronos
 from chronos.dispatch.egress import LookupFailed
+from chronos.dispatch.http.transport import tls_context
 from chronos.dispatch.http.url import HttpUrl, parse_url
 from chronos.errors import EgressRefused
 from chronos.features.notify.port import Egress, Result, Sent, Unsent
@@ -98,4 +99,4 @@ class GuardedPost:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return self._given_tls or ssl.create_default_context()
+        return self._given_tls or tls_context()

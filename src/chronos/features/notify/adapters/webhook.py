@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from chronos.dispatch.signing import signature, signing_key
 from chronos.features.notify.adapters.post import GuardedPost
 from chronos.features.notify.model import Notice, NoticeKind
 from chronos.features.notify.port import Result, Unsent
 from chronos.features.notify.texts import facts, subject
 from chronos.model.notify import NotifyWebhook
+from chronos.model.signing import signatures, signing_keys
 from chronos.timing.clock import Clock, utc
 
 TYPES = {
@@ -35,10 +35,10 @@ class WebhookSender:
         headers = {"webhook-id": notice.id, "webhook-timestamp": str(now_s)}
         if channel.secret:
             try:
-                key = signing_key(channel.secret)
+                keys = signing_keys(channel.secret)
             except ValueError as wrong:
                 return Unsent(f"the channel's secret {wrong}", permanent=True)
-            headers["webhook-signature"] = signature(key, notice.id, now_s, body)
+            headers["webhook-signature"] = signatures(keys, notice.id, now_s, body)
         return await self._post.post(channel.url, body, headers)
 
     def _payload(self, notice: Notice) -> dict[str, object]:
