@@ -113,13 +113,13 @@ def test_every_documented_series_moves_while_the_demo_runs(tmp_path: Path) -> No
 def test_what_rests_in_good_times_moves_in_bad_ones(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with answering() as target:
-        steady = {
+        steady: dict[str, Any] = {
             "name": "every-second",
             "schedule": "* * * * * *",
             "missed_run_policy": "ignore",
             "webhook": {"url": f"{target}/"},
         }
-        failing = {
+        failing: dict[str, Any] = {
             "name": "failing",
             "schedule": "@yearly",
             "webhook": {"url": f"{target}/no"},

@@ -42,7 +42,12 @@ def run(asking: requests.Session, server: Served, script: str, *, wait: str = "?
     target: dict[str, Any] = {"type": "process", "argv": ["sh", "-c", script], **more}
     if AS_ROOT:
         target["run_as"] = "nobody"
-    job = {"name": "prints", "schedule": "@yearly", "target": target, "retry_policy": {"max_attempts": 1}}
+    job: dict[str, Any] = {
+        "name": "prints",
+        "schedule": "@yearly",
+        "target": target,
+        "retry_policy": {"max_attempts": 1},
+    }
     created = asking.post(f"{server.url}/api/v1/jobs", json=job, timeout=10)
     assert created.status_code == 201, created.text
     return asking.post(f"{server.url}/api/v1/jobs/prints/trigger{wait}", json={}, timeout=30).json()
@@ -51,8 +56,8 @@ def run(asking: requests.Session, server: Served, script: str, *, wait: str = "?
 def events(answer: requests.Response) -> Iterator[tuple[str, Any]]:
     """Yield (event, data) of a stream of server-sent events."""
     name = ""
-    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-        field, _, value = line.partition(": ")
+    for line in answer.iter_lines(chunk_size=1):
+        field, _, value = line.decode().partition(": ")
         if field == "event":
             name = value
         elif field == "data":

@@ -78,7 +78,7 @@ async def test_a_part_that_fails_ends_the_process_instead_of_living_on_without_i
 
     async with a_node(tmp_path / "data") as living:
         if part == "pauses":
-            living.node.drive.pauses._line.due = fail  # type: ignore[method-assign]
+            living.node.drive.pauses._line.due = fail  # type: ignore[method-assign, assignment]
         else:
             living.node.truth.watch.look = fail  # type: ignore[method-assign]
         await until(lambda: _is_done(living))
