@@ -30,7 +30,6 @@ from chronos.timing.calendar import CalendarRules
 UNRUN = {
     "make run": "it starts a server that stays; CI runs it in a fresh clone",
     "make test": "it is what runs this",
-    ".venv/bin/chronosctl execution list": "it needs the server of `make run`; other stories run the same",
     'export PATH="$PWD/.venv/bin:$PATH"': "it changes the shell it is typed in",
     "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
     "python3 listener.py": "it stays; the test has a target of its own on that port",
