@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from chronos.errors import ScheduleInvalid
 from chronos.timing.days import DaySpec
+from chronos.timing.refusal import why_not_a_number, wrong_count, wrong_field
 
 LIST_MAX: Final = 128
 MACROS: Final = {
@@ -88,7 +89,7 @@ def parse_cron(text: str, hash_key: str = "") -> CronFields:
     """
     words = text.split()
     if len(words) not in (5, 6):
-        raise _wrong_count(text, len(words))
+        raise wrong_count(text, words, list(MACROS))
     seconds, minute, hour, day, month, weekday = words if len(words) == 6 else ["0", *words]
     hours = _mask(Field.HOUR, hour, hash_key)
     minutes_of_hour = _mask(Field.MINUTE, minute, hash_key)
@@ -101,16 +102,6 @@ def parse_cron(text: str, hash_key: str = "") -> CronFields:
     )
 
 
-def resolve_hashes(text: str, hash_key: str) -> str:
-    """Return the fields of `text` with every `H` replaced by the numbers it stands for."""
-    words = text.upper().split()
-    fields = [*Field] if len(words) == 6 else [*Field][1:]
-    return " ".join(
-        _numbers(_mask(field, word, hash_key)) if "H" in _unnamed(word) else word
-        for field, word in zip(fields, words, strict=True)
-    )
-
-
 def has_hash(text: str) -> bool:
     """Say whether an `H` in `text` makes its meaning depend on the hash key."""
     return not text.startswith("@") and "H" in _unnamed(text.upper())
@@ -118,10 +109,6 @@ def has_hash(text: str) -> bool:
 
 def _unnamed(text: str) -> str:
     return text.replace("THU", "")  # the one name with an H
-
-
-def _numbers(mask: int) -> str:
-    return ",".join(str(n) for n in range(mask.bit_length()) if mask >> n & 1)
 
 
 def _starred(word: str) -> bool:
@@ -203,12 +190,7 @@ def _mask(field: Field, word: str, hash_key: str, specials: _Specials | None = N
 def _wrong_field(field: Field, word: str, bad: _Bad) -> ScheduleInvalid:
     at = word.upper().find(bad.token)
     token = word[at : at + len(bad.token)] if at >= 0 else bad.token  # as it was typed
-    return ScheduleInvalid(
-        f"The {field.label} field `{word}` is wrong at `{token}`: {bad.why}. Allowed: {field.allowed}.",
-        field=field.label,
-        token=token,
-        allowed=field.allowed,
-    )
+    return wrong_field(field.label, field.allowed, word, token, bad.why)
 
 
 def _item(field: Field, item: str, hash_key: str) -> int:
@@ -234,8 +216,18 @@ def _range(field: Field, body: str) -> tuple[int, int]:
     if field is Field.WEEKDAY and high == 0 < low:
         high = 7  # FRI-SUN: the week may end on Sunday
     if low > high:
-        raise _Bad(body, f"the range runs backwards; write `{low}-{field.high},{field.low}-{high}`")
+        raise _Bad(body, f"the range runs backwards; write `{_forwards(field, first, last)}`")
     return low, high
+
+
+def _forwards(field: Field, first: str, last: str) -> str:
+    """Return two ranges for one that runs over the end of a field, in the words that were used."""
+    if field is Field.WEEKDAY and first in ("0", "7", "SUN"):
+        return f"{first if first == 'SUN' else 0}-{last}"
+    names = list(field.numbers) if first in field.numbers else []
+    end, begin = (names[-1], names[0]) if names else (field.high, field.low)
+    rest = f"{begin}-{last}" if last != str(begin) else last
+    return f"{first}-{end},{rest}" if first != str(end) else f"{first},{rest}"
 
 
 def _hashed(field: Field, body: str, hash_key: str, step: int) -> tuple[int, int]:
@@ -256,7 +248,7 @@ def _hashed(field: Field, body: str, hash_key: str, step: int) -> tuple[int, int
 
 def _step(field: Field, item: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text):
-        raise _Bad(item, "the step after `/` must be a number")
+        raise _Bad(item, "the step after `/` must be a number, for example `*/5`")
     step = int(text)
     if not 1 <= step <= field.high:
         raise _Bad(item, f"the step must be between 1 and {field.high}")
@@ -267,10 +259,11 @@ def _number(field: Field, text: str, item: str) -> int:
     if text in field.numbers:
         return field.numbers[text]
     if not re.fullmatch(r"[0-9]{1,4}", text):
-        raise _Bad(item or text, "it is neither a number nor a name of this field" if text else "it is empty")
+        raise _Bad(item or text, why_not_a_number(item, named=bool(field.numbers)))
     number = int(text)
     if not field.low <= number <= field.high:
-        raise _Bad(item, f"{number} is not between {field.low} and {field.high}")
+        year = "; six fields begin with seconds, and there is no year field" if 1970 <= number < 2500 else ""
+        raise _Bad(item, f"{number} is not between {field.low} and {field.high}{year}")
     return number
 
 
@@ -278,15 +271,3 @@ def _within(item: str, number: int, low: int, high: int) -> int:
     if not low <= number <= high:
         raise _Bad(item, f"{number} is not between {low} and {high}")
     return number
-
-
-def _wrong_count(text: str, count: int) -> ScheduleInvalid:
-    why = "a year field is not supported" if count == 7 else f"it has {count}"
-    return ScheduleInvalid(
-        f"`{text}` is not a schedule: a cron expression has 5 fields (minute hour day-of-month month "
-        f"day-of-week), or 6 with seconds first; {why}. `@every 5m`, `@at 2027-01-01T09:00:00Z` and "
-        f"{', '.join(f'`{m}`' for m in MACROS)} work too.",
-        field="expression",
-        token=text,
-        allowed="5 or 6 fields",
-    )

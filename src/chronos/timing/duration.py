@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 
 from chronos.errors import DurationInvalid
+from chronos.timing.refusal import shown
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -84,7 +85,7 @@ def _sum_ns(text: str, body: str) -> Decimal:
     if not body or end != len(body):
         rest = body[end:]
         bare = rest[:1].isdigit() and rest.replace(".", "", 1).isdigit()
-        why = f"`{rest}` has no unit ({_UNITS})" if bare else f"write a number and a unit ({_UNITS})"
+        why = f"`{shown(rest)}` has no unit ({_UNITS})" if bare else f"write a number and a unit ({_UNITS})"
         raise _invalid(text, why)
     return total
 
@@ -96,4 +97,5 @@ def _whole_us(text: str, ns: Decimal) -> int:
 
 
 def _invalid(text: str, why: str) -> DurationInvalid:
+    text = shown(text)
     return DurationInvalid(f"`{text}` is not a duration: {why}, for example `90s`, `1h30m` or `7d`.", token=text)

@@ -15,6 +15,7 @@ from chronos.timing.civil import END_S, END_YEAR
 from chronos.timing.cron import MACROS, has_hash, parse_cron
 from chronos.timing.duration import SECOND_US, format_duration, parse_duration
 from chronos.timing.recurrence import CronSchedule
+from chronos.timing.refusal import shown, visible
 from chronos.timing.zone import Gap, OverlapTime, zone
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
 TEXT_MAX: Final = 512
 _HASH_KEY_MAX: Final = 1024
 _ZONE_PREFIX = re.compile(r"(?:CRON_)?TZ=(\S*)\s+(.+)")
+_ZONE_ALONE = re.compile(r"(?:CRON_)?TZ=\S*")
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.0+)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # Whether an expression ever fires is judged over fifty years from a fixed day, so that every node
 # and every replay judges alike.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -194,10 +197,14 @@ def _without_zone(text: str) -> tuple[str, str]:
     match = _ZONE_PREFIX.fullmatch(text)
     if match:
         return match[2], match[1] or "(empty)"
+    if _ZONE_ALONE.fullmatch(text):
+        raise _invalid(text, f"the schedule itself is missing; write for example `{text} 0 9 * * *`")
     return text, ""
 
 
 def _interval_s(text: str) -> int:
+    if not text:
+        raise _invalid("@every", "it needs a duration, for example `@every 5m`", field="@every", allowed="a duration")
     try:
         interval_us = parse_duration(text)
     except DurationInvalid as bad:
@@ -213,7 +220,8 @@ def _instant_s(text: str, options: _Options) -> int:
     match = _INSTANT.fullmatch(text)
     allowed = "an instant such as 2027-01-01T09:00:00+01:00, in whole seconds"
     if not match:
-        raise _invalid(f"@at {text}", f"write {allowed}", field="@at", allowed=allowed)
+        why = "it has no time of day; " if _DATE.fullmatch(text) else ""
+        raise _invalid(f"@at {text}".strip(), f"{why}write {allowed}", field="@at", allowed=allowed)
     try:
         # Without an offset it is a time on the wall of the schedule's zone.
         stated = datetime.fromisoformat(f"{match[1]}T{match[2]}{(match[3] or 'Z').upper()}")
@@ -253,19 +261,23 @@ def _unknown_word(body: str, word: str, rest: str) -> ScheduleInvalid:
         return _invalid(body, why)
     if word in MACROS:
         return _invalid(body, f"`{word}` stands alone, without `{rest}`")
+    if word.startswith("@every"):
+        return _invalid(body, "a blank stands after `@every`, for example `@every 5m`")
     words = [*MACROS, "@every", "@at"]
-    near = get_close_matches(word, words, 1)
+    near = get_close_matches(word.lower(), words, 1)
     hint = f"did you mean `{near[0]}`" if near else "there is no such word"
     return _invalid(body, f"{hint}; known are {', '.join(words)}")
 
 
 def _never(text: str, options: _Options) -> ScheduleNeverFires:
     return ScheduleNeverFires(
-        f"`{text}` never fires: no day and time in the next fifty years matches it in {options.timezone}.",
+        f"`{shown(text)}` never fires: no day and time in the next fifty years matches it in {options.timezone}.",
         token=text,
     )
 
 
 def _invalid(text: str, why: str, field: str = "expression", allowed: str = "") -> ScheduleInvalid:
     facts = {"allowed": allowed} if allowed else {}
-    return ScheduleInvalid(f"`{text}` is not a schedule: {why}.".replace("..", "."), field=field, token=text, **facts)
+    text = shown(text)
+    why = visible(why.rstrip("."))
+    return ScheduleInvalid(f"`{text}` is not a schedule: {why}.", field=field, token=text, **facts)

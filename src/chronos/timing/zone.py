@@ -18,6 +18,7 @@ from typing import NamedTuple
 from chronos.errors import TimezoneUnknown
 from chronos.timing import tzif
 from chronos.timing.civil import DAY_S, END_S, END_YEAR, WALL_SHIFT_S
+from chronos.timing.refusal import shown
 
 _FIRST_STAGE_YEAR = 2080  # enough to judge any expression over fifty years; the rest waits to be asked for
 _BEFORE_ALL_S = -(2**62)
@@ -207,9 +208,7 @@ def _unknown(name: str) -> TimezoneUnknown:
     hint = (
         f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else " Use an IANA name such as `Europe/Paris`."
     )
-    return TimezoneUnknown(
-        f"There is no time zone `{name[:_NAME_MAX]}`.{hint}", token=name[:_NAME_MAX], suggestions=near
-    )
+    return TimezoneUnknown(f"There is no time zone `{shown(name)}`.{hint}", token=shown(name), suggestions=near)
 
 
 def _nearest(name: str) -> list[str]:
