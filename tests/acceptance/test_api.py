@@ -13,6 +13,8 @@ import pytest
 import requests
 from tests.acceptance.served import Served, answering, served
 
+from chronos.timing.zone import tzdata_version
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -204,7 +206,7 @@ def test_a_run_by_hand_is_waited_for_and_shows_its_attempts(api: Api) -> None:
     api.job("by-hand")
     run = api.ask("POST", "/api/v1/jobs/by-hand/trigger?wait=20s")
 
-    assert run.status_code == 202
+    assert run.status_code == 200
     assert run.headers["Location"] == f"/api/v1/executions/{run.json()['id']}"
     assert (run.json()["status"], run.json()["attempts"][0]["status_code"]) == ("success", 200)
     assert run.json()["kind"] == "manual"
@@ -370,6 +372,65 @@ def test_the_page_is_served_with_a_policy_that_lets_only_its_own_files_run(api: 
     assert "innerHTML" not in api.ask("GET", "/app.js").text
     assert " onclick=" not in page
     assert "style=" not in page
+
+
+READS = ["/api/v1/jobs", "/api/v1/executions", "/api/v1/cluster/status", "/api/v1/calendars", "/api/v1/dead-letters"]
+
+
+@pytest.mark.parametrize("path", READS)
+def test_a_read_says_how_new_it_is_and_may_be_asked_of_the_node_alone(api: Api, path: str) -> None:
+    before = int(api.ask("GET", path).headers["Chronos-Applied-Index"])
+    api.ask("PUT", f"/api/v1/calendars/seen-{before}", {"exclude": ["2027-12-25"]})
+    for consistency in ("local", "linearizable"):
+        answer = api.ask("GET", f"{path}?consistency={consistency}")
+        assert answer.status_code == 200
+        assert int(answer.headers["Chronos-Applied-Index"]) > before
+
+
+def test_another_consistency_is_refused_and_a_write_has_none(api: Api) -> None:
+    refused = api.ask("GET", "/api/v1/jobs?consistency=eventual")
+    written = api.ask("POST", "/api/v1/jobs?consistency=local", {})
+
+    assert (refused.status_code, refused.json()["field"]) == (422, "consistency")
+    assert "`local`" in refused.json()["detail"]
+    assert written.status_code == 422
+
+
+def test_waiting_for_a_run_that_ends_in_time_is_answered_200_and_any_other_202(api: Api) -> None:
+    api.job("quick")
+    api.job("stuck", webhook={"url": "http://127.0.0.1:9/"}, retry_policy={"initial_interval": "1h"})
+
+    ended = api.ask("POST", "/api/v1/jobs/quick/trigger?wait=30s")
+    assert (ended.status_code, ended.json()["status"]) == (200, "success")
+    assert api.ask("POST", "/api/v1/jobs/quick/trigger").status_code == 202
+    waiting = api.ask("POST", "/api/v1/jobs/stuck/trigger?wait=200ms")
+    assert (waiting.status_code, waiting.json()["completed_at"]) == (202, None)
+
+
+def test_a_list_of_jobs_shows_how_each_ran_last_and_runs_next(api: Api) -> None:
+    api.job("listed-ran")
+    api.job("listed-never")
+    ended = api.ask("POST", "/api/v1/jobs/listed-ran/trigger?wait=30s").json()
+
+    jobs = api.ask("GET", "/api/v1/jobs?text=listed-").json()["jobs"]
+    ran = next(one for one in jobs if one["name"] == "listed-ran")
+    never = next(one for one in jobs if one["name"] == "listed-never")
+
+    last = ran["last_execution"]
+    names = ("id", "status", "scheduled_time", "started_at", "completed_at")
+    assert {name: last[name] for name in names} == {name: ended[name] for name in names}
+    assert never["last_execution"] is None
+    assert ran["next_run"].endswith("-01-01T00:00:00Z")
+    assert api.ask("GET", "/api/v1/jobs/listed-ran").json()["last_execution"] == last
+
+
+def test_the_status_says_by_which_rules_the_node_plans(api: Api) -> None:
+    status = api.ask("GET", "/api/v1/cluster/status").json()
+
+    assert status["tzdata_version"] == tzdata_version()
+    assert (status["engine"], status["state"], status["is_leader"]) == ("local", "leader", True)
+    assert status["commit_index"] >= status["applied_index"] > 0
+    assert {"version", "leader_address", "peers", "next_runs", "jobs_total", "running"} <= status.keys()
 
 
 def raw(api: Api, request: bytes) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from chronos.cluster.local import LocalLog
 from chronos.dispatch.breaker import Breakers, BreakerSettings
@@ -30,8 +32,11 @@ from chronos.server import manifest
 from chronos.server.bodies import Bodies
 from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
+from chronos.server.gate import Asgi
 from chronos.server.gauges import register_gauges
 from chronos.server.host import ServerHost
+from chronos.server.journal import Journal
+from chronos.server.lastruns import LastRuns
 from chronos.server.listener import Listener
 from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
@@ -39,7 +44,7 @@ from chronos.server.outputs import Outputs
 from chronos.server.premises import ServerPremises
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
-from chronos.server.settings import Settings
+from chronos.server.settings import Http, Settings
 from chronos.server.web import build
 from chronos.store.commandlog import CommandLog
 from chronos.store.datafolder import DataFolder
@@ -55,17 +60,45 @@ SIGN_ORDER = 20  # outside of what resolves references: the server's secret may 
 UNSEAL_ORDER = 10  # outside of what resolves references: a sealed text may hold one
 
 
+class Listening(Protocol):
+    """A socket with the API behind it, like `Listener`."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    async def __aenter__(self) -> object: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def _local_log(folder: Path, node: str) -> LocalLog:
+    return LocalLog(folder, node=node)
+
+
+def _listener(app: Callable[[], Asgi], host: str, port: int, settings: Http) -> Listening:
+    return Listener(app(), host, port, settings)
+
+
 @dataclass(frozen=True)
 class Outside:
     """What comes from outside, so that a test can bring its own.
 
     Attributes:
         synchronised: Whether the kernel calls its clock synchronised; asked once a second while the clock is held.
+        log: Makes the log of (folder, node).
+        state: Makes the state in a folder.
+        http: Makes what delivers to targets of type `http`.
+        listener: Makes the listener from what builds the app, the address, the port and its settings.
     """
 
     clock: Clock = field(default_factory=SystemClock)
     chance: Chance = field(default_factory=SystemChance)
     synchronised: Callable[[], bool] = kernel_synchronised
+    log: Callable[[Path, str], LocalLog] = _local_log
+    state: Callable[[Path], SqliteState] = SqliteState
+    http: Callable[[EgressGuard, Clock, HttpSettings], Dispatcher] = HttpDispatcher
+    listener: Callable[[Callable[[], Asgi], str, int, Http], Listening] = _listener
 
 
 @dataclass
@@ -133,8 +166,10 @@ class Drive:
 class Door:
     """Who asks: the routes, the live view, the socket."""
 
+    core: Core
     live: Live
-    listener: Listener
+    journal: Journal
+    listener: Listening
 
 
 @dataclass(frozen=True)
@@ -178,8 +213,8 @@ def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -
 
 
 def _truth(house: House) -> Truth:
-    log = LocalLog(house.folder / "log", node=house.settings.cluster.node_id)
-    state = SqliteState(house.folder)
+    log = house.outside.log(house.folder / "log", house.settings.cluster.node_id)
+    state = house.outside.state(house.folder)
     commands = CommandLog(log, state, house.clock, house.outside.chance, telemetry=house.telemetry)
     queries = Queries(state, house.premises.key("cursors"))
     retention = TruncationSettings(retention_days=parse_duration(house.settings.history.retention) / DAY_US)
@@ -210,7 +245,7 @@ def _exits(house: House, host: ServerHost) -> Exits:
     outputs = Outputs(house.folder / "outputs")
     processes = ProcessDispatcher(house.folder / "processes", _processes(settings), log_sink=outputs.take)
     dispatchers: dict[str, Dispatcher] = {
-        "http": HttpDispatcher(guard, clock, _http(settings)),
+        "http": house.outside.http(guard, clock, _http(settings)),
         "process": processes,
         **host.dispatchers,
     }
@@ -253,6 +288,10 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
     settings, standing = house.settings, house.standing
     live = Live()
     truth.commands.subscribe(live.on_events)
+    journal = Journal(settings.logging.executions)
+    truth.commands.subscribe(journal.on_events)
+    last_runs = LastRuns(truth.queries)
+    truth.commands.subscribe(last_runs.on_events)
     core = Core(
         jobs=drive.jobs,
         log=truth.commands,
@@ -261,6 +300,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         breakers=exits.router.breakers,
         deliver=exits.router,
         live=live,
+        last_runs=last_runs,
         bodies=drive.bodies,
         outputs=exits.outputs,
         watch=truth.watch,
@@ -274,7 +314,8 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
     )
     for endpoint in routes.endpoints(core, host.endpoints):
         host.endpoint(endpoint)
-    app = build(
+    app = partial(
+        build,
         host.endpoints,
         authenticate=host.require(Authenticator).recognise,  # type: ignore[type-abstract]
         allowed_hosts=settings.server.allowed_hosts,
@@ -283,10 +324,12 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         chance=house.outside.chance,
         telemetry=house.telemetry,
         is_draining=lambda: standing.draining,
+        applied=lambda: truth.commands.applied,
+        body_bytes_max=settings.server.http.max_body_bytes,
     )
-    listener = Listener(app, house.address, house.port, settings.server.http.tls)
+    listener = house.outside.listener(app, house.address, house.port, settings.server.http)
     exits.guard.forbid_port(listener.port)
-    return Door(live, listener)
+    return Door(core, live, journal, listener)
 
 
 def _executor(router: Router, house: House, made: Callable[[LocalExecutor], None]) -> Callable[[OnDone], Executor]:
@@ -367,6 +410,7 @@ def _scheduler(settings: Settings) -> SchedulerSettings:
         claim_lead_us=parse_duration(settings.scheduler.claim_lead),
         execution_timeout_us=parse_duration(settings.scheduler.execution_timeout),
         http_timeout_us=parse_duration(settings.dispatcher.http.timeout),
+        history_days=parse_duration(settings.history.retention) / DAY_US,
     )
 
 

@@ -128,6 +128,7 @@ class Lifecycle:
         try:
             await demo.clear(drive.jobs, self._node.truth.queries)
             if self._with_demo:
+                self._node.door.journal.wanted = "all"
                 target = await running.enter_async_context(demo.EchoTarget())
                 await demo.start(drive.jobs, target, self._node.house.clock)
         except StorageFull as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +14,69 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chronos.errors import ConfigInvalid
 from chronos.server.gate import Asgi
-from chronos.server.settings import Tls
+from chronos.server.settings import Http, Tls
+from chronos.timing.duration import parse_duration
 
 HEADERS_MAX = 100
-HEADER_BYTES_MAX = 32 * 1024
-HEADER_S = 10.0
-BODY_S = 30.0
-KEEP_ALIVE_S = 30
+HEADER_S_MAX = 10.0
 CONNECTIONS_MAX = 2_000
 BACKLOG = 1_024
 _READ_MAX = 256 * 1024  # what asyncio hands over at a time
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a connection may take.
+
+    Attributes:
+        header_s: From a connection's or request's beginning to the end of the headers.
+        body_s: From there to the end of the body.
+        write_s: How long an answer may wait for a client that does not take it.
+        idle_s: Between an answer and the next request.
+    """
+
+    header_s: float = HEADER_S_MAX
+    body_s: float = 30.0
+    write_s: float = 30.0
+    idle_s: float = 30.0
+    header_bytes: int = 32 * 1024
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with an end to a client's patience: headers that are too many, too big or too slow."""
+    """uvicorn's protocol, with an end to our patience: with headers that are too many or too big, with clients
+    that send too slowly or leave their answers lying."""
+
+    limits = Limits()
 
     _bytes = 0
     _count = 0
     _is_in_head = True
     _deadline: asyncio.TimerHandle | None = None
+    _untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._arm(HEADER_S)
+        self._arm(self.limits.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taken()
+        self._untaken = self.loop.call_later(self.limits.write_s, self._abort)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         # A header that never ends would be gathered by the parser before it reaches `on_header`.
         if self._is_in_head:
             self._bytes += len(data)
-            if self._bytes > HEADER_BYTES_MAX + 2 * _READ_MAX:
+            if self._bytes > self.limits.header_bytes + 2 * _READ_MAX:
                 self._give_up()
                 return
         super().data_received(data)
@@ -53,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._bytes = self._count = 0
         self._is_in_head = True
-        self._arm(HEADER_S)
+        self._arm(self.limits.header_s)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -65,14 +96,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count += 1
         self._bytes += len(name) + len(value)
-        if self._count > HEADERS_MAX or self._bytes > HEADER_BYTES_MAX:
+        if self._count > HEADERS_MAX or self._bytes > self.limits.header_bytes:
             # The parser turns what is raised here into a 400 and the end of the connection.
             raise ValueError("too many headers")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
-        self._arm(BODY_S)
+        self._arm(self.limits.body_s)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -89,9 +120,35 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _taken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
+
     def _give_up(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
+
+    def _abort(self) -> None:
+        # Closing would first wait for what the client does not take.
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def limits_of(http: Http) -> Limits:
+    """Return the limits that the configuration sets."""
+    read_s = parse_duration(http.read_timeout) / 1e6
+    return Limits(
+        header_s=min(HEADER_S_MAX, read_s),
+        body_s=read_s,
+        write_s=parse_duration(http.write_timeout) / 1e6,
+        idle_s=parse_duration(http.idle_timeout) / 1e6,
+        header_bytes=http.max_header_bytes,
+    )
+
+
+def _protocol(limits: Limits) -> type[BoundedProtocol]:
+    return type("Protocol", (BoundedProtocol,), {"limits": limits})
 
 
 class Listener:
@@ -101,15 +158,16 @@ class Listener:
         port: The port in use, also when 0 was asked for.
     """
 
-    def __init__(self, app: Asgi, host: str, port: int, tls: Tls) -> None:
-        context = tls_context(tls) if tls.enabled else None
+    def __init__(self, app: Asgi, host: str, port: int, http: Http) -> None:
+        context = tls_context(http.tls) if http.tls.enabled else None
+        limits = limits_of(http)
         self.scheme = "https" if context else "http"
         self._socket = bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=_protocol(limits),
             loop="none",
             lifespan="off",
             ws="none",
@@ -119,7 +177,7 @@ class Listener:
             server_header=False,
             proxy_headers=False,
             limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=max(1, round(limits.idle_s)),
             timeout_graceful_shutdown=5,
         )
         config.load()

@@ -56,6 +56,19 @@ _NAMESPACE = {
     "schema": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "default": "default"},
 }
 
+# Operations that succeed in two ways, and what the other one means.
+_ALSO = {"trigger_job": {200: "It has ended within `wait`."}}
+_CONSISTENCY = {
+    "name": "consistency",
+    "in": "query",
+    "description": "`local` reads what this node knows, without asking the others; one node alone gives both alike.",
+    "schema": {"type": "string", "enum": ["linearizable", "local"], "default": "linearizable"},
+}
+_APPLIED = {
+    "description": "The answer is at least as new as this entry of the log.",
+    "schema": {"type": "string", "pattern": "^[0-9]+$"},
+}
+
 
 def describe(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Return the OpenAPI document of `endpoints`."""
@@ -66,7 +79,9 @@ def describe(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     for endpoint in sorted(endpoints, key=lambda e: (e.path, e.method)):
         if endpoint.tag == "page":
             continue
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, by_type, components)
+        operation = _operation(endpoint, by_type, components)
+        operation["responses"] |= _linked(endpoint, operation["responses"], endpoints)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
     components |= {alone: _untagged(components[name]) for name, alone in _UNTAGGED.items() if name in components}
     document = {
         "openapi": "3.1.0",
@@ -110,7 +125,7 @@ def to_yaml(document: dict[str, Any]) -> str:
 
 def _operation(endpoint: Endpoint, by_type: dict[int, Any], components: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": endpoint.operation or endpoint.handler.__name__,
+        "operationId": _id_of(endpoint),
         "summary": endpoint.summary,
         "tags": [endpoint.tag or "other"],
         "parameters": _parameters(endpoint, by_type, components),
@@ -133,13 +148,15 @@ def _operation(endpoint: Endpoint, by_type: dict[int, Any], components: dict[str
 
 def _parameters(endpoint: Endpoint, by_type: dict[int, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for name in re.findall(r"\{([a-z_]+)\}", endpoint.path):
+    for name in _path_parameters(endpoint):
         known = _PARAMETERS.get(name, {"schema": {"type": "string", "maxLength": 100}})
         found.append({"name": name, "in": "path", "required": True, **known})
     if endpoint.query is not None:
         found.extend(_query_parameters(by_type[id(endpoint.query)], components))
     if endpoint.permission != "public":
         found.append(_NAMESPACE)
+        if endpoint.method == "GET":
+            found.append(_CONSISTENCY)
     if endpoint.idempotent_key:
         found.append(
             {
@@ -187,14 +204,16 @@ def _responses(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     elif endpoint.status != 204:
         kind = endpoint.content_type.partition(";")[0]
         success["content"] = {kind: _text(kind)}
-    if endpoint.links:
-        success["links"] = {
-            f"{operation}": {"operationId": operation, "parameters": {parameter: f"$response.body#/{field.strip()}"}}
-            for field, (operation, parameter) in endpoint.links.items()
-        }
-    if endpoint.needs_if_match or endpoint.operation == "get_job":
-        success["headers"] = {"ETag": {"description": "For `If-Match`.", "schema": {"type": "string"}}}
+    headers = {}
+    if endpoint.needs_if_match or endpoint.operation in ("create_job", "get_job"):
+        headers["ETag"] = {"description": "For `If-Match`.", "schema": {"type": "string"}}
+    if endpoint.method == "GET" and endpoint.permission != "public":
+        headers["Chronos-Applied-Index"] = _APPLIED
+    if headers:
+        success["headers"] = headers
     responses = {str(endpoint.status): success}
+    for status, description in _ALSO.get(endpoint.operation, {}).items():
+        responses[str(status)] = {**success, "description": description}
     codes = set(endpoint.errors) | (set(_ALWAYS) if endpoint.permission != "public" else {421, 403, 500, 503, 400, 422})
     if endpoint.method != "GET":
         codes |= set(_WRITES)
@@ -208,6 +227,35 @@ def _responses(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     if endpoint.operation in ("get_ready", "get_readyz"):
         responses["503"]["content"] = success["content"]
     return responses
+
+
+def _linked(endpoint: Endpoint, responses: dict[str, Any], endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """Return the successful answers with links to every operation that takes what they name.
+
+    A declared link names one operation and its parameter; the others with that parameter, and no second one in
+    their path, take the same.
+    """
+    links: dict[str, Any] = {}
+    has_etag = any("ETag" in answer.get("headers", {}) for answer in responses.values())
+    for field, (_, parameter) in endpoint.links.items():
+        for other in endpoints:
+            if _path_parameters(other) == [parameter] and (has_etag or not other.needs_if_match):
+                given = {parameter: f"$response.body#/{field}"}
+                if other.needs_if_match:
+                    given["header.If-Match"] = "$response.header.ETag"
+                links[_id_of(other)] = {"operationId": _id_of(other), "parameters": given}
+    if not links:
+        return {}
+    ordered = dict(sorted(links.items()))
+    return {status: {**answer, "links": ordered} for status, answer in responses.items() if status.startswith("2")}
+
+
+def _path_parameters(endpoint: Endpoint) -> list[str]:
+    return re.findall(r"\{([a-z_]+)\}", endpoint.path)
+
+
+def _id_of(endpoint: Endpoint) -> str:
+    return endpoint.operation or endpoint.handler.__name__
 
 
 def _text(kind: str) -> dict[str, Any]:

@@ -59,11 +59,19 @@ class Http(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         address: `host:port`; port 0 takes a free one. Anything but a loopback host needs authentication.
+        read_timeout: How long a request may take to arrive; its headers at most 10 s of it.
+        write_timeout: How long a client may leave an answer untaken that waits for it.
+        idle_timeout: How long a connection is kept between two requests.
+        max_header_bytes: Names and values of a request's headers together.
+        max_body_bytes: A request's body; a batch of jobs has a bound of its own.
     """
 
     address: str = "127.0.0.1:8080"
     read_timeout: DurationText = "30s"
     write_timeout: DurationText = "30s"
+    idle_timeout: DurationText = "30s"
+    max_header_bytes: Annotated[int, Meta(ge=1_024, le=1 << 20)] = 32 * 1024
+    max_body_bytes: Annotated[int, Meta(ge=1_024, le=64 << 20)] = 1 << 20
     tls: Tls = Tls()
 
 
@@ -188,11 +196,17 @@ class History(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Logging(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the log goes, and how it looks. `auto` is text on a terminal, JSON elsewhere."""
+    """Where the log goes, and how it looks. `auto` is text on a terminal, JSON elsewhere.
+
+    Attributes:
+        executions: Whose end is a line of the log: every execution's (at most 20 lines a second), or only of
+            those that failed or were missed. With `--demo` it is `all`.
+    """
 
     level: Literal["debug", "info", "warn", "warning", "error"] = "info"
     format: Literal["auto", "json", "text", "console"] = "auto"
     output: Literal["stdout", "stderr"] = "stderr"
+    executions: Literal["all", "failures", "none"] = "failures"
 
 
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -218,7 +232,6 @@ WITHOUT_EFFECT = {
     "cluster.raft": "one node alone has nobody to agree with",
     "server.grpc": "there is no gRPC listener yet",
     "server.processes": "the API runs in the main process",
-    "server.http.write_timeout": "answers are bounded by size and by the slowest client's buffer instead",
     "scheduler.tick_interval": "nothing ticks: the scheduler sleeps until the next instant",
     "dispatcher.workers": "attempts run in the main process",
     "secrets.vault": "it arrives with its feature",

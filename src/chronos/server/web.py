@@ -28,10 +28,13 @@ from chronos.timing.clock import Chance, Clock
 
 log = structlog.get_logger("chronos.http")
 
-BODY_BYTES_MAX = 1 << 20
+BODY_BYTES_MAX = 1 << 20  # unless the configuration says otherwise
 RAW_BYTES_MAX = 64 << 20
 KEY_CHARS_MAX = 255
 PUBLIC = "public"
+TOO_LARGE = "The body is larger than this server takes here; `server.http.max_body_bytes` is the most."
+APPLIED = "Chronos-Applied-Index"
+CONSISTENCIES = ("linearizable", "local")
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _ETAG = re.compile(r'^(?:W/)?"?([0-9]{1,15})"?$')
@@ -48,11 +51,17 @@ def build(
     chance: Chance,
     telemetry: Telemetry,
     is_draining: Callable[[], bool] = lambda: False,
+    applied: Callable[[], int] = lambda: 0,
+    body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Asgi:
-    """Return the application that serves `endpoints` and nothing else."""
+    """Return the application that serves `endpoints` and nothing else.
+
+    Args:
+        applied: The index of the last log entry this node has taken in; every answer to a read says it.
+    """
     routes = Routes(endpoints)
     inner = Litestar(
-        route_handlers=[_route(endpoint) for endpoint in endpoints],
+        route_handlers=[_route(endpoint, applied, body_bytes_max) for endpoint in endpoints],
         exception_handlers={
             ChronosError: _on_error,
             HttpProblem: _on_http_problem,
@@ -114,18 +123,23 @@ class Routes:
         return next((methods for pattern, methods in self._patterns if pattern.match(path)), {})
 
 
-def _route(endpoint: Endpoint) -> HTTPRouteHandler:
+def _route(endpoint: Endpoint, applied: Callable[[], int], body_bytes_max: int) -> HTTPRouteHandler:
     async def serve(request: Request[Any, Any, State]) -> Response[Any]:
         request.scope["chronos.route"] = endpoint.path  # type: ignore[typeddict-unknown-key]
         call = await _call(request, endpoint)
-        return _response(endpoint, await endpoint.handler(call))
+        # Asked before the handler reads: what it reads is at least as new as what the answer says.
+        index = applied()
+        response = _response(endpoint, await endpoint.handler(call))
+        if endpoint.method == "GET" and endpoint.permission != PUBLIC:
+            response.headers[APPLIED] = str(index)
+        return response
 
     serve.__annotations__ = {"request": Request[Any, Any, State], "return": Response[Any]}
     return HTTPRouteHandler(
         _PARAMETER.sub(r"{\1:str}", endpoint.path),
         http_method=endpoint.method,  # type: ignore[arg-type]  # a plain string in the declaration
         status_code=endpoint.status,
-        request_max_body_size=RAW_BYTES_MAX if endpoint.raw_body else BODY_BYTES_MAX,
+        request_max_body_size=RAW_BYTES_MAX if endpoint.raw_body else body_bytes_max,
     )(serve)
 
 
@@ -136,6 +150,8 @@ async def _call(request: Request[Any, Any, State], endpoint: Endpoint) -> Call:
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = _query_pairs(request.scope["query_string"])
     namespace = _namespace(headers, query)
+    if endpoint.method == "GET" and endpoint.permission != PUBLIC:
+        _check_consistency(query)
     raw = await request.body() if endpoint.method != "GET" else b""
     return Call(
         principal=principal,
@@ -170,6 +186,13 @@ def _namespace(headers: Mapping[str, str], query: dict[str, list[str]]) -> str:
     if len(given) != 1 or not re.match(NAMESPACE_PATTERN, given[0]) or given[0].endswith("\n"):
         raise FieldInvalid("`namespace` is lower-case letters, digits and dashes, at most 63.", field="namespace")
     return given[0]
+
+
+def _check_consistency(query: dict[str, list[str]]) -> None:
+    # One node alone is its own quorum: what it reads locally is linearizable, and both words are honoured alike.
+    given = query.pop("consistency", ["linearizable"])
+    if len(given) != 1 or given[0] not in CONSISTENCIES:
+        raise FieldInvalid("`consistency` is `linearizable` (the default) or `local`.", field="consistency")
 
 
 def _query(endpoint: Endpoint, pairs: dict[str, list[str]]) -> Any:
@@ -267,7 +290,7 @@ def _on_litestar(request: Request[Any, Any, Any], exc: HTTPException) -> Respons
     if exc.status_code >= 500:
         return _on_bug(request, exc)
     if exc.status_code == 413:
-        problem = HttpProblem(413, "payload-too-large", "The body is too large; 1 MiB is the most a document may have.")
+        problem = HttpProblem(413, "payload-too-large", TOO_LARGE)
     elif isinstance(exc, ClientException):
         problem = HttpProblem(exc.status_code, "bad-request", exc.detail)
     else:

@@ -49,7 +49,7 @@ class ApiKeys:
                 status=201,
                 tag=TAG,
                 operation="create_api_key",
-                links={"id": ("get_api_key", "key"), "id ": ("revoke_api_key", "key")},
+                links={"id": ("get_api_key", "key")},
             ),
             Endpoint(
                 "GET",

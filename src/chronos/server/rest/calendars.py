@@ -95,7 +95,7 @@ class Calendars:
                 idempotent_key=True,
                 tag=TAG,
                 operation="put_calendar",
-                links={"name": ("get_calendar", "calendar"), "name ": ("delete_calendar", "calendar")},
+                links={"name": ("get_calendar", "calendar")},
             ),
             Endpoint(
                 "DELETE",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chronos.scheduler.loop import Scheduler
     from chronos.server.bodies import Bodies
     from chronos.server.clockwatch import ClockWatch
+    from chronos.server.lastruns import LastRuns
     from chronos.server.live import Live
     from chronos.server.outputs import Outputs
     from chronos.server.settings import Settings
@@ -48,6 +49,7 @@ class Core:
     breakers: Breakers
     deliver: Dispatcher
     live: Live
+    last_runs: LastRuns
     bodies: Bodies
     outputs: Outputs
     watch: ClockWatch

@@ -22,11 +22,12 @@ NEXT_RUNS = 3
 
 
 class LastExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the job's newest execution stands."""
+    """How the job's newest run stands: the latest due that was not skipped."""
 
     id: str
     status: Status
     scheduled_time: datetime
+    started_at: datetime | None = None
     completed_at: datetime | None = None
     reason: str = ""
 
@@ -197,7 +198,7 @@ def editable(spec: JobSpec) -> dict[str, Any]:
 
 
 def job_document(
-    job: Job, *, plan: Plan | None, now_s: int, last: Execution | None = None, already_sent: list[str] | None = None
+    job: Job, *, plan: Plan | None, now_s: int, last: LastExecution | None = None, already_sent: list[str] | None = None
 ) -> dict[str, Any]:
     """Return a job as the API shows it.
 
@@ -219,7 +220,7 @@ def job_document(
             "next_run": at_s(runs[0]) if runs else None,
             "next_runs": [at_s(run) for run in runs],
             "effective_at": at(plan.effective_us(runs[0])) if plan is not None and runs else None,
-            "last_execution": last_execution(last) if last is not None else None,
+            "last_execution": last,
         }
     )
     if already_sent is not None:
@@ -244,6 +245,7 @@ def last_execution(execution: Execution) -> LastExecution:
         id=execution.id,
         status=execution.status,
         scheduled_time=at_s(execution.scheduled_s),
+        started_at=at(execution.started_at_us),
         completed_at=at(execution.ended_at_us),
         reason=execution.reason,
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from chronos.errors import ChronosError, Invalid, NameTaken, Unprocessable
+from chronos.model.execution import TERMINAL
 from chronos.model.job import JobSpec
 from chronos.model.limits import DurationText
 from chronos.plugin import Action, Call, Endpoint, Reply
@@ -32,7 +33,7 @@ class TriggerQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How to trigger.
 
     Attributes:
-        wait: Answer when the execution has ended, or after this long (at most 60s).
+        wait: Answer with 200 when the execution has ended, or with 202 after this long (at most 60s).
         force: Start beside a run that holds the slot; needs `job:force`.
     """
 
@@ -107,7 +108,7 @@ class JobActions:
                 **more,
             )
 
-        execution_links = {"id": ("get_execution", "execution"), "id ": ("cancel_execution", "execution")}
+        execution_links = {"id": ("get_execution", "execution"), "job_id": ("get_job", "job")}
         return [
             action(
                 "trigger",
@@ -160,7 +161,8 @@ class JobActions:
         if patience_s:
             execution = await self._core.jobs.wait(execution.id, patience_s, namespace=call.namespace)
         location = {"Location": f"/api/v1/executions/{execution.id}"}
-        return reply(execution_document(execution, attempts=bool(patience_s)), headers=location)
+        status = 200 if patience_s and execution.status in TERMINAL else 202
+        return reply(execution_document(execution, attempts=bool(patience_s)), status=status, headers=location)
 
     async def pause(self, call: Call) -> Reply:
         body: PauseBody = call.body

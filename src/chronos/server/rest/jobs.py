@@ -8,12 +8,11 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from chronos.errors import JobInvalid, Unprocessable
-from chronos.model.execution import Execution
 from chronos.model.job import Job, JobSpec, RetryPolicy
 from chronos.plugin import Action, Call, Endpoint, Reply
 from chronos.server.decoding import convert
 from chronos.server.rest.core import PAGE, PAGE_MAX, Core, idem, reply, revision_of
-from chronos.server.rest.documents import JobDocument, editable, job_document
+from chronos.server.rest.documents import JobDocument, LastExecution, editable, job_document
 from chronos.server.rest.guards import check_writer
 
 TAG = "jobs"
@@ -35,7 +34,7 @@ class JobsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class JobPage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Jobs by name, without `last_execution`. `next_cursor` is null on the last page; `total` counts all pages."""
+    """Jobs by name. `next_cursor` is null on the last page; `total` counts all pages."""
 
     jobs: list[JobDocument]  # type: ignore[valid-type]  # built from the spec at import
     next_cursor: str | None = None
@@ -83,11 +82,7 @@ class Jobs:
     def endpoints(self) -> list[Endpoint]:
         one = "/api/v1/jobs/{job}"
         # What a create answers with is what the next operations take.
-        links = {
-            "id": ("get_job", "job"),
-            "id ": ("trigger_job", "job"),
-            "id  ": ("list_job_executions", "job"),
-        }
+        links = {"id": ("get_job", "job")}
         return [
             Endpoint(
                 "GET",
@@ -125,6 +120,7 @@ class Jobs:
                 errors=(404,),
                 tag=TAG,
                 operation="get_job",
+                links=links,
             ),
             Endpoint(
                 "PUT",
@@ -178,7 +174,8 @@ class Jobs:
             cursor=query.cursor or "",
             limit=query.limit,
         )
-        jobs = [show(self._core, job) for job in page.items]
+        last = await self._core.last_runs.of(page.items)
+        jobs = [show(self._core, job, last=last[job.id]) for job in page.items]
         return reply({"jobs": jobs, "next_cursor": page.cursor or None, "total": page.total})
 
     async def create(self, call: Call) -> Reply:
@@ -189,9 +186,8 @@ class Jobs:
 
     async def get(self, call: Call) -> Reply:
         job = await self._core.jobs.get(call.path["job"], namespace=call.namespace)
-        recent = await self._core.queries.executions(job.namespace, job_id=job.id, limit=1)
-        last = next((one for one in recent.items if isinstance(one, Execution)), None)
-        return reply(show(self._core, job, last=last), revision=job.revision)
+        last = await self._core.last_runs.of([job])
+        return reply(show(self._core, job, last=last[job.id]), revision=job.revision)
 
     async def replace(self, call: Call) -> Reply:
         spec = with_defaults(self._core, in_namespace(call.body, call.namespace), call.raw)
@@ -234,7 +230,7 @@ def _changed(core: Core, job: Job, already_sent: list[str] | None = None, **more
 
 
 def show(
-    core: Core, job: Job, already_sent: list[str] | None = None, *, last: Execution | None = None
+    core: Core, job: Job, already_sent: list[str] | None = None, *, last: LastExecution | None = None
 ) -> dict[str, Any]:
     """Return a job's document. A job whose calendar cannot be used has no next runs."""
     try:
@@ -269,8 +265,9 @@ def with_defaults(core: Core, spec: JobSpec, raw: bytes) -> JobSpec:
         changes["retry_policy"] = convert({**msgspec.to_builtins(policy), **given}, RetryPolicy)
     if "missed_run_policy" not in said:
         changes["missed_run_policy"] = settings.scheduler.missed_run_policy
-    if settings.dispatcher.concurrency.per_job_limit is not None and "max_concurrent" not in said:
-        changes["max_concurrent"] = min(settings.dispatcher.concurrency.per_job_limit, 10_000)
+    limit = settings.dispatcher.concurrency.per_job_limit
+    if limit is not None and "max_concurrent" not in said:
+        changes["max_concurrent"] = min(limit, spec.max_concurrent)
     return msgspec.structs.replace(spec, **changes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -23,6 +23,7 @@ from chronos.store.tables import JOBS, META
 from chronos.store.tables import Meta as StoreMeta
 from chronos.timing.clock import ulid
 from chronos.timing.duration import parse_duration
+from chronos.timing.zone import tzdata_version
 
 TAG = "server"
 TEST_US_MAX = 30_000_000
@@ -52,15 +53,24 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How this node and its cluster stand.
 
     Attributes:
+        engine: What orders the log: `local` on one node alone.
+        tzdata_version: The release of the time zone rules that this node plans by.
+        state: This node's part in the cluster: `leader`, or `follower`.
+        leader_address: Where the others reach the leader; empty on one node alone.
         running: Attempts in flight on this node.
         notes: What it cannot do now, and what to do about it: a full disk, a held clock.
     """
 
     node_id: str
     version: str
+    engine: str
+    tzdata_version: str
+    state: Literal["leader", "follower"]
     is_leader: bool
     leader: str
+    leader_address: str
     term: int
+    commit_index: int
     applied_index: int
     jobs_total: int
     jobs_enabled: int
@@ -236,9 +246,14 @@ class Operations:
             ClusterStatus(
                 node_id=core.node,
                 version=__version__,
+                engine="local",
+                tzdata_version=tzdata_version(),
+                state="leader",
                 is_leader=True,
                 leader=meta.leader,
+                leader_address="",
                 term=meta.term,
+                commit_index=core.log.applied,
                 applied_index=core.log.applied,
                 jobs_total=meta.jobs,
                 jobs_enabled=meta.jobs_enabled,

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from chronos.plugin import Call, Endpoint, Reply
 
+PUBLIC = "public"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -15,7 +16,7 @@ FILES = {
 
 
 def endpoints() -> list[Endpoint]:
-    """Return the routes of the static files. They need the right to read jobs, like what they show."""
+    """Return the routes of the static files. Anybody may load them: they hold no data, and ask for a key to get it."""
     return [_static(path, name, kind) for path, (name, kind) in FILES.items()]
 
 
@@ -29,7 +30,7 @@ def _static(path: str, name: str, content_type: str) -> Endpoint:
         "GET",
         path,
         serve,
-        "job:read",
+        PUBLIC,
         f"The page at `/`: {name}.",
         content_type=content_type,
         tag="page",

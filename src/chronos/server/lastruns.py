@@ -1,0 +1,75 @@
+"""How each job's newest run stands: kept up from the events, so that a list of jobs searches no history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution, Status
+from chronos.model.job import Job
+from chronos.server.rest.documents import LastExecution, last_execution
+from chronos.store.queries import Queries
+
+JOBS_MAX = 20_000
+"""How many jobs are remembered; of those that were forgotten, history is asked again."""
+
+RAN = tuple(status for status in Status if status is not Status.SKIPPED)
+
+
+class _Known(NamedTuple):
+    position: tuple[int, str]
+    shown: LastExecution | None
+
+
+_NEVER = _Known((-1, ""), None)
+
+
+class LastRuns:
+    """The newest run of each job: the latest due that was not skipped.
+
+    A job is looked up in history the first time it is asked for, and followed by its events from then on.
+    """
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self._known: dict[str, _Known] = {}
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Take note of what was committed. Called on the event loop; returns at once."""
+        for event in events:
+            if event.type is EventType.JOB_DELETED:
+                self._known.pop(event.job_id, None)
+            elif event.execution is not None:
+                self._note(event.execution)
+
+    async def of(self, jobs: Sequence[Job]) -> dict[str, LastExecution | None]:
+        """Return the newest run by job id; None for a job that has never run."""
+        for job in jobs:
+            if job.id not in self._known:
+                await self._look_up(job)
+        return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
+
+    async def _look_up(self, job: Job) -> None:
+        page = await self._queries.executions(job.namespace, job_id=job.id, statuses=RAN, limit=1)
+        # Events came in while history was searched; what they say is newer.
+        self._known.setdefault(job.id, _NEVER)
+        for found in page.items:
+            if isinstance(found, Execution):
+                self._note(found)
+        while len(self._known) > JOBS_MAX:
+            self._known.pop(next(iter(self._known)))
+
+    def _note(self, execution: Execution) -> None:
+        known = self._known.get(execution.job_id)
+        if known is None:
+            return  # nobody has asked yet, and history may hold a later one
+        if execution.status is Status.SKIPPED:
+            if known.position == _position(execution):
+                del self._known[execution.job_id]  # it was decided, and then did not run: the one before it counts
+        elif known.position <= _position(execution):
+            self._known[execution.job_id] = _Known(_position(execution), last_execution(execution))
+
+
+def _position(execution: Execution) -> tuple[int, str]:
+    return execution.scheduled_s, execution.id

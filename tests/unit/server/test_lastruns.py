@@ -1,0 +1,142 @@
+"""How each job's newest run stands."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution, Kind, Status
+from chronos.model.job import Job, JobSpec
+from chronos.model.target import HttpTarget
+from chronos.server import lastruns
+from chronos.server.lastruns import LastRuns
+from chronos.store.queries import Page, Queries
+
+
+def job(name: str = "a") -> Job:
+    spec = JobSpec(name=name, schedules=["@daily"], target=HttpTarget(url="http://x/"))
+    return Job(id=name, spec=spec, revision=1, created_at_us=0, updated_at_us=0)
+
+
+def run(n: int, status: Status = Status.SUCCESS, of: str = "a") -> Execution:
+    return Execution(
+        id=f"occ_{n}",
+        job_id=of,
+        job_name=of,
+        namespace="default",
+        kind=Kind.SCHEDULE,
+        discriminator=str(n),
+        scheduled_s=n,
+        effective_us=n * 1_000_000,
+        revision=1,
+        priority=5,
+        decided_at_us=0,
+        status=status,
+    )
+
+
+def event(execution: Execution) -> Event:
+    kind = EventType.EXECUTION_FINISHED
+    return Event(type=kind, index=1, seq=0, time_us=0, job_id=execution.job_id, execution=execution)
+
+
+class History:
+    """Finds what it was given, and counts how often it is asked."""
+
+    def __init__(self, *found: Execution) -> None:
+        self.found = list(found)
+        self.asked: list[str] = []
+        self.meanwhile: Any = None
+
+    async def executions(self, _: str, *, job_id: str, statuses: tuple[Status, ...], limit: int) -> Page[Execution]:
+        self.asked.append(job_id)
+        if self.meanwhile is not None:
+            self.meanwhile()
+        fitting = [one for one in self.found if one.job_id == job_id and one.status in statuses]
+        newest = sorted(fitting, key=lambda one: one.scheduled_s, reverse=True)
+        return Page(items=newest[:limit])
+
+
+def followed(*found: Execution) -> tuple[LastRuns, History]:
+    history = History(*found)
+    return LastRuns(cast("Queries", history)), history
+
+
+async def shown(runs: LastRuns, name: str = "a") -> tuple[str, str] | None:
+    last = (await runs.of([job(name)]))[name]
+    return None if last is None else (last.id, last.status.value)
+
+
+@pytest.mark.asyncio
+async def test_history_is_asked_once_and_events_do_the_rest() -> None:
+    runs, history = followed(run(1), run(2))
+
+    assert await shown(runs) == ("occ_2", "success")
+    runs.on_events([event(run(3, Status.RUNNING))])
+    assert await shown(runs) == ("occ_3", "running")
+    runs.on_events([event(run(3, Status.FAILED))])
+    assert await shown(runs) == ("occ_3", "failed")
+    assert history.asked == ["a"]
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_never_ran_is_asked_for_once_too() -> None:
+    runs, history = followed()
+
+    assert [await shown(runs), await shown(runs)] == [None, None]
+    assert history.asked == ["a"]
+    runs.on_events([event(run(1))])
+    assert await shown(runs) == ("occ_1", "success")
+
+
+@pytest.mark.asyncio
+async def test_what_was_due_earlier_does_not_take_the_place_of_what_was_due_later() -> None:
+    runs, _ = followed(run(5))
+
+    await shown(runs)
+    runs.on_events([event(run(4))])
+    assert await shown(runs) == ("occ_5", "success")
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_was_skipped_after_all_gives_way_to_the_one_before() -> None:
+    runs, history = followed(run(1))
+    await shown(runs)
+
+    runs.on_events([event(run(2, Status.PENDING))])
+    assert await shown(runs) == ("occ_2", "pending")
+    runs.on_events([event(run(2, Status.SKIPPED))])
+    assert await shown(runs) == ("occ_1", "success")
+    assert history.asked == ["a", "a"]
+
+
+@pytest.mark.asyncio
+async def test_an_event_during_the_search_is_newer_than_what_the_search_finds() -> None:
+    runs, history = followed(run(1), run(1, of="b"))
+    await shown(runs, "b")
+    history.meanwhile = lambda: runs.on_events([event(run(9, of="b"))])
+
+    await shown(runs)
+    assert await shown(runs, "b") == ("occ_9", "success")
+
+
+@pytest.mark.asyncio
+async def test_a_deleted_job_is_forgotten() -> None:
+    runs, history = followed(run(1))
+    await shown(runs)
+
+    runs.on_events([Event(type=EventType.JOB_DELETED, index=2, seq=0, time_us=0, job_id="a")])
+    history.found.clear()
+    assert await shown(runs) is None
+
+
+@pytest.mark.asyncio
+async def test_there_is_an_end_to_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lastruns, "JOBS_MAX", 2)
+    runs, history = followed(run(1, of="a"), run(1, of="b"), run(1, of="c"))
+
+    for name in "abca":
+        assert await shown(runs, name) == ("occ_1", "success")
+    assert history.asked == ["a", "b", "c", "a"]
