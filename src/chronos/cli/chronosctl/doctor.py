@@ -56,7 +56,8 @@ def config_file(session: Session) -> Iterator[Finding]:
         return
     check_private(path)
     found = session.contexts
-    yield Finding(Level.GOOD, f"configuration file {path}: {len(found.contexts)} contexts, {found.current or 'none'} in use")
+    used = found.current or "none"
+    yield Finding(Level.GOOD, f"configuration file {path}: {len(found.contexts)} contexts, {used} in use")
     if session.flag_server and session.context.server and session.flag_server != session.context.server:
         yield Finding(Level.WARNING, f"--server goes before the context's server {session.context.server}")
 
