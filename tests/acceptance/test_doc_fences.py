@@ -21,6 +21,7 @@ from chronos.cli.chronosctl.session import Session
 from chronos.cli.chronosctl.yamlfile import dump_yaml, load_yaml
 from chronos.errors import ChronosError
 from chronos.model.job import JobSpec
+from chronos.model.target import HttpTarget
 from chronos.server import manifest
 from chronos.server.config import load
 from chronos.server.problems import Problem
@@ -78,7 +79,13 @@ def chronosctl_lines() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("arguments", list(chronosctl_lines()))
-def test_every_line_of_chronosctl_can_be_typed(arguments: list[str]) -> None:
+def test_every_line_of_chronosctl_can_be_typed(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in arguments:
+        if re.fullmatch(r"[\w-]+\.\w+", name):
+            (tmp_path / name).touch()  # a file that an option opens while it is read
     command: click.Command = cli
     context = cli.make_context("chronosctl", list(arguments), obj=Session(environ={}))
     while isinstance(command, click.Group):
@@ -95,6 +102,8 @@ def test_every_yaml_is_what_it_is_for(fence: Fence, tmp_path: Path) -> None:
             assert msgspec.convert(document, JobSpec).normal().target
         elif "rules" in document:
             assert msgspec.convert(msgspec.to_builtins(document["rules"]), CalendarRules)
+        elif set(document) <= set(HttpTarget.__struct_fields__):
+            assert msgspec.convert({"url": "http://example.org/", **document}, HttpTarget)  # a part of a job's target
         elif set(document) <= {"scrape_configs", "groups"}:
             assert all(isinstance(value, list) for value in document.values())  # Prometheus' own
         else:
