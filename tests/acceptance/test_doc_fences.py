@@ -57,8 +57,10 @@ def of_kind(*kinds: str) -> list[Any]:
 
 
 def test_every_block_says_what_it_is_and_is_looked_at() -> None:
-    looked_at = {"console", "sh", "yaml", "json", "python", "ini", "sql"} | SHOWN
-    assert [f"{fence} {fence.kind!r}" for fence in fences() if fence.kind not in looked_at] == []
+    looked_at = {"console", "sh", "yaml", "json", "python", "js", "go", "ini", "sql"} | SHOWN
+    # A `receiver=` is run by the tests of signatures, in its own language.
+    unread = [fence for fence in fences() if fence.kind not in looked_at and not fence.option("receiver")]
+    assert [f"{fence} {fence.kind!r}" for fence in unread] == []
 
 
 def test_every_command_is_run_or_has_a_reason() -> None:
@@ -83,9 +85,9 @@ def test_every_line_of_chronosctl_can_be_typed(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in arguments:
-        if re.fullmatch(r"[\w-]+\.\w+", name):
-            (tmp_path / name).touch()  # a file that an option opens while it is read
+    for word in arguments:
+        if re.fullmatch(r"[\w-]+\.\w+", word):
+            (tmp_path / word).touch()  # a file that an option opens while it is read
     command: click.Command = cli
     context = cli.make_context("chronosctl", list(arguments), obj=Session(environ={}))
     while isinstance(command, click.Group):
