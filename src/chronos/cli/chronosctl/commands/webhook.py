@@ -1,4 +1,4 @@
-"""`chronosctl webhook`: a target tried out."""
+"""`chronosctl webhook`: a target tried out, and secrets to sign with."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from chronos.cli.chronosctl.output import emit, pairs, took, visible_text
 from chronos.cli.chronosctl.session import Session
 
 
-@click.group(cls=LazyGroup, lazy={"test": Lazy("webhook:test", "Send one request as a job would.")})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "test": Lazy("webhook:test", "Send one request as a job would."),
+        "secret": Lazy("webhook_secret:secret", "Make a secret that requests are signed with."),
+    },
+)
 def webhook() -> None:
-    """Try a target before a job uses it."""
+    """Try a target before a job uses it; make secrets to sign with."""
 
 
 @leaf()
