@@ -22,10 +22,13 @@ class Book:
         return len(self._plans)
 
     def put(self, plan: Plan, after_s: int) -> None:
-        """Index `plan`; its first instant lies after `after_s` and after what the job last owed."""
+        """Index `plan`; its first instant lies after `after_s` and after what the job last owed.
+
+        Instants that a calendar leaves out count, too: they need a record in their time.
+        """
         job_id = plan.job.id
         self._plans[job_id] = plan
-        self._schedule(job_id, plan.next_s(max(after_s, plan.since_us // 1_000_000)))
+        self._schedule(job_id, plan.next_planned_s(max(after_s, plan.since_us // 1_000_000)))
 
     def keep(self, plan: Plan) -> None:
         """Remember the plan of a job that owes nothing now (it is paused)."""
@@ -64,15 +67,13 @@ class Book:
         """Put a job back, due next after `after_s`."""
         plan = self._plans.get(job_id)
         if plan is not None and plan.job.paused is None:
-            self._schedule(job_id, plan.next_s(max(after_s, plan.since_us // 1_000_000)))
-
-    def next_of(self, job_id: str) -> int | None:
-        """Return the next instant of a job, or None."""
-        return self._next.get(job_id)
+            self._schedule(job_id, plan.next_planned_s(max(after_s, plan.since_us // 1_000_000)))
 
     def upcoming(self, most: int) -> list[tuple[int, str]]:
-        """Return the `most` earliest (instant, job id)."""
-        return heapq.nsmallest(most, ((instant, job_id) for job_id, instant in self._next.items()))
+        """Return about the `most` earliest (instant, job id), of those that run."""
+        found = heapq.nsmallest(most, ((instant, job_id) for job_id, instant in self._next.items()))
+        runs = [(self._plans[job_id].next_s(instant - 1), job_id) for instant, job_id in found]
+        return sorted((instant, job_id) for instant, job_id in runs if instant is not None)
 
     def _schedule(self, job_id: str, instant: int | None) -> None:
         if instant is None:

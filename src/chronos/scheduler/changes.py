@@ -58,7 +58,7 @@ class Changes:
         if plan is None:
             return 0
         known_s = now_us // 1_000_000 if job.paused is not None else mark_s
-        following = plan.next_s(max(known_s, job.owed_since_us // 1_000_000))
+        following = plan.next_planned_s(max(known_s, job.owed_since_us // 1_000_000))
         return following * 1_000_000 if following is not None else 0
 
 

@@ -5,7 +5,6 @@ Schedules are parsed once and shared between jobs that say the same; a plan hold
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -13,8 +12,10 @@ from chronos.errors import CalendarInvalid, ChronosError, JobInvalid, ScheduleNe
 from chronos.model.job import Job, JobSpec
 from chronos.timing.business import CalendarSchedule
 from chronos.timing.calendar import Calendar, Shift
+from chronos.timing.civil import DAY_S
 from chronos.timing.duration import parse_duration
 from chronos.timing.jitter import jitter_us
+from chronos.timing.merged import Merged
 from chronos.timing.schedule import parse_schedule
 
 GRACE_MAX_S = 60
@@ -36,33 +37,6 @@ class Instants(Protocol):
     def prev_s(self, before: int) -> int | None: ...
     def count_s(self, a: int, b: int) -> int: ...
     def period_hint_s(self, at: int) -> int: ...
-
-
-class Merged:
-    """Several schedules as one; instants at which they meet count once."""
-
-    def __init__(self, parts: list[Instants]) -> None:
-        self._parts = parts
-
-    def next_s(self, after: int) -> int | None:
-        found = [n for part in self._parts if (n := part.next_s(after)) is not None]
-        return min(found) if found else None
-
-    def prev_s(self, before: int) -> int | None:
-        found = [p for part in self._parts if (p := part.prev_s(before)) is not None]
-        return max(found) if found else None
-
-    def count_s(self, a: int, b: int) -> int:
-        # Instants may meet, so the counts cannot be added; walking is bounded by the catch-up window.
-        count, at = 0, a
-        while (nxt := self.next_s(at)) is not None and nxt <= b:
-            count, at = count + 1, nxt
-        return count
-
-    def period_hint_s(self, at: int) -> int:
-        first = self.next_s(at)
-        second = self.next_s(first) if first is not None else None
-        return second - first if first is not None and second is not None else 86_400
 
 
 class Never:
@@ -88,8 +62,8 @@ class Plan:
         "_end_s",
         "_instants",
         "_jitter_us",
+        "_merged",
         "_start_s",
-        "_under",
         "catchup_window_s",
         "job",
         "retry_for_us",
@@ -105,7 +79,7 @@ class Plan:
         self._jitter_us = parse_duration(spec.jitter) if spec.jitter else 0
         self.catchup_window_s = parse_duration(spec.catchup_window) // 1_000_000
         self.retry_for_us = parse_duration(spec.retry_policy.retry_for)
-        self._instants, self._under = _instants(spec, job.anchor_s, calendar_of)
+        self._instants, self._merged = _instants(spec, job.anchor_s, calendar_of)
 
     def next_s(self, after: int) -> int | None:
         """Return the first instant strictly after `after`, inside the job's start and end."""
@@ -122,17 +96,32 @@ class Plan:
         a, b = max(a, self._start_s - 1), min(b, self._end_s)
         return self._instants.count_s(a, b) if a < b else 0
 
-    def skipped_s(self, a: int, b: int) -> Iterator[tuple[int, str]]:
-        """Yield (instant, reason) of what the calendar leaves out in (a, b], ascending.
+    def next_planned_s(self, after: int) -> int | None:
+        """Return the first instant after `after` that needs a record: it runs, or the calendar leaves it out."""
+        if self._merged is None:
+            return self.next_s(after)
+        found = self._merged.next_planned_s(max(after, self._start_s - 1))
+        return found if found is not None and found <= self._end_s else None
+
+    def left_out_s(self, a: int, b: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, mask) for each day of (a, b] of which the calendar leaves out instants.
 
         An instant that another of the job's schedules keeps is not left out.
         """
         a, b = max(a, self._start_s - 1), min(b, self._end_s)
-        last = a
-        for instant, reason in heapq.merge(*(part.skipped_between(a, b) for part in self._under)):
-            if instant > last and self._instants.next_s(instant - 1) != instant:
-                last = instant
-                yield instant, reason
+        if self._merged is not None and a < b:
+            yield from self._merged.left_out_s(a, b)
+
+    def reason_s(self, instant: int) -> str:
+        """Return why the calendar leaves out `instant`."""
+        return self._merged.reason_s(instant) if self._merged is not None else ""
+
+    def steps(self, a: int, b: int) -> int:
+        """Return how many steps it takes, about, to say what is owed in (a, b]; a step takes some microseconds."""
+        a, b = max(a, self._start_s - 1), min(b, self._end_s)
+        if self._merged is None or a >= b:
+            return 1
+        return 1 + self._merged.steps_a_day * ((b - a) // DAY_S)
 
     def grace_s(self, at: int) -> int:
         """Return how late an instant near `at` may be and still count as on time."""
@@ -147,9 +136,9 @@ class Plan:
         return instant * 1_000_000 + jitter_us(self.job.id, instant, bound)
 
 
-def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[Instants, list[CalendarSchedule]]:
+def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[Instants, Merged | None]:
     if not spec.schedules:
-        return Never(), []
+        return Never(), None
     schedules = [
         parse_schedule(
             text,
@@ -162,14 +151,18 @@ def _instants(spec: JobSpec, anchor_s: int, calendar_of: CalendarOf) -> tuple[In
         for text in spec.schedules
     ]
     if spec.calendar is None:
-        return schedules[0] if len(schedules) == 1 else Merged(list(schedules)), []
+        if len(schedules) == 1:
+            return schedules[0], None
+        merged = Merged(schedules)
+        return merged, merged
     calendar = calendar_of(spec.namespace, spec.calendar)
     if calendar is None:
         raise CalendarInvalid(
             f"Namespace {spec.namespace!r} has no calendar called {spec.calendar!r}.", field="calendar"
         )
     under = [CalendarSchedule(schedule, calendar, spec.shift) for schedule in schedules]
-    return under[0] if len(under) == 1 else Merged(list(under)), under
+    merged = Merged(under)
+    return (under[0] if len(under) == 1 else merged), merged
 
 
 def check_spec(spec: JobSpec, calendar_of: CalendarOf, now_s: int) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from chronos.model.execution import Kind, RangeRecord, SkipReason, execution_id
 from chronos.model.job import MissedRunPolicy
 from chronos.scheduler.plan import Plan
 from chronos.store.commands import Owed
+from chronos.timing.masks import ones
 
 CATCHUP_SPACING_US = 1_000_000
 ON_TIME_MAX = 10_000
@@ -36,14 +41,15 @@ def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int) -> Verdict:
     if on_time_after > after_s:
         _owe_missed(plan, verdict, after_s, on_time_after, now_us)
     _owe_on_time(plan, verdict, on_time_after, to_s)
-    _record_blackouts(plan, verdict, after_s, to_s)
+    runs = [occurrence.scheduled_s for occurrence in verdict.occurrences]
+    verdict.ranges += left_out(plan, after_s=after_s, to_s=to_s, runs=runs)
     return verdict
 
 
 def paused_range(plan: Plan, *, after_s: int, to_s: int) -> list[RangeRecord]:
     """Return the record of the instants in (`after_s`, `to_s`] that passed while the job was paused."""
     after_s = max(after_s, plan.since_us // 1_000_000)
-    return _range(plan, after_s, to_s, SkipReason.PAUSED)
+    return _range(plan, after_s, to_s, SkipReason.PAUSED) + left_out(plan, after_s=after_s, to_s=to_s)
 
 
 def _owe_on_time(plan: Plan, verdict: Verdict, after_s: int, to_s: int) -> None:
@@ -109,35 +115,46 @@ def _range(plan: Plan, after_s: int, to_s: int, reason: SkipReason, into: str = 
     ]
 
 
-def _record_blackouts(plan: Plan, verdict: Verdict, after_s: int, to_s: int) -> None:
+def left_out(plan: Plan, *, after_s: int, to_s: int, runs: Iterable[int] = ()) -> list[RangeRecord]:
+    """Return the records of what the calendar leaves out in (`after_s`, `to_s`].
+
+    Args:
+        runs: Instants in between that run: what lies on both sides of one is not adjacent.
+    """
+    found: list[RangeRecord] = []
+    cuts = sorted(runs)
+    for start, mask in plan.left_out_s(after_s, to_s):
+        for cut, first, last, count in _between(cuts, start, mask):
+            if found and found[-1].last_s >= cut:
+                found[-1] = replace(found[-1], last_s=last, count=found[-1].count + count)
+            else:
+                found.append(_blackout(plan, first, last, count))
+    return found
+
+
+def _between(cuts: list[int], start: int, mask: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (the cut before it, first, last, count) of each stretch of a mask that has no cut inside."""
+    place = bisect_right(cuts, start)
+    before = cuts[place - 1] if place else 0
+    while mask:
+        cut = cuts[place] if place < len(cuts) and cuts[place] < start + mask.bit_length() else None
+        here = mask if cut is None else mask & ones(cut - start)
+        if here:
+            yield before, start + (here & -here).bit_length() - 1, start + here.bit_length() - 1, here.bit_count()
+        if cut is None:
+            return
+        mask, before, place = mask ^ here, cut, place + 1
+
+
+def _blackout(plan: Plan, first: int, last: int, count: int) -> RangeRecord:
     job = plan.job
-    for instant, why in plan.skipped_s(after_s, to_s):
-        last = verdict.ranges[-1] if verdict.ranges else None
-        if last is not None and last.reason is SkipReason.BLACKOUT and not plan.count_s(last.last_s, instant):
-            verdict.ranges[-1] = _grown(last, instant)
-            continue
-        verdict.ranges.append(
-            RangeRecord(
-                job_id=job.id,
-                job_name=job.name,
-                namespace=job.namespace,
-                first_s=instant,
-                last_s=instant,
-                count=1,
-                reason=SkipReason.BLACKOUT,
-                facts=why,
-            )
-        )
-
-
-def _grown(record: RangeRecord, instant: int) -> RangeRecord:
     return RangeRecord(
-        job_id=record.job_id,
-        job_name=record.job_name,
-        namespace=record.namespace,
-        first_s=record.first_s,
-        last_s=instant,
-        count=record.count + 1,
-        reason=record.reason,
-        facts=record.facts,
+        job_id=job.id,
+        job_name=job.name,
+        namespace=job.namespace,
+        first_s=first,
+        last_s=last,
+        count=count,
+        reason=SkipReason.BLACKOUT,
+        facts=plan.reason_s(first),
     )

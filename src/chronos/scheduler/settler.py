@@ -147,7 +147,9 @@ class Settler:
         assert job is not None, "what runs has a definition"
         if isinstance(done.outcome, Lost) and job.spec.on_unknown is OnUnknown.PROBE:
             return await self._probed(execution, job, execution.running_attempt, done.outcome.reason)
-        following = self._book.next_of(execution.job_id)
+        plan = self._book.get(execution.job_id)
+        owes = plan is not None and plan.job.paused is None
+        following = plan.next_s(max(self._now_us // 1_000_000, execution.scheduled_s)) if plan and owes else None
         settled = next_step(
             execution,
             job,

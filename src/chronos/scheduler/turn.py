@@ -31,6 +31,9 @@ REFUSED_S = 1.0
 DUE_MAX = 5_000
 """Jobs decided in one entry: what is more is decided job by job, behind the mark."""
 TOO_MUCH_S = 0.05
+SPAN_S = 86_400
+STEPS_MAX = 2_000
+"""Of a turn over more than a day: steps of counting (`Plan.steps`), about."""
 
 
 class Turn:
@@ -63,8 +66,11 @@ class Turn:
         shard = self._agenda.shard
         to_s = (now_us + self._settings.claim_lead_us) // 1_000_000
         due = self._agenda.book.due(to_s) if to_s > shard.hwm_s else []
+        if self._takes_long(due, shard.hwm_s, to_s):
+            await self._decide_behind_the_mark(due, shard, now_us)
+            return True
         verdict = self._decide(due, shard, to_s, now_us)
-        if len(due) > DUE_MAX or len(verdict.occurrences) + len(verdict.ranges) > 2 * DUE_MAX:
+        if len(verdict.occurrences) + len(verdict.ranges) > 2 * DUE_MAX:
             await self._decide_behind_the_mark(due, shard, now_us)
             return True
         asked = self._ask(verdict, now_us)
@@ -95,6 +101,15 @@ class Turn:
             self._after_start(asked, results[-1], now_us)
 
     # What is owed.
+
+    def _takes_long(self, due: list[str], from_s: int, to_s: int) -> bool:
+        """Whether to say what is owed would keep everybody else waiting; the catch-up does it in small steps."""
+        if len(due) > DUE_MAX:
+            return True
+        if to_s - from_s <= SPAN_S:
+            return False
+        plans = [plan for job_id in due if (plan := self._agenda.book.get(job_id)) is not None]
+        return sum(plan.steps(from_s, to_s) for plan in plans) > STEPS_MAX
 
     def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
         total = Verdict()

@@ -66,6 +66,13 @@ class Schedule(ABC):
     def count_s(self, a: int, b: int) -> int:
         """Return how many instants t have `a` < t <= `b`, without visiting each of them."""
 
+    def mask_s(self, start: int, seconds: int) -> int:
+        """Return the instants of a stretch as bits: bit i says that `start` + i is one, for 0 <= i < `seconds`.
+
+        Masks can be united and counted without visiting instants; ask for a day at most.
+        """
+        return sum(1 << (instant - start) for instant in self.between_s(start - 1, start + seconds - 1))
+
     @abstractmethod
     def describe(self) -> str:
         """Return the schedule in English words, with its time zone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from chronos.errors import ScheduleInvalid, ScheduleNeverFires
 from chronos.timing.base import DstNote, Schedule
 from chronos.timing.calendar import Calendar, Shift
 from chronos.timing.civil import DAY_S, END_S
+from chronos.timing.masks import moved, ones
 from chronos.timing.zone import Gap, OverlapTime, Zone
 
 CANDIDATES_MAX: Final = 400  # a search that is refused this often gives up
@@ -78,15 +79,28 @@ class CalendarSchedule(Schedule):
             return self._days.count_s(a, b)
         return sum(self.base.count_s(low - 1, high - 1) for low, high, runs, _ in self._stretches(a, b) if runs)
 
-    def skipped_between(self, a: int, b: int) -> Iterator[tuple[int, str]]:
-        """Yield (instant, reason) for each run in (`a`, `b`] that the calendar leaves out, ascending."""
+    def mask_s(self, start: int, seconds: int) -> int:
+        return self.masks_s(start, seconds)[0]
+
+    def masks_s(self, start: int, seconds: int) -> tuple[int, int]:
+        """Return what runs and what the calendar leaves out, each as `mask_s` does."""
         if self._days:
-            yield from self._days.skipped_between(a, b)
-            return
-        for low, high, runs, reason in self._stretches(a, b):
-            if not runs:
-                for instant in self.base.between_s(low - 1, high - 1):
-                    yield instant, reason
+            return self._days.masks_s(start, seconds)
+        planned = self.base.mask_s(start, seconds)
+        if not planned:
+            return 0, 0
+        kept = planned & self.calendar.open_mask(start, seconds, self.timezone)
+        return kept, planned & ~kept
+
+    def next_planned_s(self, after: int) -> int | None:
+        """Return the first instant after `after` that runs or is left out, or None."""
+        return self._days.next_landed_s(after) if self._days else self.base.next_s(after)
+
+    def reason_s(self, instant: int) -> str:
+        """Return why the calendar leaves out a run at `instant`; empty when it does not."""
+        if self._days:
+            return self.calendar.blackout_reason(instant, self.timezone)
+        return self.calendar.verdict(instant, self.timezone).reason
 
     def describe(self) -> str:
         words = {
@@ -133,8 +147,15 @@ class _ShiftedDays:
         self._zone = calendar.zone_for(base.timezone)
         self._step = 1 if shift is Shift.NEXT else -1
         self._last: tuple[int, list[tuple[int, str]]] = (-1, [])
+        self._last_masks: tuple[int, tuple[int, int]] = (-1, (0, 0))
 
     def next_s(self, after: int) -> int | None:
+        return self._next_of(after, self._allowed_on)
+
+    def next_landed_s(self, after: int) -> int | None:
+        return self._next_of(after, lambda day: [instant for instant, _ in self._landed_on(day)])
+
+    def _next_of(self, after: int, runs_on: Callable[[int], list[int]]) -> int | None:
         day = self._business_day(_day_of(self._zone, max(after, 0)), 1)
         for _ in range(CANDIDATES_MAX):
             if day is None:
@@ -143,7 +164,7 @@ class _ShiftedDays:
             target = None if raw is None else self._business_day(_day_of(self._zone, raw), self._step)
             if target is None:
                 return None
-            landed = self._allowed_on(max(day, target))
+            landed = runs_on(max(day, target))
             i = bisect_right(landed, after)
             if i < len(landed):
                 return landed[i]
@@ -169,16 +190,46 @@ class _ShiftedDays:
     def count_s(self, a: int, b: int) -> int:
         return sum(self._count_on(day, a, b) for day in self._business_days(a, b))
 
-    def skipped_between(self, a: int, b: int) -> Iterator[tuple[int, str]]:
-        for day in self._business_days(a, b):
-            for instant, reason in self._landed_on(day):
-                if reason and a < instant <= b:
-                    yield instant, reason
+    def masks_s(self, start: int, seconds: int) -> tuple[int, int]:
+        """Return what runs and what a blackout leaves out, as bits from `start` on."""
+        kept = left_out = 0
+        for day in self._business_days(start - 1, start + seconds - 1):
+            low = self._zone.day_start(day)
+            for_day = self._masks_of_day(day)
+            kept |= moved(for_day[0], low - start)
+            left_out |= moved(for_day[1], low - start)
+        whole = ones(seconds)
+        return kept & whole, left_out & whole
+
+    def _masks_of_day(self, day: int) -> tuple[int, int]:
+        """Return what lands on a business day: what runs and what does not, as bits from its first second on."""
+        known_day, known = self._last_masks
+        if known_day == day:
+            return known
+        low, sources = self._zone.day_start(day), self._sources(day)
+        seconds = self._zone.day_start(day + 1) - low
+        if all(self._is_regular(each) for each in [day, *sources]):
+            landed = 0
+            for source in sources:
+                landed |= self._base.mask_s(self._zone.day_start(source), DAY_S)
+        else:
+            landed = sum(1 << (instant - low) for instant, _ in self._landed_on(day))
+        kept = landed
+        if landed and self._calendar.has_blackouts:
+            kept &= self._calendar.open_mask(low, seconds, self._base.timezone, days=False)
+        self._last_masks = (day, (kept, landed & ~kept))
+        return self._last_masks[1]
+
+    def _is_regular(self, day: int) -> bool:
+        """Whether the clocks do not change on `day`, so that its runs keep their distances when they move."""
+        low, high = self._zone.day_start(day), self._zone.day_start(day + 1)
+        return high - low == DAY_S and not self._zone.transitions(low, high)
 
     def _count_on(self, day: int, a: int, b: int) -> int:
         if self._calendar.has_blackouts or len(self._sources(day)) > 1:
-            landed = self._allowed_on(day)
-            return bisect_right(landed, b) - bisect_right(landed, a)
+            start = self._zone.day_start(day)
+            kept = moved(self._masks_of_day(day)[0], min(0, start - a - 1))
+            return (kept & ones(max(0, b + 1 - max(start, a + 1)))).bit_count()
         low, high = self._zone.day_start(day), self._zone.day_start(day + 1)
         return self._base.count_s(max(a, low - 1), min(b, high - 1)) if a < high else 0
 

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from chronos.errors import CalendarInvalid
 from chronos.timing.civil import DAY_S, END_S
+from chronos.timing.masks import ones
 from chronos.timing.zone import Zone, zone
 
 DATES_MAX: Final = 5_000
@@ -161,6 +162,24 @@ class Calendar:
         where = self.zone_for(timezone)
         wall = instant_s + where.offset_at(instant_s)
         return self._blackout(instant_s, wall, *divmod(wall, DAY_S), END_S).reason
+
+    def open_mask(self, start_s: int, seconds: int, timezone: str, *, days: bool = True) -> int:
+        """Return, as bits from `start_s` on, the seconds in which runs are wanted; `days` False leaves days aside."""
+        mask, low, end = 0, start_s, start_s + seconds
+        while low < end:
+            verdict = self.verdict(low, timezone) if days else self._verdict_of_hours(low, timezone)
+            high = min(verdict.until_s, end)
+            if verdict.runs:
+                mask |= ones(high - low) << (low - start_s)
+            low = high
+        return mask
+
+    def _verdict_of_hours(self, instant_s: int, timezone: str) -> Verdict:
+        where = self.zone_for(timezone)
+        wall = instant_s + where.offset_at(instant_s)
+        day, second = divmod(wall, DAY_S)
+        until_s = min(_steady_until(where, instant_s), instant_s + DAY_S - second)
+        return self._blackout(instant_s, wall, day, second, until_s)
 
     def is_business_day(self, day: int) -> bool:
         """Say whether a shift may move a run to `day` (days since 1970-01-01)."""

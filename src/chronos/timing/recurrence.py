@@ -25,6 +25,7 @@ from chronos.timing.civil import (
 )
 from chronos.timing.cron import CronFields
 from chronos.timing.days import day_rule
+from chronos.timing.masks import day_of_fields, ones
 from chronos.timing.zone import Gap, OverlapTime, Zone
 
 _NEVER: Final = 2**62
@@ -138,6 +139,22 @@ class CronSchedule(Schedule):
             i += 1
         return total
 
+    def mask_s(self, start: int, seconds: int) -> int:
+        end = min(start + seconds, END_S)
+        if end > self._zone.until_s:
+            self._zone.grow()
+        mask = 0
+        i = bisect_right(self._starts, start) - 1
+        while i < len(self._starts) and self._starts[i] < end:
+            shift = self._shifts[i]
+            low, high = max(start + shift, self._opens[i]), min(end + shift, self._closes[i])
+            if low < high:
+                mask |= self._walls_mask(low, high) << (low - shift - start)
+            if self._starts[i] >= start and self._adds_run_after_gap(i):
+                mask |= 1 << (self._starts[i] - start)
+            i += 1
+        return mask
+
     def describe(self) -> str:
         from chronos.timing.describe import describe_cron
 
@@ -249,6 +266,15 @@ class CronSchedule(Schedule):
         first, last = MONTH_OF_DAY[low // DAY_S], MONTH_OF_DAY[high // DAY_S]
         days = sum(self._mask_of(KIND_OF_MONTH[month]).bit_count() for month in range(first, last))
         return days * self._per_day + self._count_in_month(high) - self._count_in_month(low)
+
+    def _walls_mask(self, low: int, high: int) -> int:
+        """Return the wall seconds w with `low` <= w < `high` that match; bit 0 is `low`."""
+        mask, times = 0, day_of_fields(self._minutes, self._seconds)
+        for day in range(low // DAY_S, (high - 1) // DAY_S + 1):
+            if self._mask_of(KIND_OF_DAY[day]) >> PLACE_OF_DAY[day] & 1:
+                offset = day * DAY_S - low
+                mask |= times << offset if offset >= 0 else times >> -offset
+        return mask & ones(high - low)
 
     def _count_in_month(self, wall: int) -> int:
         """Return how many wall seconds match from the first of the month until before `wall`."""

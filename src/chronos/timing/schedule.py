@@ -14,6 +14,7 @@ from chronos.timing.base import DstNote, Schedule
 from chronos.timing.civil import END_S, END_YEAR
 from chronos.timing.cron import MACROS, has_hash, parse_cron
 from chronos.timing.duration import SECOND_US, format_duration, parse_duration
+from chronos.timing.masks import ladder
 from chronos.timing.recurrence import CronSchedule
 from chronos.timing.refusal import shown, visible
 from chronos.timing.zone import Gap, OverlapTime, zone
@@ -67,6 +68,13 @@ class EverySchedule(Schedule):
             return max(0, (min(instant, END_S - 1) - self.anchor_s) // self.interval_s)
 
         return max(0, up_to(b) - up_to(a))
+
+    def mask_s(self, start: int, seconds: int) -> int:
+        first = self.next_s(start - 1)
+        seconds = min(seconds, END_S - start)
+        if first is None or first >= start + seconds:
+            return 0
+        return ladder(self.interval_s, start + seconds - first) << (first - start)
 
     def describe(self) -> str:
         every = format_duration(self.interval_s * SECOND_US)

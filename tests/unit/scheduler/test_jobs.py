@@ -28,6 +28,7 @@ from chronos.store.commands import Idem, PutDocument
 from chronos.testing import run_virtual, virtual_time
 
 HOURLY = "0 0 * * * *"
+LUNCH = b'{"blackouts": [{"start": "2027-01-01T12:00:15Z", "end": "2027-01-01T12:00:55Z", "reason": "lunch"}]}'
 OFFSETS_MS = [-300, -260, -251, -250, -249, -240, -200, -100, -20, -5, -3, -2, -1, 0, 1, 2, 3, 5, 20, 100, 300]
 NS: dict[str, Any] = {"namespace": "default", "by": "ann"}
 
@@ -448,7 +449,7 @@ async def test_a_calendar_that_changes_changes_what_its_jobs_owe() -> None:
     free, closed = b"{}", b'{"exclude": ["2027-01-01"]}'
     async with Node(world) as node:
         await calendar(node, free)
-        await node.create(calendar="bank")
+        job = await node.create(calendar="bank")
         await world.until(3.5)
         await calendar(node, closed)
         await world.until(6.5)
@@ -456,8 +457,37 @@ async def test_a_calendar_that_changes_changes_what_its_jobs_owe() -> None:
         await world.until(8.5)
         await calendar(node, free)
         await world.until(11.5)
+        told = await node.told(job)
     assert [second for second in world.fired() if not 3 < second < 9] == [1, 2, 3, 9, 10, 11]
-    assert not [second for second in world.fired() if 4 < second < 9]
+    assert [second for second, _ in told] == list(range(1, 12))
+    assert dict(told)[5] == dict(told)[6] == "blackout"
+
+
+@virtual_time
+async def test_what_a_calendar_leaves_out_is_written_down_in_its_time_whoever_else_is_due() -> None:
+    world = World()
+    async with Node(world) as node:
+        await node.commands.propose(PutDocument("calendars", "default", "bank", LUNCH, "ann", replans=True))
+        job = await node.create("quiet", schedule="*/10 * * * * *", calendar="bank")
+        await node.create("busy", schedule="* * * * * *")
+        await world.until(65)
+        assert await node.told(job) == [(10, "success")] + [(s, "blackout") for s in range(20, 51)] + [(60, "success")]
+        [record] = [r for r in await node.records(job) if not isinstance(r, Execution)]
+        assert (record.count, record.facts) == (4, "lunch")
+
+
+@virtual_time
+async def test_what_a_calendar_leaves_out_is_not_lost_by_an_edit() -> None:
+    world = World()
+    async with Node(world) as node:
+        await node.commands.propose(PutDocument("calendars", "default", "bank", LUNCH, "ann", replans=True))
+        job = await node.create(schedule="*/10 * * * * *", calendar="bank")
+        await world.until(25)
+        await node.put(schedule="*/20 * * * * *", calendar="bank")
+        await world.until(65)
+        records = [r for r in await node.records(job) if not isinstance(r, Execution)]
+    assert sum(record.count for record in records) == 2  # 20 by the old definition, 40 by the new one
+    assert world.fired() == [10, 60]
 
 
 @virtual_time

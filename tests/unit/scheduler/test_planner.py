@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from chronos.model.execution import Kind, RangeRecord, SkipReason, execution_id
 from chronos.model.job import Job
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.planner import CATCHUP_SPACING_US, Verdict, owed, paused_range
+from chronos.timing.calendar import CalendarRules, compile_calendar
 
 NOW = 1_798_804_800
 S = 1_000_000
@@ -213,3 +215,33 @@ def test_a_pause_counts_what_passed_since_it_began_or_was_recorded() -> None:
     assert isinstance(record, RangeRecord)
     assert (record.first_s - NOW, record.count, record.reason) == (20, 5, SkipReason.PAUSED)
     assert paused_range(plan, after_s=0, to_s=NOW + 9) == []
+
+
+def under_calendar(schedules: list[str], rules: str) -> Plan:
+    calendar = compile_calendar(msgspec.json.decode(rules, type=CalendarRules))
+    spec = replace(a_spec("nightly", "@daily", calendar="c"), schedule=None, schedules=schedules)
+    job = Job(id="J1", spec=spec.normal(), revision=1, created_at_us=0, updated_at_us=0)
+    return Plan(job, lambda namespace, name: calendar)
+
+
+NIGHT = '{"blackouts": [{"from": "00:00", "to": "06:00", "reason": "night"}]}'
+
+
+def test_ten_years_in_which_a_calendar_left_out_every_night_are_a_handful_of_records() -> None:
+    plan = under_calendar(["* * * * * *", "@every 7s"], NIGHT)
+    span_s = 3_650 * 86_400
+    verdict = owed(plan, after_s=NOW, to_s=NOW + span_s, now_us=(NOW + span_s) * S)
+    assert len(verdict.ranges) < 10
+    planned = sum(record.count for record in verdict.ranges) + len(verdict.occurrences)
+    assert planned == span_s
+    assert sum(r.count for r in verdict.ranges if r.reason is SkipReason.BLACKOUT) == span_s // 4
+
+
+def test_what_is_left_out_on_both_sides_of_a_run_are_two_records() -> None:
+    noon = '{"blackouts": [{"from": "11:58", "to": "12:00"}, {"from": "12:01", "to": "12:03"}]}'
+    plan = under_calendar(["* * * * *"], noon)
+    verdict = owed(plan, after_s=NOW - 150, to_s=NOW + 150, now_us=(NOW + 10) * S)
+    runs = sorted(one.scheduled_s - NOW for one in verdict.occurrences)
+    blackouts = [(r.first_s - NOW, r.last_s - NOW, r.count) for r in verdict.ranges]
+    assert runs == [0]
+    assert blackouts == [(-120, -60, 2), (60, 120, 2)]
