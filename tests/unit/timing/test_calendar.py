@@ -152,6 +152,100 @@ def test_a_cancelled_event_does_not_count() -> None:
     assert reason(rules, "2027-12-24T12:00") == ""
 
 
+def on_first_of_may(rules: Calendar, *years: int) -> list[bool]:
+    return [reason(rules, f"{year}-05-01T12:00") != "" for year in years]
+
+
+def test_a_repetition_that_is_left_out_does_not_count() -> None:
+    rules = calendar(
+        ical=event(
+            "DTSTART;VALUE=DATE:20200501",
+            "RRULE:FREQ=YEARLY",
+            "EXDATE;VALUE=DATE:20270501,20290501",
+            "EXDATE;VALUE=DATE:20300501",
+        )
+    )
+    assert on_first_of_may(rules, 2026, 2027, 2028, 2029, 2030, 2031) == [True, False, True, False, False, True]
+
+
+def test_a_repetition_that_is_left_out_takes_all_its_days_with_it() -> None:
+    lines = ("DTSTART;VALUE=DATE:20201231", "DTEND;VALUE=DATE:20210102", "RRULE:FREQ=YEARLY;COUNT=9")
+    rules = calendar(ical=event(*lines, "EXDATE;VALUE=DATE:20261231"))
+    days = ("2025-12-31", "2026-01-01", "2026-12-31", "2027-01-01", "2028-12-31", "2029-01-01", "2029-12-31")
+    assert [reason(rules, f"{day}T12:00") != "" for day in days] == [True, True, False, False, True, True, False]
+
+
+def test_a_repetition_that_is_moved_counts_where_it_is_moved_to() -> None:
+    events = [
+        ["DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=YEARLY"],
+        ["DTSTART;VALUE=DATE:20270503", "RECURRENCE-ID;VALUE=DATE:20270501"],
+        ["DTSTART;VALUE=DATE:20280501", "RECURRENCE-ID;VALUE=DATE:20280501", "STATUS:CANCELLED"],
+    ]
+    texts = ["\n".join(["BEGIN:VEVENT", "UID:1", "SUMMARY:Party", *lines, "END:VEVENT", ""]) for lines in events]
+    rules = calendar(ical=ICAL.format(events="".join(texts)))
+    assert on_first_of_may(rules, 2026, 2027, 2028, 2029) == [True, False, False, True]
+    assert reason(rules, "2027-05-03T12:00") == "calendar: Party"
+
+
+def test_dates_that_an_event_lists_besides_its_start_count_too() -> None:
+    rules = calendar(ical=event("DTSTART;VALUE=DATE:20270501", "RDATE;VALUE=DATE:20270508,20270515"))
+    assert [reason(rules, f"2027-05-{day:02d}T12:00") != "" for day in (1, 2, 8, 15, 22)] == [
+        *(True, False, True, True, False)
+    ]
+
+
+def test_times_of_an_icalendar_are_read_in_the_zone_they_name() -> None:
+    rules = calendar(ical=event("DTSTART;TZID=Europe/Paris:20270714T120000", "DTEND;TZID=Europe/Paris:20270714T130000"))
+    assert reason(rules, "2027-07-14T10:30") == "calendar: Party"
+    assert reason(rules, "2027-07-14T12:30") == ""
+
+
+def test_a_byte_order_mark_and_bare_line_feeds_do_no_harm() -> None:
+    rules = calendar(ical="\ufeff" + event("DTSTART;VALUE=DATE:20271224"))
+    assert reason(rules, "2027-12-24T12:00") == "calendar: Party"
+
+
+HOSTILE = {
+    "an interval beyond all numbers": event("DTSTART;VALUE=DATE:20200501", f"RRULE:FREQ=YEARLY;INTERVAL={'9' * 20}"),
+    "two rules": event("DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=YEARLY", "RRULE:FREQ=YEARLY"),
+    "a rule of nonsense": event("DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=SOMETIMES"),
+    "the end of time": event("DTSTART;VALUE=DATE:99991231"),
+    "no zone that is known": event("DTSTART;TZID=Nowhere/X:20270714T120000", "DTEND;TZID=Nowhere/X:20270714T130000"),
+    "an endless duration": event("DTSTART:20270714T120000Z", "DURATION:P99999999999D"),
+    "two starts": event("DTSTART;VALUE=DATE:20270101", "DTSTART;VALUE=DATE:20270102"),
+    "a time without a date": event("DTSTART;VALUE=TIME:120000"),
+    "a start of control characters": event("DTSTART:\0\x1b[31m"),
+    "events in events": "BEGIN:VCALENDAR\n" + "BEGIN:VEVENT\n" * 5_000 + "END:VEVENT\n" * 5_000 + "END:VCALENDAR\n",
+    "events without an end": "BEGIN:VCALENDAR\n" + "BEGIN:VEVENT\n" * 9_000,
+    "two calendars": event("DTSTART;VALUE=DATE:20270101") * 2,
+    "nothing": "",
+    "lone surrogates": "\ud800",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_icalendar_is_refused_in_a_short_line(text: str) -> None:
+    with pytest.raises(CalendarInvalid) as caught:
+        calendar(ical=text)
+    assert caught.value.facts["field"] == "ical"
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("rule", ["RRULE:FREQ=YEARLY\n", ""])
+def test_the_days_of_all_events_together_are_bounded(rule: str) -> None:
+    one = f"BEGIN:VEVENT\nUID:1\nDTSTART;VALUE=DATE:20270101\nDTEND;VALUE=DATE:20280101\n{rule}END:VEVENT\n"
+    calendar(ical=ICAL.format(events=one * 136))
+    with pytest.raises(CalendarInvalid, match="more than 50000 days"):
+        calendar(ical=ICAL.format(events=one * 137))
+
+
+@pytest.mark.parametrize("when", ["00010101T000000", "99991231T235959"])
+def test_events_beyond_all_schedules_have_no_effect(when: str) -> None:
+    rules = calendar(ical=event(f"DTSTART:{when}"))
+    assert reason(rules, "2027-05-01T12:00") == ""
+
+
 @pytest.mark.parametrize("day", ["2027-03-12", "2027-11-05"])
 @pytest.mark.parametrize(
     "blackouts",
