@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from math import ceil, floor
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from chronos.timing.zone import Gap, OverlapTime
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+_from_epoch = datetime.fromtimestamp
 
 
 class DstNote(Struct, frozen=True, kw_only=True):
@@ -95,25 +98,26 @@ class Schedule(ABC):
         return 0 if first is None or second is None else second - first
 
     # Instants are whole seconds: `t > after` is `t > floor(after)`, `t < before` is `t < ceil(before)`.
+    # In whole microseconds, which are exact and quicker than the float of `timestamp()`.
 
     def next(self, after: datetime) -> datetime | None:
         """Return the first instant strictly after an aware datetime, in UTC, or None if there is none."""
         assert after.tzinfo is not None, "an instant needs a time zone"
-        instant = self.next_s(floor(after.timestamp()))
-        return None if instant is None else datetime.fromtimestamp(instant, UTC)
+        instant = self.next_s((after - _EPOCH) // _SECOND)
+        return None if instant is None else _from_epoch(instant, UTC)
 
     def prev(self, before: datetime) -> datetime | None:
         """Return the last instant strictly before an aware datetime, in UTC, or None if there is none."""
         assert before.tzinfo is not None, "an instant needs a time zone"
-        instant = self.prev_s(ceil(before.timestamp()))
-        return None if instant is None else datetime.fromtimestamp(instant, UTC)
+        instant = self.prev_s(-((_EPOCH - before) // _SECOND))
+        return None if instant is None else _from_epoch(instant, UTC)
 
     def between(self, a: datetime, b: datetime) -> Iterator[datetime]:
         """Yield the instants t with `a` < t <= `b`, ascending, in UTC."""
         assert a.tzinfo is not None, "an instant needs a time zone"
         assert b.tzinfo is not None, "an instant needs a time zone"
-        for instant in self.between_s(floor(a.timestamp()), floor(b.timestamp())):
-            yield datetime.fromtimestamp(instant, UTC)
+        for instant in self.between_s((a - _EPOCH) // _SECOND, (b - _EPOCH) // _SECOND):
+            yield _from_epoch(instant, UTC)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.text!r} {self.timezone}>"
