@@ -118,7 +118,7 @@ MEANINGS: dict[str, Means] = {
     "HTTP/2 preface": NOT_HTTP,
     "HTTP/3.7": NOT_HTTP,
     "status of four digits": GARBAGE,
-    "status 999": Means(Refused, "http_status"),
+    "status 999": Means(Refused, "http_status", "answered 999"),
     "SSH": NOT_HTTP,
     "switches protocols": GARBAGE,
     "healthy": FINE,

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from tests.integration.dispatch import hostile
+from tests.integration.dispatch.certificates import write_certificate
 from tests.integration.features.receivers import a_certificate, http_receiver
 
 from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
@@ -174,3 +176,14 @@ async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.Monk
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with http_receiver() as receiver:
         assert await send(receiver.url) == Sent()
+
+
+@pytest.mark.asyncio
+async def test_a_receiver_whose_tls_breaks_is_worth_another_try(tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path / "good.pem", names=["hooks.test"])
+    port = hostile.serve(hostile.garbage_under_tls(tmp_path))
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    result = await a_post(trusting, {"hooks.test": ["127.0.0.1"]}).post(f"https://hooks.test:{port}/", b"{}", {})
+    assert isinstance(result, Unsent)
+    assert not result.permanent
+    assert result.reason == "hooks.test: SSLError"

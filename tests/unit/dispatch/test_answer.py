@@ -200,3 +200,10 @@ def test_several_wishes_for_a_retry_are_ignored_with_a_note() -> None:
     assert isinstance(outcome, Refused)
     assert outcome.retry_after_s is None
     assert outcome.answer.notes
+
+
+@pytest.mark.parametrize(("status", "permanent"), [(500, False), (599, False), (600, True), (999, True)])
+def test_only_five_hundreds_are_a_server_s_bad_moment(status: int, permanent: bool) -> None:
+    outcome = judge(HttpTarget(url="http://a.test/"), Answer(status), [], 0.0, resent=False)
+    assert isinstance(outcome, Refused)
+    assert outcome.permanent is permanent

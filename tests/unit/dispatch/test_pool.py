@@ -9,6 +9,7 @@ import httpcore2
 
 from chronos.dispatch.http.pool import Pool
 from chronos.dispatch.http.url import HttpUrl, parse_url
+from chronos.testing import virtual_time
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -123,6 +124,35 @@ def test_what_was_idle_for_too_long_is_closed_by_anybody_s_next_request() -> Non
         assert network.open == 0
 
     asyncio.run(main())
+
+
+@virtual_time
+async def test_what_was_idle_for_too_long_is_closed_when_no_request_comes_any_more() -> None:
+    network = Network()
+    pool = a_pool(network, idle_s=4.0)
+    await call(pool, "http://a.test/")
+    await call(pool, "http://b.test/")
+    await asyncio.sleep(3.9)
+    assert network.open == 2
+    await call(pool, "http://b.test/")
+    await asyncio.sleep(0.2)
+    assert [wire.closed for wire in network.wires] == [True, False], "b was used in between"
+    await asyncio.sleep(8.0)
+    assert network.open == 0
+
+
+@virtual_time
+async def test_a_connection_in_use_is_not_swept_away() -> None:
+    network = Network()
+    pool = a_pool(network, idle_s=4.0)
+    await call(pool, "http://a.test/")
+    url = parse_url("http://a.test/")
+    async with pool.answering(url, a_request(url), verify=True) as response:
+        await asyncio.sleep(20.0)
+        assert network.open == 1
+        assert await response.aread() == b"ok"
+    await pool.aclose()
+    assert network.open == 0
 
 
 def test_a_closed_pool_keeps_nothing() -> None:

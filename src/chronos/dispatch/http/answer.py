@@ -27,6 +27,7 @@ STORED_BYTES_MAX = 64 * 1024
 _RETRIABLE = frozenset({408, 425, 429})
 _GONE = 410
 _BEGINNING = b"HTTP/1."
+_SHOWN_BYTES = 8  # too few to show much of a secret that is sent back
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
@@ -66,7 +67,7 @@ class HeadWatch:
 
     def _check(self, head: bytes) -> None:
         if not _BEGINNING.startswith(head[: len(_BEGINNING)]):
-            raise NotHttp(f"it begins with {head[:16]!r}")
+            raise NotHttp(f"it begins with {head[:_SHOWN_BYTES]!r}")
         if len(head) > HEAD_BYTES_MAX:
             raise AnswerTooLarge(f"the answer's headers are larger than {HEAD_BYTES_MAX // 1024} KiB")
         if head.count(b"\n") > HEADERS_MAX:
@@ -172,7 +173,7 @@ def judge(target: HttpTarget, answer: Answer, retry_after: Sequence[str], now_s:
     assert status is not None
     if status in target.success_codes if target.success_codes else 200 <= status <= 299:
         return Delivered(answer=answer, resent=resent)
-    retriable = status in _RETRIABLE or status >= 500
+    retriable = status in _RETRIABLE or 500 <= status <= 599
     wish = parse_retry_after(retry_after, now_s) if retry_after else None
     if retry_after and wish is None:
         answer.notes.append("Retry-After ignored: it cannot be understood")

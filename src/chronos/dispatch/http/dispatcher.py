@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from chronos.dispatch.egress import EgressGuard, LookupFailed
-from chronos.dispatch.http.answer import AnswerTooLarge, BodyReader, NotHttp, judge
+from chronos.dispatch.http.answer import AnswerTooLarge, BodyReader, NotHttp, judge, printable
 from chronos.dispatch.http.pool import Pool
 from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
 from chronos.dispatch.http.request import Request, RequestInvalid, build_cancel, build_request
@@ -19,6 +19,8 @@ from chronos.dispatch.redaction import Redactor, secrets_of
 from chronos.errors import ConfigInvalid, EgressRefused
 from chronos.model.target import HttpTarget
 from chronos.timing.clock import Clock
+
+REASON_CHARS_MAX = 400
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,7 +180,9 @@ def _failed(failed: Exception, request: Request, redactor: Redactor, *, resent: 
             return Refused(f"{where}: {failed}", "too_large", permanent=True, resent=resent)
         case _:
             reason, error_class = _silence(failed)
-            return NoAnswer(redactor.text(f"{where}: {reason}"), error_class, answer=Answer(), resent=resent)
+            # Some reasons quote what came in, which is as long as the target likes.
+            told = printable(redactor.text(f"{where}: {reason}").encode())[:REASON_CHARS_MAX]
+            return NoAnswer(told, error_class, answer=Answer(), resent=resent)
 
 
 def _silence(failed: Exception) -> tuple[str, str]:

@@ -6,10 +6,12 @@ few hundred in flight; here a request costs the same with ten thousand.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import httpcore2
 
@@ -17,6 +19,13 @@ from chronos.dispatch.http.url import HttpUrl
 
 Key = tuple[str, bool]
 Connection = httpcore2.AsyncHTTPConnection
+
+
+class Kept(NamedTuple):
+    """Where a kept connection belongs, and the how manieth it was that was kept."""
+
+    key: Key
+    number: int
 
 
 class Pool:
@@ -42,7 +51,9 @@ class Pool:
         self._idle_max = idle_max
         self._idle_s = idle_s
         self._idle: dict[Key, deque[Connection]] = {}
-        self._oldest: OrderedDict[Connection, Key] = OrderedDict()
+        self._oldest: OrderedDict[Connection, Kept] = OrderedDict()
+        self._numbers = 0
+        self._sweeper: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def answering(
@@ -64,6 +75,10 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close what is kept. May be called twice."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+            self._sweeper = None
         while self._oldest:
             await self._close_oldest()
 
@@ -80,14 +95,26 @@ class Pool:
     async def _give_back(self, key: Key, connection: Connection) -> None:
         if connection.is_available():
             self._idle.setdefault(key, deque()).append(connection)
-            self._oldest[connection] = key
+            self._numbers += 1
+            self._oldest[connection] = Kept(key, self._numbers)
+            if self._sweeper is None or self._sweeper.done():
+                self._sweeper = asyncio.create_task(self._sweep())
         while self._oldest and (len(self._oldest) > self._idle_max or next(iter(self._oldest)).has_expired()):
             await self._close_oldest()
 
+    async def _sweep(self) -> None:
+        """Close what nobody has asked for in time, also when no request comes any more; ends when nothing is kept."""
+        while self._oldest:
+            newest = self._numbers
+            await asyncio.sleep(self._idle_s)
+            # What was taken and given back meanwhile has a higher number.
+            while self._oldest and next(iter(self._oldest.values())).number <= newest:
+                await self._close_oldest()
+
     async def _close_oldest(self) -> None:
-        connection, key = next(iter(self._oldest.items()))
-        self._idle[key].remove(connection)  # at its left end: within an origin, too, it is the oldest
-        self._forget(key, connection)
+        connection, kept = next(iter(self._oldest.items()))
+        self._idle[kept.key].remove(connection)  # at its left end: within an origin, too, it is the oldest
+        self._forget(kept.key, connection)
         await connection.aclose()
 
     def _forget(self, key: Key, connection: Connection) -> None:

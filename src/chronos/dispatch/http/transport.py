@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpcore2
@@ -30,12 +30,16 @@ class TlsFailed(httpcore2.ConnectError):
 
 
 class VettedBackend(httpcore2.AsyncNetworkBackend):
-    """Connects to what the guard has vetted, address by address, all within one connect timeout."""
+    """Connects to what the guard has vetted, address by address; look-up and handshake share one connect timeout.
 
-    def __init__(self, guard: EgressGuard, clock: Clock) -> None:
+    Args:
+        network: Makes the connections; sockets by default.
+    """
+
+    def __init__(self, guard: EgressGuard, clock: Clock, network: httpcore2.AsyncNetworkBackend | None = None) -> None:
         self._guard = guard
         self._clock = clock
-        self._network = httpcore2.AnyIOBackend()
+        self._network = network or httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -62,15 +66,20 @@ class VettedBackend(httpcore2.AsyncNetworkBackend):
                 # The pool forgets an error's cause, so its words are kept here.
                 failure = httpcore2.ConnectError(_connect_words(failed))
             else:
-                return WatchedStream(stream)
+                return WatchedStream(stream, lambda: ends - self._clock.boottime())
         raise failure
 
 
 class WatchedStream(Stream):
-    """A connection that counts: requests sent on it, and every byte of the answer being read."""
+    """A connection that counts: requests sent on it, and every byte of the answer being read.
 
-    def __init__(self, stream: Stream) -> None:
+    Args:
+        left_s: How many seconds are left to finish connecting.
+    """
+
+    def __init__(self, stream: Stream, left_s: Callable[[], float]) -> None:
         self._stream = stream
+        self._left_s = left_s
         self._requests = 0
         self._writing = False
         self._bytes = 0
@@ -120,7 +129,9 @@ class WatchedStream(Stream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> Stream:
         try:
-            return WatchedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+            # Not `timeout`: the library would grant the handshake the whole of it again.
+            stream = await self._stream.start_tls(ssl_context, server_hostname, max(0.0, self._left_s()))
+            return WatchedStream(stream, self._left_s)
         except httpcore2.ConnectError as failed:
             raise TlsFailed(_tls_words(failed)) from None
         except asyncio.CancelledError:
@@ -179,6 +190,6 @@ def _tls_words(failed: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason or cause}"
+            return f"TLS failed: {getattr(cause, 'reason', None) or cause}"
         cause = cause.__cause__ if cause else None
     return "it closed the connection during the TLS handshake"

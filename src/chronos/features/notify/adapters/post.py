@@ -51,7 +51,7 @@ class GuardedPost:
             return Unsent(str(refused), permanent=True)
         except LookupFailed as failed:
             return Unsent(str(failed))
-        except httpx2.RequestError as failed:
+        except (httpx2.RequestError, OSError) as failed:  # TLS that breaks after the handshake is no RequestError
             return Unsent(f"{parsed.host}: {type(failed).__name__}")
 
     async def _vetted(self, url: HttpUrl, body: bytes, headers: dict[str, str]) -> Result:
