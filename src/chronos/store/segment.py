@@ -11,7 +11,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from chronos.model.execution import RangeRecord
+from chronos.model.execution import Kind, RangeRecord, Status
 from chronos.store.records import (
     INSTANT_MAX,
     Position,
@@ -38,6 +38,9 @@ CREATE INDEX IF NOT EXISTS records_namespace ON records (namespace, scheduled_s,
 CREATE INDEX IF NOT EXISTS ranges_job ON records (job_id, scheduled_s, id) WHERE is_range = 1;
 CREATE INDEX IF NOT EXISTS ranges_namespace ON records (namespace, scheduled_s, id) WHERE is_range = 1;
 CREATE INDEX IF NOT EXISTS ranges_last ON records (last_s) WHERE is_range = 1;
+CREATE INDEX IF NOT EXISTS unwell_job ON records (job_id, status, scheduled_s, id) WHERE status <> 'success';
+CREATE INDEX IF NOT EXISTS unwell_namespace ON records (namespace, status, scheduled_s, id) WHERE status <> 'success';
+CREATE INDEX IF NOT EXISTS unplanned_namespace ON records (namespace, kind, scheduled_s, id) WHERE kind <> 'schedule';
 """
 
 _UPSERT = """
@@ -57,11 +60,11 @@ _NAMESPACE = "namespace = :namespace"
 # Two statements each: executions stop at `since`, while a range that began long before may still reach into it.
 _EXECUTIONS = " AND is_range = 0 AND scheduled_s >= :since"
 _RANGES = " AND is_range = 1 AND last_s >= :since"
-_OF_JOB = (_SELECT + _JOB + _EXECUTIONS + _WANTED + _ORDER, _SELECT + _JOB + _RANGES + _WANTED + _ORDER)
-_OF_NAMESPACE = (
-    _SELECT + _NAMESPACE + _EXECUTIONS + _WANTED + _ORDER,
-    _SELECT + _NAMESPACE + _RANGES + _WANTED + _ORDER,
-)
+# What is rare has indexes of its own, which hardly anything is written to: without them a search for the failures
+# of a healthy year reads the whole year. SQLite has to be told: unasked it takes the index with the longer range.
+_RARE = {"unwell_job", "unwell_namespace", "unplanned_namespace"}
+_UNWELL = " AND status = :status AND status <> 'success'"
+_UNPLANNED = " AND kind = :kind AND kind <> 'schedule'"
 _NAMESPACES = """
 WITH RECURSIVE found (n) AS (
   SELECT min(namespace) FROM records
@@ -153,6 +156,8 @@ class SegmentReader:
 
     def __init__(self, path: Path, vfs: str | None = None) -> None:
         self._db = open_reader(path, vfs)
+        names = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+        self.has_rare = names >= _RARE  # whether it has the indexes of what is rare
 
     def close(self) -> None:
         """Close the file."""
@@ -206,22 +211,31 @@ class SegmentSource:
         yield from heapq.merge(*self._streams(wanted, before), key=newest_first, reverse=True)
 
     def _streams(self, wanted: RecordFilter, before: Position) -> list[Iterator[Row]]:
+        reader = self._reader()
+        if reader is None:
+            return []
+        namespaces: list[str | None]
         if wanted.job_id is not None:
-            return [self._rows(statement, wanted, wanted.namespace, before) for statement in _OF_JOB]
-        if wanted.namespace is not None:
-            namespaces = [wanted.namespace]
+            namespaces, of = [wanted.namespace], _JOB
         else:
-            reader = self._reader()
-            namespaces = reader.namespaces() if reader else []
-        return [self._rows(statement, wanted, name, before) for name in namespaces for statement in _OF_NAMESPACE]
+            namespaces, of = [wanted.namespace] if wanted.namespace is not None else [*reader.namespaces()], _NAMESPACE
+        rare = reader.has_rare
+        return [
+            self._rows(statement, wanted, name, before, status)
+            for name in namespaces
+            for statement, status in _statements(of, wanted, rare=rare)
+        ]
 
-    def _rows(self, statement: str, wanted: RecordFilter, namespace: str | None, before: Position) -> Iterator[Row]:
+    def _rows(
+        self, statement: str, wanted: RecordFilter, namespace: str | None, before: Position, status: str
+    ) -> Iterator[Row]:
         bindings: dict[str, str | int | None] = {
             "job": wanted.job_id,
             "namespace": namespace,
             "since": wanted.since_s,
             "until": wanted.until_s,
             "statuses": "".join(f",{status.value}," for status in wanted.statuses),
+            "status": status,
             "kind": wanted.kind.value if wanted.kind else "",
             "most": CHUNK,
         }
@@ -236,3 +250,27 @@ class SegmentSource:
     def series_of(self, instant_s: int, record_id: str) -> int:
         reader = self._reader() if self._info.covers(instant_s, instant_s) else None
         return reader.series_of(record_id) if reader else -1
+
+
+def _statements(of: str, wanted: RecordFilter, *, rare: bool) -> list[tuple[str, str]]:
+    """Return the statements that find what is wanted, each with the one status it asks for; empty for any.
+
+    Args:
+        rare: Whether the segment has the indexes of what is rare; those of earlier versions have not.
+    """
+    of_job = of == _JOB
+    executions = [(_SELECT + of + _EXECUTIONS + _WANTED + _ORDER, "")]
+    if rare and wanted.kind not in (None, Kind.SCHEDULE) and not of_job:
+        executions = [(_rare("unplanned_namespace", of, _UNPLANNED), "")]
+    elif rare and wanted.statuses and Status.SUCCESS not in wanted.statuses:
+        index = "unwell_job" if of_job else "unwell_namespace"
+        executions = [(_rare(index, of, _UNWELL), status.value) for status in wanted.statuses]
+    # A range record is of skipped instants of the schedule, and of nothing else.
+    if wanted.kind not in (None, Kind.SCHEDULE) or (wanted.statuses and Status.SKIPPED not in wanted.statuses):
+        return executions
+    return [*executions, (_SELECT + of + _RANGES + _WANTED + _ORDER, "")]
+
+
+def _rare(index: str, of: str, narrowed: str) -> str:
+    select = _SELECT.replace("FROM records", f"FROM records INDEXED BY {index}")
+    return select + of + _EXECUTIONS + narrowed + _WANTED + _ORDER
