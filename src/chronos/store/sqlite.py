@@ -156,7 +156,7 @@ class SqliteState:
         await self._searching.run(self._searcher.close)
         await self._searching.run(self._segments.close)
         await self._writing.run(self._history.close)
-        await self._writing.run(self._writer.close)
+        await self._writing.run(partial(self._translate, self._writer.close))
         self._writer = None
 
     def get(self, table: Table[T], key: str) -> T | None:
