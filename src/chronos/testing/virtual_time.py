@@ -53,16 +53,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     steps_at_one_instant_max: ClassVar[int] = 1_000_000
 
-    # asyncio's own queues; typeshed does not show them.
+    # asyncio's own queue; typeshed does not show it.
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.seconds = 0.0
         self.steps = 0
         self.unhandled: list[BaseException] = []
-        self._timers = count()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = count()
         self._order = None if seed is None else random.Random(seed)
         self._steps_here = 0
         self._thread = threading.get_ident()
@@ -74,28 +74,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = _Timer(when, callback, args, self, context)
-        timer.number = next(self._timers)
-        heapq.heappush(self._scheduled, timer)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        # Numbered, because asyncio leaves the order of equal times to its heap.
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def _run_once(self) -> None:
-        self._drop_cancelled()
-        if not self._ready:
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if not ready:
             self._jump()
-        while self._scheduled and self._scheduled[0].when() <= self.seconds:
-            self._ready.append(heapq.heappop(self._scheduled))
+        while timers and timers[0][0] <= self.seconds:
+            ready.append(heapq.heappop(timers)[2])
         self._step()
 
-    def _drop_cancelled(self) -> None:
-        while self._scheduled and self._scheduled[0].cancelled():
-            heapq.heappop(self._scheduled)
-
     def _jump(self) -> None:
-        if not self._scheduled:
+        if not self._timers:
             raise Deadlock(f"deadlock at {self.seconds:g} s: every task waits and no timer is set: {_waiting(self)}")
-        if self._scheduled[0].when() > self.seconds:
-            self.seconds = self._scheduled[0].when()
+        if self._timers[0][0] > self.seconds:
+            self.seconds = self._timers[0][0]
             self._steps_here = 0
 
     def _step(self) -> None:
@@ -154,16 +152,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:
         _refuse("a child process")
-
-
-class _Timer(asyncio.TimerHandle):
-    """A timer that stands in line: asyncio leaves the order of equal times to its heap."""
-
-    number: int
-
-    def __lt__(self, other: asyncio.TimerHandle) -> bool:
-        assert isinstance(other, _Timer)
-        return (self.when(), self.number) < (other.when(), other.number)
 
 
 class VirtualClock:

@@ -1,0 +1,250 @@
+"""What goes wrong, and when: drawn from the seed, one kind after the other, each healed after a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from chronos.errors import ChronosError
+from chronos.testing.simulation.evidence import Trouble
+from chronos.testing.simulation.profile import Fault
+
+if TYPE_CHECKING:
+    from chronos.testing.simulation.node import SimNode
+    from chronos.testing.simulation.world import World
+
+DOWN_S = (0.0, 0.3, 2.0, 5.0, 15.0, 40.0)
+"""How long a node stays down."""
+
+START_S = 30.0
+"""How long a start may take before it counts as hanging."""
+
+
+class Nemesis:
+    """Makes things go wrong, one at a time, and lets them heal."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._draw = world.stream("nemesis")
+        self.busy = False
+        self._struck = 0
+        profile = world.profile
+        kinds = list(profile.faults)
+        self._draw.shuffle(kinds)
+        most = max(profile.faults_at_least, len(kinds))
+        self.kinds = kinds[: self._draw.randint(min(profile.faults_at_least, len(kinds)), most)] if kinds else []
+
+    async def run(self, until: float) -> None:
+        """Make things go wrong until then."""
+        every_s = self._world.profile.fault_every_s
+        if not every_s or not self.kinds:
+            return
+        while True:
+            await asyncio.sleep(self._draw.uniform(0.3, 1.4) * every_s)
+            if self._world.seconds >= until:
+                return
+            self._struck += 1
+            tour = self._world.profile.tour
+            await self.strike(self.kinds[self._struck % len(self.kinds)] if tour else self._draw.choice(self.kinds))
+
+    async def strike(self, kind: Fault) -> None:
+        """Let one thing go wrong, and heal."""
+        self.busy = True
+        try:
+            await _STRIKES[kind](self, self._draw.choice(self._world.nodes))
+        finally:
+            self.busy = False
+
+    @asynccontextmanager
+    async def _trouble(self, kind: Fault, **facts: object) -> AsyncIterator[Trouble]:
+        world = self._world
+        trouble = Trouble(kind.value, world.seconds, facts=dict(facts))
+        world.evidence.troubles.append(trouble)
+        world.trace.add("fault", f"{kind.value} {facts or ''}")
+        try:
+            yield trouble
+        finally:
+            trouble.healed = world.seconds
+            world.trace.add("healed", kind.value)
+
+    async def _down(self, node: SimNode, kind: Fault, seconds: float) -> None:
+        """End the node's process, let time pass, and start the next."""
+        async with self._trouble(kind, down=seconds):
+            life = node.life
+            assert life is not None
+            if kind is Fault.RESTART:
+                if life.lifecycle is not None and life.ready.is_set():
+                    life.evidence.asked = self._world.seconds
+                    life.lifecycle.ask()
+                    await life.ended.wait()
+            else:
+                life.kill(kind.value)
+            if kind is Fault.POWER_CUT:
+                fared = node.disk.cut_power(self._draw)
+                self._world.trace.add("disk", f"lost: {[loss.value for loss in fared]}")
+            await self.bring_up(node, seconds)
+
+    async def bring_up(self, node: SimNode, seconds: float) -> None:
+        """Start the node after `seconds`, again and again if it has to be; return when it is ready."""
+        while True:
+            await asyncio.sleep(seconds)
+            if node.life is not None and not node.life.dead:
+                return  # somebody else was quicker
+            life = await node.boot()
+            ready = asyncio.create_task(life.ready.wait())
+            ended = asyncio.create_task(life.ended.wait())
+            done, pending = await asyncio.wait((ready, ended), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            if ready in done:
+                return
+            if not done and not node.disk.full:
+                self._world.broken("I24", f"life {life.number} was not ready after {START_S:g} s")
+                life.kill("hang")
+            seconds = 2.0
+
+    async def _kill(self, node: SimNode) -> None:
+        await self._down(node, Fault.KILL, self._draw.choice(DOWN_S))
+
+    async def _power(self, node: SimNode) -> None:
+        await self._down(node, Fault.POWER_CUT, self._draw.choice(DOWN_S))
+
+    async def _restart(self, node: SimNode) -> None:
+        await self._down(node, Fault.RESTART, self._draw.choice(DOWN_S))
+
+    async def _step(self, node: SimNode, kind: Fault, seconds: float) -> None:
+        async with self._trouble(kind, step=seconds):
+            node.clock.step(seconds)
+            self._world.believe(seconds)
+            await asyncio.sleep(self._draw.uniform(2, 10))
+
+    async def _clock_back(self, node: SimNode) -> None:
+        await self._step(node, Fault.CLOCK_BACK, -self._draw.choice((0.2, 1.0, 1.7, 4.0, 12.0)))
+
+    async def _clock_ahead(self, node: SimNode) -> None:
+        await self._step(node, Fault.CLOCK_AHEAD, self._draw.choice((0.3, 1.0, 3.5, 20.0, 90.0, 600.0)))
+
+    async def _clock_far(self, node: SimNode) -> None:
+        """A jump that may not be believed: set right again by hand, vouched for, or synchronised by the kernel."""
+        seconds = self._draw.choice((1_000.0, 1_000.0, 7_200.0, 90_000.0, 3e6, 3e8))
+        end = self._draw.choice(("set right", "accepted", "synchronised")) if seconds < 1e6 else "set right"
+        async with self._trouble(Fault.CLOCK_FAR, step=seconds, end=end):
+            node.clock.step(seconds)
+            await asyncio.sleep(self._draw.uniform(3, 15))
+            life = node.alive
+            if end == "accepted" and life is not None and life.node is not None:
+                try:
+                    self._world.believe(seconds)
+                    await life.run(life.node.truth.watch.accept(by="operator"))
+                except (ChronosError, asyncio.CancelledError):
+                    end = "set right"
+            elif end == "synchronised" and seconds <= 86_400:
+                node.synchronised = True
+                self._world.believe(seconds)
+                await asyncio.sleep(70)
+                node.synchronised = False
+            else:
+                end = "set right"
+            if end == "set right":
+                node.clock.step(-seconds)
+            await asyncio.sleep(2)
+
+    async def _suspend(self, node: SimNode) -> None:
+        seconds = self._draw.choice((0.5, 3.0, 3.0, 30.0, 30.0, 200.0, 1_800.0))
+        async with self._trouble(Fault.SUSPEND, seconds=seconds):
+            node.clock.suspend(seconds)
+            self._world.believe(seconds)
+            await asyncio.sleep(self._draw.uniform(2, 10))
+
+    async def _slow_disk(self, node: SimNode) -> None:
+        seconds = self._draw.choice((0.05, 0.3, 1.0, 3.0))
+        async with self._trouble(Fault.SLOW_DISK, latency=seconds):
+            self._world.slow_disk_s = seconds
+            await asyncio.sleep(self._draw.uniform(3, 15))
+            self._world.slow_disk_s = 0.0
+
+    async def _disk_full(self, node: SimNode) -> None:
+        async with self._trouble(Fault.DISK_FULL):
+            node.disk.full = True
+            await asyncio.sleep(self._draw.uniform(2, 20))
+            node.disk.full = False
+            await self._if_it_ended(node)
+
+    async def _fsync_once(self, node: SimNode) -> None:
+        await self._break_disk(node, Fault.FSYNC_EIO)
+
+    async def _fsync_forever(self, node: SimNode) -> None:
+        await self._break_disk(node, Fault.FSYNC_EIO_FOREVER)
+
+    async def _write_eio(self, node: SimNode) -> None:
+        await self._break_disk(node, Fault.WRITE_EIO)
+
+    async def _break_disk(self, node: SimNode, kind: Fault) -> None:
+        """Let writes fail until the process has ended itself, as it has to; sometimes the power goes too."""
+        async with self._trouble(kind):
+            disk, life = node.disk, node.life
+            assert life is not None
+            if kind is Fault.WRITE_EIO:
+                disk.write_failures = self._draw.randint(1, 3)
+            else:
+                disk.sync_failures = 1 if kind is Fault.FSYNC_EIO else -1
+            try:
+                async with asyncio.timeout(20):
+                    await life.ended.wait()
+            except TimeoutError:
+                pass  # nothing was written meanwhile, or what failed need not last
+            disk.heal()
+            if life.dead and self._draw.random() < 0.5:
+                disk.cut_power(self._draw)
+                self._world.trace.add("disk", "and the power went")
+            await self._if_it_ended(node)
+
+    async def _if_it_ended(self, node: SimNode) -> None:
+        if node.life is not None and node.life.dead:
+            await self.bring_up(node, 1.0)
+
+    async def _targets(self, kind: Fault) -> None:
+        targets = self._world.targets
+        chosen = [targets.of(host) for host in self._draw.sample(sorted(targets.hosts), k=min(4, len(targets.hosts)))]
+        async with self._trouble(kind, hosts=",".join(sorted(target.name for target in chosen))):
+            for target in chosen:
+                target.down = kind is Fault.TARGETS_DOWN
+                target.hangs = kind is Fault.TARGETS_HANG
+                target.slow = kind is Fault.TARGETS_SLOW
+                target.lies = kind is Fault.TARGETS_LIE
+            await asyncio.sleep(self._draw.uniform(3, 25))
+            targets.heal()
+
+    async def _targets_down(self, node: SimNode) -> None:
+        await self._targets(Fault.TARGETS_DOWN)
+
+    async def _targets_hang(self, node: SimNode) -> None:
+        await self._targets(Fault.TARGETS_HANG)
+
+    async def _targets_slow(self, node: SimNode) -> None:
+        await self._targets(Fault.TARGETS_SLOW)
+
+    async def _targets_lie(self, node: SimNode) -> None:
+        await self._targets(Fault.TARGETS_LIE)
+
+
+_STRIKES = {
+    Fault.KILL: Nemesis._kill,
+    Fault.POWER_CUT: Nemesis._power,
+    Fault.RESTART: Nemesis._restart,
+    Fault.CLOCK_BACK: Nemesis._clock_back,
+    Fault.CLOCK_AHEAD: Nemesis._clock_ahead,
+    Fault.CLOCK_FAR: Nemesis._clock_far,
+    Fault.SUSPEND: Nemesis._suspend,
+    Fault.SLOW_DISK: Nemesis._slow_disk,
+    Fault.DISK_FULL: Nemesis._disk_full,
+    Fault.FSYNC_EIO: Nemesis._fsync_once,
+    Fault.FSYNC_EIO_FOREVER: Nemesis._fsync_forever,
+    Fault.WRITE_EIO: Nemesis._write_eio,
+    Fault.TARGETS_DOWN: Nemesis._targets_down,
+    Fault.TARGETS_HANG: Nemesis._targets_hang,
+    Fault.TARGETS_SLOW: Nemesis._targets_slow,
+    Fault.TARGETS_LIE: Nemesis._targets_lie,
+}

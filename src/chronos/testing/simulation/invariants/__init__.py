@@ -1,0 +1,41 @@
+"""The promises, each a pure function from evidence to what was broken: a bad trace can be written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chronos.testing.simulation.course import Course, course_of
+from chronos.testing.simulation.evidence import Evidence, Violation
+from chronos.testing.simulation.invariants import clients, deciding, keeping, resting, sending
+from chronos.testing.simulation.windows import check_windows
+
+Check = Callable[[Evidence, Course], list[Violation]]
+
+CHECKS: tuple[Check, ...] = (
+    deciding.no_instant_is_lost_or_recorded_twice,
+    deciding.marks_and_times_never_run_back,
+    deciding.what_was_decided_is_accounted_for,
+    deciding.nothing_is_decided_by_a_clock_that_is_not_believed,
+    keeping.one_life_writes_at_a_time,
+    keeping.state_equals_the_log_and_files_are_whole,
+    keeping.credentials_stay_sealed,
+    keeping.the_product_finds_no_fault_with_itself,
+    sending.every_arrival_was_granted_before,
+    sending.leases_of_a_job_do_not_overlap,
+    sending.what_has_ended_does_not_change,
+    sending.attempts_are_numbered_without_gaps,
+    sending.duplicates_have_a_cause,
+    sending.retries_wait_as_long_as_they_should,
+    clients.accepted_writes_can_be_read,
+    clients.nothing_leaves_after_a_pause_or_deletion,
+    resting.queues_are_bounded,
+    resting.stops_lose_nothing,
+    resting.everything_comes_to_rest,
+    check_windows,
+)
+
+
+def judge(evidence: Evidence) -> list[Violation]:
+    """Return every promise that was broken, in the order of the checks."""
+    course = course_of(evidence)
+    return [violation for check in CHECKS for violation in check(evidence, course)]

@@ -1,0 +1,91 @@
+"""The loop of a simulation: virtual time, threads played in it, and every task known by the life it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Protocol, TypeVarTuple, cast
+
+from chronos.testing.virtual_time import VirtualLoop
+
+Ts = TypeVarTuple("Ts")
+
+ASIDE_S = 0.0005
+"""How long work in a thread that is not the disk's takes."""
+
+
+class Owner(Protocol):
+    """What tasks belong to: one life of a node."""
+
+    @property
+    def dead(self) -> bool: ...
+    @property
+    def tasks(self) -> set[asyncio.Task[Any]]: ...
+
+
+OWNER: ContextVar[Owner | None] = ContextVar("simulated_owner", default=None)
+"""The life that the running code belongs to; tasks and timers inherit it."""
+
+
+class SimLoop(VirtualLoop):
+    """A `VirtualLoop` on which threads take virtual time, and a life can be ended with everything it has begun.
+
+    Attributes:
+        latency: Seconds that a piece of work takes in the thread of this name; the work is done when they are over.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.latency: Callable[[str], float] = lambda name: ASIDE_S
+        self._busy: dict[int, float] = {}
+        self.set_task_factory(cast(Any, _owned))
+        self.set_exception_handler(_note_unhandled)
+
+    def run_in_executor(  # type: ignore[override]  # the loop below refuses threads; this one plays them
+        self, executor: object, func: Callable[[*Ts], Any], *args: *Ts
+    ) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self.create_future()
+        begins = self.seconds
+        if isinstance(executor, ThreadPoolExecutor) and executor._max_workers == 1:
+            begins = max(begins, self._busy.get(id(executor), 0.0))
+        ends = begins + self.latency(getattr(executor, "_thread_name_prefix", ""))
+        if executor is not None:
+            self._busy[id(executor)] = ends
+        self.call_at(ends, _work, answer, func, args)
+        return answer
+
+
+def _work(answer: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Do it, whether anybody still waits or not: a thread does not hear of cancellations."""
+    try:
+        result = func(*args)
+    except BaseException as exc:  # it belongs to whoever waits
+        if not answer.done():
+            answer.set_exception(exc)
+            answer.exception()
+        return
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _owned(
+    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], *, context: Context | None = None
+) -> asyncio.Task[Any]:
+    context = context or copy_context()
+    task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context)
+    owner = context.get(OWNER)
+    if owner is not None:
+        owner.tasks.add(task)
+        task.add_done_callback(owner.tasks.discard)
+    return task
+
+
+def _note_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    assert isinstance(loop, VirtualLoop)
+    handle = context.get("handle")
+    owner = handle._context.get(OWNER) if handle is not None else OWNER.get()
+    if owner is not None and owner.dead:
+        return  # the last words of a process that was killed
+    loop.unhandled.append(context.get("exception") or RuntimeError(context["message"]))

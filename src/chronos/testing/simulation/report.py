@@ -1,0 +1,103 @@
+"""What came of a run, for people and programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from msgspec import Struct
+
+from chronos.model.execution import Execution, RangeRecord
+from chronos.testing.simulation.brute import planned_count
+from chronos.testing.simulation.evidence import Evidence, Violation
+from chronos.testing.simulation.invariants import judge
+from chronos.testing.simulation.world import World
+
+PLANNED_A_SECOND = 2.0
+"""The standard load; a run with less than 80 % of it proves nothing."""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What came of a run.
+
+    Attributes:
+        digest: Hash of every arrival, log entry, fault and client's answer, and of the final state.
+        planned: Instants that the jobs' definitions owed, by the brute-force evaluator.
+        delivered: First bytes that arrived at targets.
+        speed: Virtual seconds a real second.
+        skips: Instants skipped, by reason. `transitions`: how often executions went from state to state.
+        inconclusive: Too little happened for the run to prove anything.
+    """
+
+    seed: int
+    profile: str
+    nodes: int
+    digest: str
+    violations: list[Violation]
+    virtual_seconds: float
+    real_seconds: float
+    planned: int
+    delivered: int
+    speed: float
+    lives: int
+    faults: dict[str, int]
+    skips: dict[str, int]
+    transitions: dict[str, int]
+    counts: dict[str, int]
+    disk: dict[str, int]
+    inconclusive: bool
+
+
+def report_of(world: World, real_s: float) -> Report:
+    """Judge what a run has left behind, and say what came of it."""
+    evidence, trace = world.evidence, world.trace
+    violations = [*evidence.broken, *judge(evidence)]
+    planned = planned_count(evidence)
+    return Report(
+        seed=world.seed,
+        profile=world.profile.name,
+        nodes=len(world.nodes),
+        digest=trace.digest(),
+        violations=violations,
+        virtual_seconds=round(world.seconds, 3),
+        real_seconds=round(real_s, 3),
+        planned=planned,
+        delivered=len(evidence.arrivals),
+        speed=round(world.seconds / real_s, 1),
+        lives=len(evidence.lives),
+        faults=_sorted(Counter(trouble.kind for trouble in evidence.troubles)),
+        skips=_sorted(skips_of(evidence)),
+        transitions=_sorted(transitions_of(evidence)),
+        counts=_sorted(trace.counts),
+        disk=_sorted(sum((node.disk.hits for node in world.nodes), Counter[str]())),
+        inconclusive=planned < 0.8 * PLANNED_A_SECOND * world.seconds,
+    )
+
+
+def skips_of(evidence: Evidence) -> Counter[str]:
+    """Return how many instants were skipped, by reason."""
+    found: Counter[str] = Counter()
+    for records in evidence.records.values():
+        for record in records:
+            if isinstance(record, RangeRecord):
+                found[record.reason.value] += record.count
+    return found
+
+
+def transitions_of(evidence: Evidence) -> Counter[str]:
+    """Return how often executions went from one state to another."""
+    found: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    for entry in evidence.entries:
+        for change in entry.changes:
+            for event in change.events:
+                if isinstance(event.execution, Execution):
+                    key, now = event.execution.id, event.execution.status.value
+                    before = last.get(key, "planned")
+                    if before != now:
+                        found[f"{before} -> {now}"] += 1
+                    last[key] = now
+    return found
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))

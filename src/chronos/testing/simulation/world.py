@@ -1,0 +1,98 @@
+"""The world of a run: true time, the nodes, the targets, the network between them, and one source of chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from chronos.server import manifest
+from chronos.server.config import load
+from chronos.testing.simulation.evidence import Evidence, Violation
+from chronos.testing.simulation.ledger import Ledger
+from chronos.testing.simulation.load import beginning
+from chronos.testing.simulation.loop import SimLoop
+from chronos.testing.simulation.node import SimLife, SimNode
+from chronos.testing.simulation.profile import Profile
+from chronos.testing.simulation.targets import Targets
+from chronos.testing.simulation.trace import Trace
+
+COMPLAINTS_MAX = 50
+
+
+class World:
+    """Everything outside the product.
+
+    Attributes:
+        begin: The wall time, in seconds since the epoch, at which every clock starts.
+        slow_disk_s: What every piece of work on the disk takes on top, while a fault makes it slow.
+        calm: No faults any more: the run is coming to its end.
+    """
+
+    def __init__(self, seed: int, profile: Profile, nodes: int, folder: Path, trace: Trace) -> None:
+        self.seed = seed
+        self.profile = profile
+        self.folder = folder
+        self.trace = trace
+        self.loop: SimLoop
+        self.begin = beginning(self.stream("beginning")).timestamp()
+        self.begin_s = int(self.begin)
+        self.evidence = Evidence(begin_s=self.begin_s)
+        self.ledger = Ledger(self.evidence, trace, lambda: self.seconds, self.broken)
+        self.targets = Targets(self)
+        self.slow_disk_s = 0.0
+        self.calm = False
+        self._latency = self.stream("latency")
+        config = load(
+            None,
+            environ={},
+            flags={"server.http.address": "127.0.0.1:0", "server.drain": "5s"},
+            feature_types=manifest.sections(),
+        )
+        self.nodes = [SimNode(self, number + 1, config) for number in range(nodes)]
+
+    def enter(self, loop: SimLoop) -> None:
+        """Begin to live on `loop`."""
+        self.loop = loop
+        loop.latency = self.latency
+        self.trace.time_by(lambda: loop.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """World seconds since the beginning; they do not pass while a machine sleeps or its clock is set."""
+        return self.loop.seconds
+
+    def stream(self, name: str) -> random.Random:
+        """Return a source of chance of its own, so that one part of the world does not shift another's."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def latency(self, thread: str) -> float:
+        """Return how long a piece of work takes in a thread of this name."""
+        if thread.startswith("chronos-log"):
+            return self._latency.choice((0.0004, 0.001, 0.002, 0.005)) + self.slow_disk_s
+        if thread.startswith("chronos-state"):
+            return self._latency.choice((0.0005, 0.002, 0.01)) + self.slow_disk_s / 4
+        return 0.0005
+
+    def broken(self, rule: str, what: str) -> None:
+        """Note a promise that was seen broken while the run goes on."""
+        self.trace.add("VIOLATION", f"{rule}: {what}")
+        self.evidence.broken.append(Violation(rule, what, self.seconds))
+
+    def complain(self, what: str) -> None:
+        """Note what the product logs as a fault of its own."""
+        if len(self.evidence.complaints) < COMPLAINTS_MAX:
+            self.trace.add("complaint", what)
+            self.evidence.complaints.append(what)
+
+    def believe(self, seconds: float) -> None:
+        """Note that clocks have moved by so much, and that there is reason to believe it."""
+        beliefs = self.evidence.beliefs
+        beliefs.append((self.seconds, (beliefs[-1][1] if beliefs else 0.0) + seconds))
+
+    def alive(self) -> SimLife | None:
+        """Return the life that leads, if one does."""
+        return next((node.alive for node in self.nodes if node.alive is not None), None)
+
+
+Judge = Callable[[Evidence], list[Violation]]

@@ -1,0 +1,90 @@
+"""Whole servers on many seeds: every promise is kept, whatever goes wrong.
+
+A failing seed prints the command that replays it, line by line. See docs/explanation/simulation.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from chronos.model.execution import SkipReason
+from chronos.testing.simulate import told
+from chronos.testing.simulation.profile import PROFILES, Fault
+from chronos.testing.simulation.run import simulate
+
+SEEDS_A_TEST = 15
+MINUTES = 3.0
+TOUR_MINUTES = 9.0
+INCONCLUSIVE_MAX = 2
+
+# Chunk n runs its profile's seeds n * 15 + 1 … n * 15 + 15.
+CHUNKS = [(n, "standard") for n in range(12)]
+CHUNKS += [(n, name) for name in ("churn", "disk", "clock", "targets") for n in range(2)]
+
+# What one node cannot come to: there are no quotas and no target kinds that go away. Calendars, which black
+# instants out, are tested against the brute-force evaluator of their own.
+_NOT_HERE = {SkipReason.QUOTA, SkipReason.POLICY, SkipReason.NONEXISTENT_TARGET, SkipReason.BLACKOUT}
+_STEPS = {
+    "planned -> pending",
+    "pending -> running",
+    "pending -> skipped",
+    "pending -> cancelled",
+    "running -> success",
+    "running -> failed",
+    "running -> retrying",
+    "running -> cancelled",
+    "running -> pending",
+    "retrying -> running",
+    "retrying -> cancelled",
+    "failed -> pending",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("chunk", "profile"), CHUNKS)
+def test_every_promise_is_kept_on_every_seed(chunk: int, profile: str) -> None:
+    seeds = range(chunk * SEEDS_A_TEST + 1, (chunk + 1) * SEEDS_A_TEST + 1)
+    digests: set[str] = set()
+    inconclusive = 0
+    for seed in seeds:
+        report = simulate(seed, profile=PROFILES[profile], minutes=MINUTES)
+        assert not report.violations, told(report, MINUTES)
+        assert report.delivered > 0
+        digests.add(report.digest)
+        inconclusive += report.inconclusive
+    assert len(digests) == len(seeds), "another seed is another run"
+    assert inconclusive <= INCONCLUSIVE_MAX, "a run with less than 80 % of its load proves nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_fault_reason_and_transition_occurs() -> None:
+    faults: Counter[str] = Counter()
+    skips: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
+    disk: Counter[str] = Counter()
+    for seed in range(1, 7):
+        report = simulate(seed, profile=PROFILES["tour"], minutes=TOUR_MINUTES)
+        assert not report.violations, told(report, TOUR_MINUTES)
+        faults.update(report.faults)
+        skips.update(report.skips)
+        steps.update(report.transitions)
+        disk.update(report.disk)
+    assert set(faults) == {fault.value for fault in Fault}
+    assert set(skips) == {reason.value for reason in SkipReason if reason not in _NOT_HERE}
+    assert _STEPS - set(steps) == set()
+    assert set(disk) == {"disk_full", "fsync_eio", "write_eio"}, "each trouble has met a write"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_without_faults_every_execution_arrives_once_and_on_time() -> None:
+    for seed in range(1, 9):
+        report = simulate(seed, profile=PROFILES["calm"], minutes=MINUTES)
+        assert not report.violations, told(report, MINUTES)
+        assert report.faults == {}
+        assert not report.inconclusive
+        assert report.delivered == report.transitions["running -> success"]
