@@ -45,7 +45,10 @@ class Unprocessable(Invalid):
 
 
 class ScheduleInvalid(Unprocessable):
-    """Not a schedule. `facts` has `field`, `token` and `allowed` where they are known."""
+    """Not a schedule.
+
+    `facts` has `field`, `token` and `allowed` where they are known.
+    """
 
 
 class ScheduleNeverFires(Unprocessable):

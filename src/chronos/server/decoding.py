@@ -16,6 +16,7 @@ import msgspec
 from msgspec import inspect
 
 from chronos.errors import Invalid, Unprocessable
+from chronos.server.wording import in_words
 
 DEPTH_MAX = 32
 
@@ -25,6 +26,8 @@ _KNOWN_AS = {
     "cron": "schedule",
     "max_retries": "retry_policy",
     "missed_policy": "missed_run_policy",
+    "offset": "cursor",
+    "page": "cursor",
     "retries": "retry_policy",
     "retry": "retry_policy",
     "tz": "timezone",
@@ -49,7 +52,7 @@ SERVER_OWNED = frozenset(
 )
 """What a job's document shows and nobody may write."""
 
-_AT_PATH = re.compile(r"(?s)^(?P<what>.*?)(?: - at `(?P<key>key in )?(?:key )?\$?(?P<path>[^`]*)`)?$")
+_AT_PATH = re.compile(r"(?s)^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$?(?P<path>[^`]*)`)?$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
@@ -136,12 +139,15 @@ def explain(exc: msgspec.ValidationError, of: Any) -> NoReturn:
             raise FieldUnknown(f"`{name}` is set by the server; leave it out of what you send.", field=field)
         near = nearest(name, field_names(of))
         hint = f" Did you mean `{near}`?" if near else ""
+        if near == "tags" and name.startswith("tag") and not path:
+            hint = " Filter by tags with `tag.KEY=VALUE`; in a body they are `tags`."
         raise FieldUnknown(f"There is no field `{field}`.{hint}", field=field, **({"nearest": near} if near else {}))
     if missing := _MISSING.search(what):
         field = _join(path, missing["name"])
         raise FieldMissing(f"The field `{field}` is required.", field=field)
-    where = f"`{path}`: " if path else ""
-    raise FieldInvalid(f"{where}{what}.", field=path)
+    where = (f"A key of `{path}`" if match["key"] else f"`{path}`") if path else "The body"
+    said = f"{where} {in_words(what, path, of)}"
+    raise FieldInvalid(said if said.endswith("?") else said.rstrip(".") + ".", field=path)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

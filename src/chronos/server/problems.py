@@ -81,12 +81,24 @@ def describe(error: errors.ChronosError, *, request_id: str = "") -> tuple[int, 
         "status": status,
         "detail": str(error),
     }
+    if isinstance(error, errors.ScheduleInvalid | errors.TimezoneUnknown):
+        body |= _placed(error)
     for name, fact in error.facts.items():
         if name not in body and isinstance(fact, str | int | float | bool | list | dict):
             body[name] = fact
     if request_id:
         body["request_id"] = request_id
     return status, body, _headers(status, error)
+
+
+def _placed(error: errors.ChronosError) -> dict[str, Any]:
+    """Of a schedule the error knows the part (`minute`), which is no field of the request: the schedule is."""
+    said = error.facts.get("field")
+    if isinstance(error, errors.TimezoneUnknown):
+        return {"field": "timezone"} if said in (None, "schedule") else {}
+    if said is None or str(said).startswith("schedule"):
+        return {}
+    return {"field": "schedule", "part": said}
 
 
 def describe_http(problem: HttpProblem, *, request_id: str = "") -> tuple[int, dict[str, Any], dict[str, str]]:

@@ -193,7 +193,7 @@ def test_what_is_wrong_is_told_with_its_place_and_the_nearest_right(
 @pytest.mark.parametrize(
     ("env", "parts"),
     [
-        ({"CHRONOS_DISPATCHER__CONCURRENCY__MAX_CONCURRENT_JOBS": "many"}, ["MAX_CONCURRENT_JOBS", "int"]),
+        ({"CHRONOS_DISPATCHER__CONCURRENCY__MAX_CONCURRENT_JOBS": "many"}, ["MAX_CONCURRENT_JOBS", "whole number"]),
         ({"CHRONOS_SCHEDULER__TICKS": "1"}, ["`scheduler.ticks`", "CHRONOS_SCHEDULER__TICKS"]),
     ],
 )

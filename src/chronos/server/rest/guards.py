@@ -6,7 +6,7 @@ import re
 
 from chronos.dispatch.http.check import check_url
 from chronos.errors import Denied, JobInvalid
-from chronos.model.job import JobSpec
+from chronos.model.job import JobSpec, OnUnknown
 from chronos.model.notify import NotifyWebhook
 from chronos.model.principal import ANONYMOUS, Principal
 from chronos.model.target import ProcessTarget
@@ -51,6 +51,8 @@ def check_addresses(spec: JobSpec) -> None:
     Raises:
         JobInvalid: With `field` naming what is wrong.
     """
+    if spec.on_unknown is OnUnknown.PROBE and spec.probe_url is None:
+        raise JobInvalid("`on_unknown: probe` needs a `probe_url` to ask.", field="probe_url")
     if spec.probe_url is not None:
         check_url(spec.probe_url, "probe_url")
     for n, channel in enumerate(spec.notify.channels if spec.notify else ()):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from chronos.errors import ChronosError, Invalid, NameTaken, Unprocessable
+from chronos.errors import ChronosError, DurationInvalid, Invalid, NameTaken, Unprocessable
 from chronos.model.execution import TERMINAL
 from chronos.model.job import JobSpec
 from chronos.model.limits import DurationText
@@ -256,7 +256,11 @@ class JobActions:
 def _patience_s(wait: str | None) -> float:
     if wait is None:
         return 0.0
-    us = parse_duration(wait)
+    try:
+        us = parse_duration(wait)
+    except DurationInvalid as error:
+        error.facts.setdefault("field", "wait")
+        raise
     if us > WAIT_US_MAX:
         raise Unprocessable("`wait` is at most 60s; ask for the execution again after that.", field="wait")
     return us / 1e6
