@@ -21,6 +21,17 @@ class PauseAnswer(Struct, frozen=True, kw_only=True):
     at: datetime | None = None
 
 
+class LastExecutionAnswer(Struct, frozen=True, kw_only=True):
+    """How a job's newest run stands: the latest due that was not skipped."""
+
+    id: str
+    status: str
+    scheduled_time: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    reason: str = ""
+
+
 class JobAnswer(Struct, frozen=True, kw_only=True):
     """A job as the server shows it; credentials are `***`.
 
@@ -46,6 +57,7 @@ class JobAnswer(Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     next_run: datetime | None = None
+    last_execution: LastExecutionAnswer | None = None
     already_sent: list[str] = field(default_factory=list)
 
 

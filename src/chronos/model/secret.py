@@ -61,10 +61,10 @@ def _map_struct(value: Any, change: Callable[[str, str], str], path: str) -> Any
     marks = _marks(value.__class__)
     for field in value.__struct_fields__:
         old = getattr(value, field)
-        here = f"{path}.{field}" if path else field
         mark = marks.get(field)
-        if old is None:
+        if old is None or (mark is None and not isinstance(old, Struct | list)):
             continue
+        here = f"{path}.{field}" if path else field
         if mark == "credential":
             new = old if not old or is_reference(old) else change(here, old)
         elif mark == "headers":

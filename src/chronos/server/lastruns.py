@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,9 +46,10 @@ class LastRuns:
 
     async def of(self, jobs: Sequence[Job]) -> dict[str, LastExecution | None]:
         """Return the newest run by job id; None for a job that has never run."""
-        for job in jobs:
-            if job.id not in self._known:
-                await self._look_up(job)
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                if job.id not in self._known:
+                    group.create_task(self._look_up(job))
         return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
 
     async def _look_up(self, job: Job) -> None:

@@ -24,7 +24,16 @@ from chronos.errors import ChronosError, Invalid, NameTaken, NotFound, Overlap, 
 from chronos.model.job import JobSpec
 from chronos.model.target import HttpTarget
 
-JOB = {"id": "01J", "name": "a", "revision": 3, "enabled": True, "next_run": "2027-01-01T00:00:00Z", "of_tomorrow": 1}
+LAST = {"id": "occ_1", "status": "success", "scheduled_time": "2026-12-31T00:00:00Z", "of_tomorrow": 1}
+JOB = {
+    "id": "01J",
+    "name": "a",
+    "revision": 3,
+    "enabled": True,
+    "next_run": "2027-01-01T00:00:00Z",
+    "last_execution": LAST,
+    "of_tomorrow": 1,
+}
 OK = httpx2.Response(200, json=JOB)
 BUSY = httpx2.Response(503, json={"type": "draining", "detail": "Going down."}, headers={"retry-after": "1"})
 LOST = httpx2.ReadError("gone")
@@ -35,6 +44,8 @@ Wires = Callable[..., Wire]
 def test_a_job_comes_back_typed_and_what_is_unknown_is_overlooked(wire: Wires) -> None:
     job = wire(OK).client().get_job("a")
     assert (job.id, job.revision, job.next_run) == ("01J", 3, datetime(2027, 1, 1, tzinfo=UTC))
+    assert job.last_execution is not None
+    assert (job.last_execution.id, job.last_execution.status) == ("occ_1", "success")
 
 
 def test_fetch_gives_the_whole_answer(wire: Wires) -> None:

@@ -182,13 +182,13 @@ def starred(spec: JobSpec) -> JobSpec:
 def editable(spec: JobSpec) -> dict[str, Any]:
     """Return the part of a job's document that its owner writes: what PUT takes."""
     document: dict[str, Any] = msgspec.to_builtins(starred(spec))
+    target = document["target"]
     for name in ("schedule", "schedules", "webhook", "target"):
         document.pop(name, None)
     if len(spec.schedules) == 1:
         document["schedule"] = spec.schedules[0]
     elif spec.schedules:
         document["schedules"] = list(spec.schedules)
-    target = msgspec.to_builtins(starred(spec).target)
     if isinstance(spec.target, HttpTarget):
         target.pop("type", None)
         document["webhook"] = target
