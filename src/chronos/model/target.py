@@ -66,7 +66,8 @@ class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         timeout: Bounds one attempt; the job's `timeout` wins over it.
         follow_redirects: How many redirects to follow, 0 to 3.
         cancel_url: Called with POST and the execution's id when a run is to stop.
-        signing_secret: Signs every request as Standard Webhooks says (`whsec_…`).
+        signing_secret: Signs every request as Standard Webhooks says: `whsec_…` or `whsk_…`, up to four with blanks
+            in between, `;until=INSTANT` behind those that end.
     """
 
     url: Url

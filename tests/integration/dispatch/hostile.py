@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -144,8 +145,10 @@ def encrypted(folder: Path, certificate: str, then: Play, *, old: bool = False) 
     context.load_cert_chain(folder / certificate)
     if old:
         context.set_ciphers("ALL:@SECLEVEL=0")
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it is deprecated, and that is the point
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
 
     def play(connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)

@@ -88,13 +88,14 @@ class BodyReader:
 
     Attributes:
         full: Nothing more is wanted.
+        pieces: How many have come.
         notes: What was cut and why.
     """
 
     def __init__(self, encoding: str) -> None:
         self._unpack = _Unpacker(encoding) if encoding in ("gzip", "x-gzip", "deflate") else None
         self._wire = 0
-        self._pieces = 0
+        self.pieces = 0
         self.data = bytearray()
         self.full = False
         self.notes: list[str] = []
@@ -104,7 +105,7 @@ class BodyReader:
     def feed(self, piece: bytes) -> None:
         """Take the next piece of the body as it came off the wire."""
         self._wire += len(piece)
-        self._pieces += 1
+        self.pieces += 1
         room = BODY_BYTES_MAX - len(self.data)
         allowed = max(0, RATIO_FREE_BYTES + RATIO_MAX * self._wire - len(self.data))
         try:
@@ -119,7 +120,7 @@ class BodyReader:
         elif self._unpack and len(plain) > allowed:
             self._stop(f"body cut: it unpacks to more than {RATIO_MAX} times its size")
 
-        elif self._pieces >= PIECES_MAX:
+        elif self.pieces >= PIECES_MAX:
             # A mebibyte in chunks of one byte would keep this process busy for seconds.
             self._stop(f"body cut: it comes in more than {PIECES_MAX:,} pieces")
 

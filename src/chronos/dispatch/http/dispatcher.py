@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import httpcore2
@@ -21,6 +22,7 @@ from chronos.model.target import HttpTarget
 from chronos.timing.clock import Clock
 
 REASON_CHARS_MAX = 400
+TURN_PIECES = 256
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,6 +153,8 @@ class HttpDispatcher:
                 body.feed(piece)
                 if body.full:
                     break
+                if body.pieces % TURN_PIECES == 0:
+                    await asyncio.sleep(0)  # one read may hold thousands of tiny pieces; others get their turn
         except (httpcore2.NetworkError, httpcore2.ProtocolError, AnswerTooLarge):
             # The status has been said; a body that breaks off does not unsay it.
             body.notes.append("body cut: the connection broke off or its framing is wrong")
