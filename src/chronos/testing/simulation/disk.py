@@ -132,6 +132,7 @@ class Mount:
         self.severed = True
         for connection in apsw.connections():
             if connection.filename.startswith(str(self.folder)):
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close(True)
         if self._registered is not None:
             self._registered.unregister()
