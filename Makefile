@@ -2,7 +2,7 @@
 # Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types contracts deps check bench reference services lock clean
+.PHONY: help run test torture simulate-long lint format types contracts deps check bench reference services lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -10,16 +10,26 @@ PIP := $(PY) -m pip --disable-pip-version-check --no-input --quiet
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 WORKERS ?= auto
+SEED ?= 1
+MINUTES ?= 10
+PROFILE ?= standard
 ARGS ?=
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.runtime ## Start one node with a demo on http://127.0.0.1:8080, data in ./data
 	@exec $(VENV)/bin/chronos server --demo --data-dir data $(ARGS)
 
 test: $(VENV)/.dev ## Run every test that needs no optional service
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard)
+	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
+
+torture: $(VENV)/.dev ## Crash disks and kill servers for about an hour, with seeds that CI does not use
+	@CHRONOS_CRASH_TIMES=50 CHRONOS_CRASH_SEED=1000 $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/crash $(ARGS)
+	@CHRONOS_TORTURE_CYCLES=100 $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/torture $(ARGS)
 
 lint: $(VENV)/.dev ## Look for what ruff knows to be wrong
 	@$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,23 @@ START_S = 30.0
 
 
 class Node:
-    """Starts, kills and restarts one server on one data folder."""
+    """Starts, kills and restarts one server on one data folder.
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    Args:
+        program: What Python runs; it has to understand the arguments of `chronos`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "chronos.cli.server"),
+    ) -> None:
         self.folder = folder
         self.url = ""
         self._arguments = arguments
+        self._program = program
         self._env = env or {}
         self._process: asyncio.subprocess.Process | None = None
         self._lines: list[str] = []
@@ -31,8 +43,7 @@ class Node:
         self._lines = []
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "chronos.cli.server",
+            *self._program,
             "server",
             "--http-address",
             "127.0.0.1:0",
@@ -68,9 +79,18 @@ class Node:
         """Ask it to end, and return its exit code."""
         return await self._end(signal.SIGTERM)
 
-    async def _end(self, how: signal.Signals) -> int:
+    def ask_to_stop(self) -> None:
+        """Ask it to end, and do not wait."""
         assert self._process is not None
-        if self._process.returncode is None:
+        self._process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        return await self._end(None)
+
+    async def _end(self, how: signal.Signals | None) -> int:
+        assert self._process is not None
+        if how is not None and self._process.returncode is None:
             self._process.send_signal(how)
         code = await self._process.wait()
         if self._reading is not None:

@@ -57,7 +57,8 @@ class CrashDisk(apsw.VFS):
         self._listeners: list[Listener] = []
         self._lock = RLock()
         self.model = DiskModel(read_folder(root))
-        super().__init__(vfs, "", makedefault=is_default)
+        self.base = apsw.vfs_names()[0]  # by name, because the default may be this one from now on
+        super().__init__(vfs, self.base, makedefault=is_default)
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +89,7 @@ class CrashDisk(apsw.VFS):
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         path = _path_of(name)
         if path is None or not path.is_relative_to(self.root):
-            return apsw.VFSFile("", name, flags)  # no business of ours
+            return apsw.VFSFile(self.base, name, flags)  # no business of ours
         return _CrashFile(self, name, flags, self.name_of(path))
 
     def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802
@@ -160,7 +161,7 @@ class _CrashFile(apsw.VFSFile):
     def __init__(self, disk: CrashDisk, path: str | apsw.URIFilename | None, flags: list[int], name: str) -> None:
         self._disk = disk
         self._name = name
-        super().__init__("", path, flags)
+        super().__init__(disk.base, path, flags)
         disk.opened(name)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802

@@ -1,0 +1,181 @@
+"""kill -9 under 200 executions a second, at random and wherever it hurts, judged by those who survive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+from tests.acceptance.node import Node
+from tests.torture.load import jobs
+from tests.torture.verdict import Evidence, duplicates, violations
+from tests.torture.witness import Witness, copy_disk, left_behind, recorded
+
+from chronos.failpoints import NAMES, VARIABLE
+from chronos.model.execution import Execution, RangeRecord
+
+SHARDS = 4
+CYCLES = int(os.environ.get("CHRONOS_TORTURE_CYCLES", "10"))
+SEED = os.environ.get("CHRONOS_TORTURE_SEED")
+SEEDS = [int(SEED)] if SEED else list(range(SHARDS))
+
+RATE = 150
+"""A kill counts when this many requests came in the second before."""
+
+PUNCTUAL_S = 2.0
+"""The next kill waits until what was missed is made up for: requests come within this of their instant."""
+
+LOOK_S, LOOKS = 0.05, 300
+MET_S = 5.0
+SETTLED_S = 4.0
+LAST_TURNS = 5
+TOLD = 100
+SERVER = Path(__file__).with_name("server.py")
+
+
+class Kill(NamedTuple):
+    """How a server is to die: at a named place, the so manieth time it comes there; or just so."""
+
+    place: str = ""
+    times: int = 1
+
+
+def plan(seed: int) -> Iterator[Kill]:
+    """Yield kills without end. Every place is in the plan of some shard, and half of all kills are anywhere."""
+    chance = random.Random(seed)
+    places = [place for number, place in enumerate(NAMES) if number % SHARDS == seed % SHARDS]
+    for number in count():
+        if number % 2:
+            yield Kill()
+        else:
+            place = places[number // 2 % len(places)]
+            yield Kill(place, 1 if place in RARE else chance.randint(1, 40))
+
+
+RARE = {
+    "drain.before",
+    "history.rotate-midway",
+    "log.checkpoint-midway",
+    "log.truncate-midway",
+    "state.checkpoint-midway",
+    "truncation.before",
+}
+
+
+class Torture:
+    """One data folder, and the servers that die on it."""
+
+    def __init__(self, folder: Path, seed: int, witness: Witness) -> None:
+        self._chance = random.Random(seed)
+        self._folder = folder
+        self._witness = witness
+        self._places = folder / "failpoints"
+        self._places.mkdir(mode=0o700)
+        env = {VARIABLE: str(self._places), "CHRONOS_DISPATCHER__CIRCUIT_BREAKER__FAILURE_THRESHOLD": "1000000"}
+        self.node = Node(folder / "data", "--log-level", "error", env=env, program=[str(SERVER)])
+        self.deaths: list[tuple[Path, float, str]] = []
+        self.counted: list[Kill] = []
+        self.begun = 0
+
+    async def begin(self) -> None:
+        """Start the first server and give it its jobs."""
+        await self.node.start()
+        async with httpx2.AsyncClient(trust_env=False, timeout=30, base_url=self.node.url) as client:
+            for job in jobs(self._witness.port):
+                created = await client.post("/api/v1/jobs", json=job)
+                assert created.status_code == 201, created.text
+        self.begun = int(time.time()) + 2
+
+    async def cycle(self, kill: Kill) -> bool:
+        """Wait for the load, kill, look at what is left, start again; return whether the kill counts."""
+        await self._load()
+        met = await self._kill(kill)
+        at = time.time()
+        is_counted = self._witness.rate(at) >= RATE and met
+        copy = self._folder / f"left-{len(self.deaths)}"
+        copy_disk(self._folder / "data", copy)  # looked at in the end, so that nobody waits for it now
+        self.deaths.append((copy, at, kill.place or "anywhere"))
+        for path in self._places.iterdir():
+            path.unlink()
+        await self.node.start()
+        if is_counted:
+            self.counted.append(kill)
+        return is_counted
+
+    async def _load(self) -> None:
+        for _ in range(LOOKS):
+            if self._witness.rate(time.time(), PUNCTUAL_S) >= RATE:
+                break
+            await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(self._chance.random())
+
+    async def _kill(self, kill: Kill) -> bool:
+        """End the server; return whether it came where it was to die."""
+        if not kill.place:
+            await self.node.kill()
+            return True
+        (self._places / kill.place).write_text(str(kill.times))
+        if kill.place == "drain.before":
+            self.node.ask_to_stop()
+        try:
+            async with asyncio.timeout(MET_S):
+                await self.node.ended()
+        except TimeoutError:
+            await self.node.kill()
+        return (self._places / f"{kill.place}.met").exists()
+
+    async def end(self) -> Evidence:
+        """Let what is due come to its end, and collect the evidence."""
+        await self._load()
+        last = int(time.time())
+        told: list[dict[str, Any]] = []
+        for turn in range(LAST_TURNS):
+            await asyncio.sleep(SETTLED_S)
+            if not turn:
+                self._witness.read()
+                known = sorted({arrival.id for arrival in self._witness.arrivals})
+                told = await self._told(self._chance.sample(known, min(TOLD, len(known))))
+            assert await self.node.stop() == 0, self.node.output
+            copy = self._folder / f"last-{turn}"
+            copy_disk(self._folder / "data", copy)
+            records, running = await recorded(copy)
+            if not any(execution.scheduled_s <= last for execution in running):
+                break
+            await self.node.start()
+        self._witness.read()
+        lives = [await left_behind(*death) for death in self.deaths]
+        ended = [record for record in records if isinstance(record, Execution)]
+        ranges = [record for record in records if isinstance(record, RangeRecord)]
+        return Evidence(self._witness, lives, ended + running, ranges, told, (self.begun, last))
+
+    async def _told(self, ids: list[str]) -> list[dict[str, Any]]:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30, base_url=self.node.url) as client:
+            return [(await client.get(f"/api/v1/executions/{each}")).json() for each in ids]
+
+
+@pytest.mark.timeout(200 + 40 * CYCLES)
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_kills_under_load_lose_nothing_and_repeat_only_what_was_in_flight(tmp_path: Path, seed: int) -> None:
+    async with Witness(tmp_path / "target.log") as witness:
+        torture = Torture(tmp_path, seed, witness)
+        await torture.begin()
+        kills = plan(seed)
+        for _ in range(CYCLES):
+            kill = next(kills)
+            for _ in range(4):
+                if await torture.cycle(kill):
+                    break
+        evidence = await torture.end()
+
+    replay = f"CHRONOS_TORTURE_SEED={seed} CHRONOS_TORTURE_CYCLES={CYCLES} python -m pytest tests/torture"
+    assert len(torture.counted) == CYCLES, f"only {torture.counted} died under load; {replay}"
+    assert violations(evidence) == [], replay
+    assert duplicates(evidence) <= len(evidence.in_flight)

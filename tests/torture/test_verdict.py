@@ -1,0 +1,150 @@
+"""Each check of the verdict has a bad story that it does not believe; a good one passes all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.torture.verdict import Evidence, violations
+from tests.torture.witness import Arrival, Left, Witness
+
+from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, RangeRecord, SkipReason, Status
+
+T0 = 1_800_000_000
+
+
+class Story:
+    """Two instants of an `allow` job: the first ran twice around a kill, the second once; and one of `forbid`."""
+
+    def __init__(self) -> None:
+        self.arrivals = [
+            arrival("a", 1, "allow-00", T0, at=0.1, until=0.2, status=0),
+            arrival("a", 2, "allow-00", T0, at=2.0, until=2.1),
+            arrival("b", 1, "allow-00", T0 + 1, at=1.1, until=1.2),
+            arrival("c", 1, "forbid-00", T0, at=0.1, until=1.3),
+        ]
+        self.repeated: list[tuple[str, int]] = []
+        self.lives = [Left(T0 + 1.5, "anywhere", {"b": (1, "success")}, {("a", 1)})]
+        self.executions = [
+            execution("a", "allow-00", T0, 2),
+            execution("b", "allow-00", T0 + 1, 1),
+            execution("c", "forbid-00", T0, 1),
+        ]
+        self.ranges = [
+            RangeRecord("J", "default", T0 + 1, T0 + 1, 1, SkipReason.OVERLAP, job_name="forbid-00"),
+        ]
+        self.told = [{"id": "a", "status": "success", "attempt": 2, "attempts": [{"attempt": 1}, {"attempt": 2}]}]
+
+    def violations(self) -> list[str]:
+        witness = Witness(Path("nowhere"))
+        witness.arrivals, witness.repeated = sorted(self.arrivals, key=lambda each: each.at), self.repeated
+        return violations(Evidence(witness, self.lives, self.executions, self.ranges, self.told, (T0, T0 + 1)))
+
+
+def arrival(key: str, attempt: int, job: str, due: int, *, at: float, until: float, status: int = 200) -> Arrival:
+    text = datetime.fromtimestamp(due, UTC).isoformat()
+    return Arrival(T0 + at, job, key, attempt, text, status, T0 + until)
+
+
+def execution(key: str, job: str, due: int, attempts: int, status: Status = Status.SUCCESS) -> Execution:
+    tried = [Attempt(0, n + 1, "n", "0.0.0", 0, status=AttemptStatus.SUCCESS) for n in range(attempts)]
+    return Execution(
+        key, "J", job, "default", Kind.SCHEDULE, str(due), due, due * 10**6, 1, 5, 0, status=status, attempts=tried
+    )
+
+
+def ended_and_sent_again(story: Story) -> None:
+    story.lives[0].ended["a"] = (1, "success")
+
+
+def an_attempt_twice(story: Story) -> None:
+    story.repeated.append(("b", 1))
+
+
+def a_second_attempt_for_nothing(story: Story) -> None:
+    story.lives[0].in_flight.clear()
+
+
+def attempts_backwards(story: Story) -> None:
+    story.arrivals[0].at, story.arrivals[1].at = story.arrivals[1].at, story.arrivals[0].at
+
+
+def a_number_left_out(story: Story) -> None:
+    story.arrivals[1].attempt = 3
+
+
+def in_flight_and_forgotten(story: Story) -> None:
+    story.lives[0].in_flight.add(("c", 2))
+
+
+def an_instant_without_record(story: Story) -> None:
+    story.ranges.clear()
+
+
+def an_instant_with_two_records(story: Story) -> None:
+    story.ranges *= 2
+
+
+def due_and_not_sent(story: Story) -> None:
+    del story.arrivals[2]
+
+
+def one_instant_under_two_ids(story: Story) -> None:
+    story.arrivals.append(arrival("x", 1, "allow-00", T0, at=0.3, until=0.4))
+
+
+def skipped_and_sent(story: Story) -> None:
+    story.executions[2] = execution("c", "forbid-00", T0, 0, Status.SKIPPED)
+
+
+def success_that_was_refused(story: Story) -> None:
+    story.arrivals[2].status = 503
+
+
+def still_open(story: Story) -> None:
+    story.executions[2] = execution("c", "forbid-00", T0, 1, Status.PENDING)
+
+
+def unknown_to_history(story: Story) -> None:
+    story.arrivals.append(arrival("x", 1, "allow-00", T0 + 9, at=9.3, until=9.4))
+
+
+def told_otherwise(story: Story) -> None:
+    story.told[0]["status"] = "failed"
+
+
+def two_at_once(story: Story) -> None:
+    story.arrivals.append(arrival("c", 2, "forbid-00", T0, at=0.5, until=0.6))
+
+
+def test_a_good_story_is_believed() -> None:
+    assert Story().violations() == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (ended_and_sent_again, "sent after its outcome was recorded"),
+        (an_attempt_twice, "repeated without cause"),
+        (a_second_attempt_for_nothing, "repeated without cause"),
+        (attempts_backwards, "repeated without cause"),
+        (a_number_left_out, "repeated without cause"),
+        (in_flight_and_forgotten, "attempts with gaps"),
+        (an_instant_without_record, "instants without one record"),
+        (an_instant_with_two_records, "instants without one record"),
+        (due_and_not_sent, "due and never sent"),
+        (one_instant_under_two_ids, "due and never sent"),
+        (skipped_and_sent, "history and target disagree"),
+        (success_that_was_refused, "history and target disagree"),
+        (still_open, "history and target disagree"),
+        (unknown_to_history, "history and target disagree"),
+        (told_otherwise, "api and disk disagree"),
+        (two_at_once, "overlapping runs"),
+    ],
+)
+def test_a_bad_story_is_not(spoil: Callable[[Story], None], complaint: str) -> None:
+    story = Story()
+    spoil(story)
+    assert any(found.startswith(complaint) for found in story.violations()), story.violations()

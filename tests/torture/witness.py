@@ -1,0 +1,159 @@
+"""What the target has seen, and what a dead server has left on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from chronos.cluster.local import LocalLog
+from chronos.model.execution import Execution
+from chronos.store.commandlog import CommandLog
+from chronos.store.offload import Inline
+from chronos.store.records import AFTER_ALL, Record, RecordFilter
+from chronos.store.sqlite import SqliteState
+from chronos.timing.clock import SeededChance, SystemClock
+
+TARGET = Path(__file__).with_name("target.py")
+
+Sent = tuple[str, int]
+"""An execution's id and an attempt's number."""
+
+
+@dataclass
+class Arrival:
+    """One request at the target.
+
+    Attributes:
+        status: What it was answered; 0 when it was not.
+        until: When it was answered, or when the other side hung up; infinity until then.
+    """
+
+    at: float
+    job: str
+    id: str
+    attempt: int
+    due: str
+    status: int = 0
+    until: float = float("inf")
+
+
+@dataclass
+class Witness:
+    """The target in a process of its own, and its log as far as it was read."""
+
+    path: Path
+    port: int = 0
+    arrivals: list[Arrival] = field(default_factory=list)
+    repeated: list[Sent] = field(default_factory=list)
+    by_sent: dict[Sent, Arrival] = field(default_factory=dict)
+    _offset: int = 0
+    _process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, str(TARGET), str(self.path), stdout=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        self.port = int((await self._process.stdout.readline()).split()[1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        assert self._process.returncode is None, "the target must survive"
+        self._process.kill()
+        await self._process.wait()
+
+    def read(self) -> None:
+        """Read what is new in the log."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            self._take(json.loads(line))
+
+    def _take(self, line: dict[str, object]) -> None:
+        event, at = line.pop("event"), float(str(line.pop("at")))
+        if event == "arrived":
+            arrival = Arrival(at=at, **line)  # type: ignore[arg-type]  # the fields are the target's own
+            if (arrival.id, arrival.attempt) in self.by_sent:
+                self.repeated.append((arrival.id, arrival.attempt))
+            self.by_sent[arrival.id, arrival.attempt] = arrival
+            self.arrivals.append(arrival)
+            return
+        arrival = self.by_sent[str(line["id"]), int(str(line["attempt"]))]
+        arrival.until = at
+        if event == "answered":
+            arrival.status = int(str(line["status"]))
+
+    def rate(self, until: float, late_s: float = float("inf")) -> int:
+        """Return how many requests arrived in the second before `until`, at most `late_s` after they were due."""
+        self.read()
+        recent = (arrival for arrival in self.arrivals[-2_000:] if until - 1 < arrival.at <= until)
+        return sum(1 for arrival in recent if arrival.at - seconds(arrival.due) <= late_s)
+
+
+class Left(NamedTuple):
+    """What a server has left on disk when it died.
+
+    Attributes:
+        ended: The highest number of attempt of each execution whose outcome is recorded, and that outcome.
+        in_flight: Attempts that might have been sent, and of which nothing is recorded.
+    """
+
+    at: float
+    how: str
+    ended: dict[str, tuple[int, str]]
+    in_flight: set[Sent]
+
+
+def seconds(text: str) -> int:
+    """Return an instant as whole seconds since the epoch."""
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+async def left_behind(copy: Path, at: float, how: str) -> Left:
+    """Return what a dead server has recorded, from a copy of its disk."""
+    records, running = await recorded(copy)
+    executions = [record for record in records if isinstance(record, Execution)]
+    return Left(
+        at,
+        how,
+        {each.id: (len(each.attempts), each.status.value) for each in executions if each.is_terminal},
+        {(each.id, each.running_attempt.n) for each in running if each.running_attempt},
+    )
+
+
+async def recorded(copy: Path) -> tuple[list[Record], list[Execution]]:
+    """Recover a copy of a data folder; return all of history, and the executions that have not ended."""
+    log, state = LocalLog(copy / "log"), SqliteState(copy, offload=Inline)
+    commands = CommandLog(log, state, SystemClock(), SeededChance(random.Random(0)))
+    async with log:
+        await state.start()
+        await commands._recover()  # nothing is added to what is there
+        found = await state.find_records(RecordFilter(), AFTER_ALL, 1_000_000)
+        running = state.open_executions()
+        await state.stop()
+    return found, running
+
+
+def copy_disk(data: Path, copy: Path) -> None:
+    """Copy what a dead server has left."""
+    copy.mkdir()
+    for name in ("log", "history"):
+        shutil.copytree(data / name, copy / name)
+    for path in data.glob("state.db*"):
+        shutil.copy(path, copy / path.name)
