@@ -475,7 +475,7 @@ async def test_a_name_that_changes_its_address_never_reaches_loopback() -> None:
 
     guard = EgressGuard(EgressSettings(policy=EgressPolicy.PUBLIC_ONLY), lookup=lookup)
     async with TargetServer() as server, dispatching(guard) as dispatcher:
-        outcomes = [await dispatcher.deliver(http(server.url(host="rebind.test"))) for _ in range(200)]
+        outcomes = [await dispatcher.deliver(http(server.url(host="rebind.test"))) for _ in range(1_000)]
     assert server.connections == 0
     assert all(isinstance(outcome, Refused) and outcome.error_class == "egress" for outcome in outcomes)
 
