@@ -31,6 +31,8 @@ from chronos.timing.calendar import CalendarRules
 UNRUN = {
     "make run": "it starts a server that stays; CI runs it in a fresh clone",
     "make test": "it is what runs this",
+    "python -m chronos.testing.simulate --seed 7 --minutes 10": "tests/simulation runs it, on many seeds",
+    "python -m chronos.testing.simulate --seed 7 --minutes 3 --profile disk --transcript": "tests/simulation runs it",
     'export PATH="$PWD/.venv/bin:$PATH"': "it changes the shell it is typed in",
     "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
     "python3 listener.py": "it stays; the test has a target of its own on that port",
