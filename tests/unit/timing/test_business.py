@@ -22,9 +22,10 @@ from chronos.timing.zone import zone as load_zone
 def left_out(schedule: CalendarSchedule, a: int, b: int) -> Iterator[tuple[int, str]]:
     """Yield (instant, reason) of each run in (`a`, `b`] that the calendar leaves out."""
     for start, mask in Merged([schedule]).left_out_s(a, b):
-        for bit in range(mask.bit_length()):
-            if mask >> bit & 1:
-                yield start + bit, schedule.reason_s(start + bit)
+        while mask:
+            bit = (mask & -mask).bit_length() - 1
+            yield start + bit, schedule.reason_s(start + bit)
+            mask ^= 1 << bit
 
 
 def under(text: str, shift: str = "none", *, timezone: str = "UTC", **document: Any) -> CalendarSchedule:
