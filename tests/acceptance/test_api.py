@@ -381,8 +381,8 @@ READS = ["/api/v1/jobs", "/api/v1/executions", "/api/v1/cluster/status", "/api/v
 def test_a_read_says_how_new_it_is_and_may_be_asked_of_the_node_alone(api: Api, path: str) -> None:
     before = int(api.ask("GET", path).headers["Chronos-Applied-Index"])
     api.ask("PUT", f"/api/v1/calendars/seen-{before}", {"exclude": ["2027-12-25"]})
-    for consistency in ("local", "linearizable"):
-        answer = api.ask("GET", f"{path}?consistency={consistency}")
+    for asked in ("consistency=local", "consistency=linearizable", "consistent=true", "consistent=false"):
+        answer = api.ask("GET", f"{path}?{asked}")
         assert answer.status_code == 200
         assert int(answer.headers["Chronos-Applied-Index"]) > before
 

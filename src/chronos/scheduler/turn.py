@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -166,6 +167,7 @@ class Turn:
         """Who asks for the right to send: those who wait, then those just decided whose job is idle."""
         lead_us = self._settings.claim_lead_us
         asked: list[StartAttempt] = []
+        new: dict[str, int] = {}
         for key in self._line.due(now_us, self._settings.batch_max):
             execution = self._commands.view.get(OPEN, key)
             if execution is not None and execution.running_attempt is None:
@@ -176,16 +178,22 @@ class Turn:
                 key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)
                 at_us = max(now_us, occurrence.effective_us)
                 asked.append(StartAttempt(key, 1, self._incarnation, at_us))
+                new[key] = self._priority(occurrence.job_id)
         if len(asked) > 1:
-            asked.sort(key=self._rank)
+            asked.sort(key=partial(self._rank, new))
         return asked
 
     def _attempt(self, execution: Execution, not_before_us: int) -> StartAttempt:
         return StartAttempt(execution.id, execution.next_attempt, self._incarnation, not_before_us)
 
-    def _rank(self, asked: StartAttempt) -> tuple[int, int]:
+    def _rank(self, new: dict[str, int], asked: StartAttempt) -> tuple[int, int]:
+        """Higher priority first, then who is due first. `new` has the priority of those decided in this very entry."""
         execution = self._commands.view.get(OPEN, asked.execution_id)
-        return (-(execution.priority if execution else 5), asked.not_before_us)
+        return (-(execution.priority if execution else new[asked.execution_id]), asked.not_before_us)
+
+    def _priority(self, job_id: str) -> int:
+        job = self._commands.view.get(JOBS, job_id)
+        return job.spec.priority if job is not None else 0
 
     def _is_idle(self, job_id: str) -> bool:
         slots = self._commands.view.get(SLOTS, job_id)

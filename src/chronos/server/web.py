@@ -188,8 +188,14 @@ def _namespace(headers: Mapping[str, str], query: dict[str, list[str]]) -> str:
     return given[0]
 
 
+_CONSISTENT = {"true": "linearizable", "false": "local"}
+"""`?consistent=true`, an older word for the same."""
+
+
 def _check_consistency(query: dict[str, list[str]]) -> None:
     # One node alone is its own quorum: what it reads locally is linearizable, and both words are honoured alike.
+    if "consistent" in query:
+        query["consistency"] = [_CONSISTENT.get(one, one) for one in query.pop("consistent")]
     given = query.pop("consistency", ["linearizable"])
     if len(given) != 1 or given[0] not in CONSISTENCIES:
         raise FieldInvalid("`consistency` is `linearizable` (the default) or `local`.", field="consistency")

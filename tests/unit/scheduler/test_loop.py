@@ -191,6 +191,16 @@ async def test_big_answers_are_settled_in_entries_that_fit() -> None:
 
 
 @virtual_time
+async def test_of_two_jobs_due_at_once_the_one_with_the_higher_priority_starts_first() -> None:
+    world = World()
+    async with Node(world) as node:
+        for name, priority in (("low", 1), ("high", 9), ("middle", 5)):
+            await node.create(name=name, schedule="0 * * * * *", priority=priority)
+        await world.until(61)
+    assert [sent.job for sent in world.sent] == ["high", "middle", "low"]
+
+
+@virtual_time
 async def test_a_stream_of_edits_does_not_keep_anybody_from_firing() -> None:
     world = World(latency=0.004)
 

@@ -13,7 +13,7 @@ from chronos.errors import Overloaded
 from chronos.model.events import Event
 from chronos.model.execution import Attempt, Execution
 from chronos.plugin import Call, Endpoint, Reply
-from chronos.server.live import parse_mark
+from chronos.server.live import HEARTBEAT_S, parse_mark
 from chronos.server.outputs import PIECE_BYTES_MAX
 from chronos.server.rest.core import Core, reply
 from chronos.server.rest.executions import find
@@ -148,7 +148,7 @@ class Streams:
     async def _follow(self, execution: Execution, only: int | None) -> AsyncIterator[bytes]:
         seen: dict[int, int] = {}
         told: set[int] = set()
-        began = self._core.clock.boottime()
+        began = quiet_since = self._core.clock.boottime()
         while True:
             for attempt in execution.attempts:
                 if attempt.n in told or only not in (None, attempt.n):
@@ -162,6 +162,9 @@ class Streams:
             if execution.is_terminal or over or self._core.live.is_full:
                 break
             await asyncio.sleep(LOOK_S)
+            if self._core.clock.boottime() - quiet_since > HEARTBEAT_S:
+                quiet_since = self._core.clock.boottime()
+                yield b": heartbeat\n\n"
             newer = await self._core.queries.execution(execution.id)
             execution = newer if isinstance(newer, Execution) else execution
         yield _event("end", {"status": execution.status.value})
