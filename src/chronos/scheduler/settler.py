@@ -17,10 +17,11 @@ from chronos.model.target import HttpTarget
 from chronos.scheduler.book import Book
 from chronos.scheduler.deliveries import KeepBody, definition
 from chronos.scheduler.outcomes import late_result, lost, next_step
+from chronos.scheduler.plan import Plan
 from chronos.scheduler.ports import Commands, Probe
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Next, SetPause, Settle, Settlement
-from chronos.store.tables import OPEN
+from chronos.store.tables import OPEN, SHARDS, Shard
 from chronos.timing.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ STORAGE_WAIT_S = 1.0
 LAST_TRIES = 5
 PROBE_S = 10.0
 PROBES_AT_ONCE = 100
-_FAR_S = 1 << 39
+PAUSE_AGAIN_S = 0.25
 
 
 class Settler:
@@ -180,16 +181,28 @@ class Settler:
             if not isinstance(target, HttpTarget) or not target.pause_on_gone:
                 self._gone.discard(job_id)
                 continue
-            pause = SetPause(job_id, Pause(reason="the target answered 410 Gone"), "chronos", owed_to=_FAR_S)
+            assert plan is not None
             try:
-                [result] = await self._commands.submit([pause])
+                [result] = await self._commands.submit([self._pause_of(plan)])
             except ChronosError as error:
                 log.warning("pausing waits", job=job_id, reason=str(error))
                 return
-            # Refused while an outage is made up for: the next result asks again.
             if result.ok:
                 self._gone.discard(job_id)
                 await self.recall(list(result.facts.get("recall", ())))
+            else:  # planning is behind, and has to decide first what the job owed before it was paused
+                asyncio.get_running_loop().call_later(PAUSE_AGAIN_S, self._wake.set)
+
+    def _pause_of(self, plan: Plan) -> SetPause:
+        mark_s = (self._commands.view.get(SHARDS, "0") or Shard()).hwm_s
+        following = plan.next_s(max(mark_s, plan.since_us // 1_000_000))
+        return SetPause(
+            plan.job.id,
+            Pause(reason="the target answered 410 Gone"),
+            "chronos",
+            owed_to=mark_s,
+            undecided_us=following * 1_000_000 if following is not None else 0,
+        )
 
     # Stopping.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.scheduler.harness import BEGIN, BEGIN_S, Node, World, a_spec, in_turn, lasting
 
-from chronos.dispatch.port import Delivered, Done, NotSent, Refused
+from chronos.dispatch.port import Delivered, Delivery, Done, NotSent, Outcome, Refused
 from chronos.errors import (
     ExecutionEnded,
     ExecutionNotFound,
@@ -25,7 +25,7 @@ from chronos.model.secret import SEALED_PREFIX
 from chronos.model.target import BearerAuth, HttpTarget
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Idem, PutDocument
-from chronos.testing import run_virtual, virtual_time
+from chronos.testing import VirtualClock, run_virtual, virtual_time
 
 HOURLY = "0 0 * * * *"
 LUNCH = b'{"blackouts": [{"start": "2027-01-01T12:00:15Z", "end": "2027-01-01T12:00:55Z", "reason": "lunch"}]}'
@@ -230,6 +230,34 @@ async def test_a_paused_job_stays_paused_when_it_is_edited() -> None:
     # The range from 6 to 8 covers the schedule's even seconds.
     assert Counter(what for _, what in told)["success"] == 4
     assert [r.count for r in await node.records(job) if not isinstance(r, Execution)] == [2, 2]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_job_that_is_paused_because_its_target_is_gone_still_records_what_passed_before(seed: int) -> None:
+    async def main() -> None:
+        world = World()
+        clock = world.clock
+        assert isinstance(clock, VirtualClock)
+
+        async def gone(_: Delivery) -> Outcome:
+            clock.suspend(30)  # the machine sleeps while it waits for the answer
+            return Refused("HTTP 410", "http_status", permanent=True, gone=True)
+
+        world.answers["nightly"] = gone
+        async with Node(world) as node:
+            job = await node.create(
+                schedule="*/3 * * * * *", webhook={"url": "http://127.0.0.1:9/", "pause_on_gone": True}
+            )
+            await world.until(10)
+            paused = await node.jobs.get("nightly", namespace="default")
+            assert paused.paused is not None
+            assert paused.paused.at is not None
+            passed = int(paused.paused.at.timestamp()) - BEGIN_S
+            assert passed >= 33
+            told = await node.told(job)
+        assert {second for second, _ in told} >= set(range(3, passed + 1, 3))
+
+    run_virtual(main, seed=seed)
 
 
 @virtual_time
