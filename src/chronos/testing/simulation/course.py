@@ -26,13 +26,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Grant:
-    """The right to send, given: by entry `entry`, while `others` of the same job had theirs."""
+    """The right to send, given: by entry `entry`, while `others` of the same job had theirs.
+
+    Attributes:
+        job: The definition at that moment. `first`: the one under which the execution got its slot; both may differ.
+    """
 
     entry: Entry
     execution: Execution
     attempt: Attempt
     job: Job | None
     others: tuple[Execution, ...]
+    first: Job | None
 
 
 @dataclass
@@ -42,12 +47,14 @@ class Course:
     Attributes:
         steps: By execution id.
         grants: By (execution id, series, attempt, token).
+        firsts: By (execution id, series): the job when the first right to send was given.
         marks: (entry, shard) whenever planning moved.
         revised: By job id: (entry, revision, exists) whenever the job changed.
     """
 
     steps: dict[str, list[Step]] = field(default_factory=lambda: defaultdict(list))
     grants: dict[tuple[str, int, int, str], Grant] = field(default_factory=dict)
+    firsts: dict[tuple[str, int], Job | None] = field(default_factory=dict)
     marks: list[tuple[Entry, Shard]] = field(default_factory=list)
     revised: dict[str, list[tuple[Entry, Job, bool]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -95,5 +102,6 @@ def _note_open(
     key = (execution.id, execution.series, attempt.n, attempt.token)
     if key not in course.grants:
         others = tuple(other for other in held.values() if other.id != execution.id)
-        course.grants[key] = Grant(entry, execution, attempt, job, others)
+        first = course.firsts.setdefault((execution.id, execution.series), job)
+        course.grants[key] = Grant(entry, execution, attempt, job, others, first)
     held[execution.id] = execution

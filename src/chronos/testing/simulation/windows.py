@@ -247,7 +247,7 @@ def _overlapping(course: Course, arrivals: list[Arrival]) -> list[Violation]:
         job: Job | None = grant.job if grant is not None else None
         closed = arrival.closed if arrival.closed >= 0 else float("inf")
         if grant is not None and job is not None and not grant.execution.force:
-            alone = job.spec.concurrency is not Concurrency.ALLOW
+            alone = Concurrency.ALLOW not in (job.spec.concurrency, (grant.first or job).spec.concurrency)
             if alone and arrival.at < open_until - 1e-6 and arrival.execution_id != holder:
                 what = f"{arrival.job_name} {arrival.execution_id} began before {holder} was closed"
                 found.append(Violation("I6", what, arrival.at))

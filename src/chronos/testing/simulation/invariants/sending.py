@@ -42,13 +42,18 @@ def leases_of_a_job_do_not_overlap(evidence: Evidence, course: Course) -> list[V
         job = grant.job
         if grant.execution.force or job is None:
             continue
-        room = job.spec.max_concurrent if job.spec.concurrency is Concurrency.ALLOW else 1
+        # A retry keeps the slot it got before somebody edited the job.
+        room = max(_room(job), _room(grant.first or job))
         # Whoever forces a run beside another has asked for it, and may meet the other's retry.
         others = [other.id for other in grant.others if not other.force]
         if len(others) >= room:
             what = f"{job.name}: {grant.execution.id} was let in beside {others} under {job.spec.concurrency.value}"
             found.append(Violation("I6", what, grant.entry.at))
     return found
+
+
+def _room(job: Job) -> int:
+    return job.spec.max_concurrent if job.spec.concurrency is Concurrency.ALLOW else 1
 
 
 def what_has_ended_does_not_change(evidence: Evidence, course: Course) -> list[Violation]:
