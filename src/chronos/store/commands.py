@@ -322,6 +322,24 @@ Command = (
     | Redrive
     | ExpireDead
     | PutDocument
+class Seal(Struct, frozen=True, array_like=True, tag=18):
+    """Vouch for a segment of history that nothing is written to any more.
+
+    Attributes:
+        root: Merkle root of its rows; the other fields are those of `SealRecord`.
+    """
+
+    segment: int
+    rows: int
+    first_s: int
+    last_s: int
+    root: bytes
+    executions: int
+    skipped: int
+    opened_us: int
+    closed_us: int
+
+
     | ResetClock
     | NoteClock
 )
@@ -340,6 +358,7 @@ class LogEntry(Struct, frozen=True, array_like=True):
     time_us: int
     batch: bytes
     commands: list[Command]
+    | Seal
 
 
 encode_entry = msgspec.msgpack.Encoder().encode

@@ -25,11 +25,12 @@ from chronos.store.commands import (
     Redrive,
     ResetClock,
     SetPause,
+    Seal,
     Settle,
     Start,
     Trigger,
 )
-from chronos.store.fold import asking, documents, idempotency, jobs, keeping, planning, settling, starting
+from chronos.store.fold import asking, documents, idempotency, jobs, keeping, planning, sealing, settling, starting
 from chronos.store.fold.draft import Draft
 from chronos.store.port import At, Changes, Result, View
 
@@ -53,6 +54,7 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     NoteClock: planning.note_clock,
 }
 
+    Seal: sealing.seal,
 _UNDECIDED = frozenset({"plan-moved", "catching-up"})
 """Verdicts that say *compute it again*: they are no answer to the client, and no key remembers them."""
 

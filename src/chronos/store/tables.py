@@ -60,7 +60,12 @@ class Slots(Struct, frozen=True, array_like=True):
 
 
 class Meta(Struct, frozen=True, array_like=True):
-    """State about the state. The rings are bounded first-in-first-out lists: `head` is the oldest kept."""
+    """State about the state. The rings are bounded first-in-first-out lists: `head` is the oldest kept.
+
+    Attributes:
+        sealed: The last segment of history that is sealed; `seal_hash` is the hash of its seal.
+        changes: How many changes of what is owed there were; `changes_hash` is the end of their chain.
+    """
 
     term: int = 0
     restore_epoch: int = 0
@@ -80,6 +85,10 @@ class Meta(Struct, frozen=True, array_like=True):
     deleted_tail: int = 0
 
 
+    sealed: int = 0
+    seal_hash: bytes = b""
+    changes: int = 0
+    changes_hash: bytes = b""
 class IdemRecord(Struct, frozen=True, array_like=True):
     """The verdict kept for an idempotency key: enough to answer a repeat without doing it twice.
 
@@ -97,12 +106,17 @@ class IdemRecord(Struct, frozen=True, array_like=True):
 
 
 class RingItem(Struct, frozen=True, array_like=True):
-    """One place in a ring: the key it stands for, and since when."""
+    """One place in a ring: the key it stands for, and since when.
+
+    Attributes:
+        seq: The place of what it stands for among the changes of what is owed; 0 for what is none.
+    """
 
     key: str
     time_us: int
 
 
+    seq: int = 0
 class LateResults(Struct, frozen=True, array_like=True):
     """What came back of an execution after it had ended: a terminal record never changes, so it stands beside it."""
 
@@ -125,12 +139,65 @@ class Name(Struct, frozen=True, array_like=True):
 
 
 class Revision(Struct, frozen=True, array_like=True):
-    """A job as it was at one revision."""
+    """A job as it was at one revision.
+
+    Attributes:
+        seq: Its place among the changes of what is owed; 0 for those made before changes were counted.
+    """
 
     job: Job
     comment: str = ""
 
 
+    seq: int = 0
+
+
+class KeptDocument(Struct, frozen=True, array_like=True):
+    """A document that changes what jobs owe, as it was at one revision; `value` None: it was deleted."""
+
+    key: str
+    value: bytes | None
+    revision: int
+    time_us: int
+    by: str
+    seq: int
+
+
+class Reset(Struct, frozen=True, array_like=True):
+    """A reset of the clock: the high-water mark went from `from_s` to `to_s` at `time_us` of log time."""
+
+    epoch: int
+    from_s: int
+    to_s: int
+    time_us: int
+    by: str
+    seq: int
+
+
+class SealRecord(Struct, frozen=True, array_like=True):
+    """What is kept of a segment of history for ever: enough to see whether it is what it was.
+
+    Attributes:
+        first_s: Lowest instant in it, `last_s` the highest.
+        root: Merkle root of its rows.
+        executions: How many planned instants have a row of their own in it.
+        skipped: How many planned instants lie in its range records.
+        changes: Up to which change of what is owed it vouches; `changes_hash` is the chain's end there.
+        previous: Hash of the seal before it; empty for the first.
+    """
+
+    segment: int
+    rows: int
+    first_s: int
+    last_s: int
+    root: bytes
+    executions: int
+    skipped: int
+    opened_us: int
+    closed_us: int
+    changes: int
+    changes_hash: bytes
+    previous: bytes
 JOBS = Table("jobs", Job)  # job id
 NAMES = Table("names", Name)  # namespace/name
 REVISIONS = Table("revisions", Revision)  # job id/revision, ten digits
@@ -148,6 +215,9 @@ DELETED_RING = Table("deleted_ring", RingItem)  # sequence, twelve digits: the n
 DOCUMENTS = Table("documents", Document)  # prefix/namespace/key
 
 TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
+SEALS = Table("seals", SealRecord)  # segment, twelve digits: for ever
+KEPT_DOCUMENTS = Table("kept_documents", KeptDocument)  # prefix/namespace/key/change, twelve digits
+RESETS = Table("resets", Reset)  # restore epoch, ten digits
     JOBS,
     NAMES,
     REVISIONS,
@@ -165,6 +235,9 @@ TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
     DOCUMENTS,
 )
 
+    SEALS,
+    KEPT_DOCUMENTS,
+    RESETS,
 
 def revision_key(job_id: str, revision: int) -> str:
     """Return the key of a job's revision; keys of one job sort by revision."""

@@ -37,6 +37,7 @@ from chronos.store.commands import (
     PutJob,
     Redrive,
     ResetClock,
+    Seal,
     SetPause,
     Settle,
     Settlement,
@@ -109,6 +110,7 @@ SAMPLES: list[Command] = [
     PutDocument("calendars", "default", "holidays", b"\x00\xff", "me", 2, True, IDEM),
     ResetClock(1_800_000_000, "me"),
     NoteClock(ClockNote.JUMP, "me", "why"),
+    Seal(3, 1_000, 1_799_999_000, 1_800_000_000, bytes(32), 900, 5_000, 1_799_900_000_000_000, 1_800_000_000_000_000),
 ]
 # A process target travels inside PutJob; it is pinned by one of its own.
 PROCESS = PutJob("J2", JobSpec(name="two", schedules=["@daily"], target=ProcessTarget(argv=["true"])), "me")

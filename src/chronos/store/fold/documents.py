@@ -6,10 +6,12 @@ from msgspec.structs import replace
 
 from chronos.errors import NotFound, VersionConflict
 from chronos.model.events import EventType
+from chronos.store import proof
 from chronos.store.commands import PutDocument
 from chronos.store.fold.draft import Draft, accepted, rejected
+from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.port import Result
-from chronos.store.tables import DOCUMENTS, Document, document_key
+from chronos.store.tables import DOCUMENTS, KEPT_DOCUMENTS, Document, KeptDocument, document_key
 
 
 def put_document(draft: Draft, command: PutDocument) -> Result:
@@ -27,7 +29,17 @@ def put_document(draft: Draft, command: PutDocument) -> Result:
         new = Document(command.value, revision + 1, draft.at.time_us, command.by)
         draft.put(DOCUMENTS, key, new)
     if command.replans:
+        _keep(draft, key, revision + 1, command)
         shard = draft.shard()
         draft.put_shard(replace(shard, plan_version=shard.plan_version + 1))
     draft.emit(EventType.DOCUMENT_CHANGED, namespace=command.namespace, key=key, by=command.by)
     return accepted(revision + 1, revision=revision + 1)
+
+
+def _keep(draft: Draft, key: str, revision: int, command: PutDocument) -> None:
+    """Keep what jobs owed by: whoever asks later why one did not run needs the document as it was."""
+    # A document that was deleted and made anew counts from 1 again, so the place among the changes is the key.
+    seq = next_change(draft)
+    kept = KeptDocument(key, command.value, revision, draft.at.time_us, command.by, seq)
+    draft.put(KEPT_DOCUMENTS, f"{key}/{seq:012d}", kept)
+    note_change(draft, proof.document_line(kept))

@@ -8,10 +8,12 @@ from chronos.errors import CatchingUp, JobInvalid, JobNotFound, NameTaken, PlanM
 from chronos.model.events import EventType
 from chronos.model.execution import Execution, Kind, SkipReason, Status
 from chronos.model.job import Job, JobSpec, Pause
+from chronos.store import proof
 from chronos.store.commands import DeleteJob, Owed, PutJob, SetPause
 from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import add_range, cancel, is_planned, last_decided_s, open_owed, skip
 from chronos.store.fold.keeping import note_deleted
+from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, NAMES, OPEN, REVISIONS, SLOTS, Name, Revision, revision_key
 from chronos.timing.clock import utc
@@ -208,7 +210,9 @@ def _keep(draft: Draft, job: Job, old: Job | None, comment: str) -> None:
         draft.delete(NAMES, _name_key(old.spec))
     draft.put(JOBS, job.id, job)
     draft.put(NAMES, _name_key(job.spec), Name(job.id))
-    draft.put(REVISIONS, revision_key(job.id, job.revision), Revision(job, comment))
+    revision = Revision(job, comment, next_change(draft))
+    draft.put(REVISIONS, revision_key(job.id, job.revision), revision)
+    note_change(draft, proof.revision_line(revision))
     _count(draft, old, job)
 
 

@@ -7,10 +7,12 @@ from msgspec.structs import replace
 from chronos.model.events import EventType
 from chronos.model.execution import Execution
 from chronos.model.job import Job
+from chronos.store import proof
 from chronos.store.commands import ExpireDead
 from chronos.store.fold import rings
 from chronos.store.fold.draft import Draft, accepted
 from chronos.store.fold.rings import DELETED_PLACES, LATE_PLACES, ring_key
+from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.port import Result
 from chronos.store.tables import DEAD, DEAD_RING, LATE, REVISIONS, LateResults, RingItem, revision_key
 
@@ -85,7 +87,8 @@ def drop_oldest_dead(draft: Draft, why: str) -> str | None:
 
 def note_deleted(draft: Draft, job: Job) -> None:
     """Remember since when nobody but history needs the revisions of `job`."""
-    rings.append(draft, DELETED_PLACES, revision_key(job.id, job.revision))
+    item = rings.append(draft, DELETED_PLACES, revision_key(job.id, job.revision), seq=next_change(draft))
+    note_change(draft, proof.deletion_line(job.id, item))
 
 
 def _forget_revisions(draft: Draft, command: ExpireDead) -> None:
@@ -100,7 +103,7 @@ def _forget_revisions(draft: Draft, command: ExpireDead) -> None:
             draft.delete(REVISIONS, revision_key(job_id, number))
         left -= newest - remains
         if remains:
-            rings.put_oldest(draft, DELETED_PLACES, RingItem(revision_key(job_id, remains), item.time_us))
+            rings.put_oldest(draft, DELETED_PLACES, RingItem(revision_key(job_id, remains), item.time_us, item.seq))
         else:
             rings.drop_oldest(draft, DELETED_PLACES)
 

@@ -7,11 +7,13 @@ from msgspec.structs import replace
 from chronos.errors import PlanMoved
 from chronos.model.events import EventType
 from chronos.model.execution import RangeRecord
+from chronos.store import proof
 from chronos.store.commands import BeginCatchup, Catchup, ClockNote, Decide, NewLeader, NoteClock, Owed, ResetClock
 from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import add_range, open_owed
+from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.port import Result
-from chronos.store.tables import JOBS
+from chronos.store.tables import JOBS, RESETS, Reset
 
 
 def new_leader(draft: Draft, command: NewLeader) -> Result:
@@ -60,6 +62,10 @@ def reset_clock(draft: Draft, command: ResetClock) -> Result:
     meta = draft.meta()
     draft.put_meta(replace(meta, restore_epoch=meta.restore_epoch + 1))
     shard = draft.shard()
+    epoch = meta.restore_epoch + 1
+    reset = Reset(epoch, shard.hwm_s, command.hwm_s, draft.at.time_us, command.by, next_change(draft))
+    draft.put(RESETS, f"{epoch:010d}", reset)
+    note_change(draft, proof.reset_line(reset))
     draft.put_shard(
         replace(
             shard,

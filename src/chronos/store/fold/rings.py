@@ -32,11 +32,13 @@ def length(draft: Draft, ring: Ring) -> int:
     return tail - head
 
 
-def append(draft: Draft, ring: Ring, key: str) -> None:
-    """Take the next place, as of now."""
+def append(draft: Draft, ring: Ring, key: str, seq: int = 0) -> RingItem:
+    """Take the next place, as of now; return what stands there."""
     _, tail = _ends(draft, ring)
-    draft.put(ring.table, ring_key(tail), RingItem(key, draft.at.time_us))
+    item = RingItem(key, draft.at.time_us, seq)
+    draft.put(ring.table, ring_key(tail), item)
     draft.put_meta(replace(draft.meta(), **{f"{ring.name}_tail": tail + 1}))
+    return item
 
 
 def oldest(draft: Draft, ring: Ring) -> RingItem | None:
