@@ -135,6 +135,10 @@ class ExecutionEnded(Conflict):
     """The execution has ended; what has ended does not change."""
 
 
+class AttemptEnded(Conflict):
+    """The attempt has ended; what is reported on it now changes nothing."""
+
+
 class NotRedrivable(Conflict):
     """Only a dead-lettered execution can be redriven."""
 
@@ -185,6 +189,10 @@ class ClockHeld(Unavailable):
 
 class LogDamaged(Unavailable):
     """The log on disk does not verify; it is not served."""
+
+
+class StateDamaged(LogDamaged):
+    """State or history on disk is damaged; it is not served."""
 
 
 class DataFolderInUse(Unavailable):

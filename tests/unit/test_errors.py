@@ -33,6 +33,7 @@ SLUGS = {
     "name-taken",
     "overlap",
     "execution-ended",
+    "attempt-ended",
     "not-redrivable",
     "version-conflict",
     "unavailable",
@@ -48,6 +49,7 @@ SLUGS = {
     "snapshot-needed",
     "data-folder-in-use",
     "storage-full",
+    "state-damaged",
 }
 
 FAMILIES = (Invalid, Unauthenticated, Denied, NotFound, Conflict, Unavailable)

@@ -80,6 +80,57 @@ def check(config_file: Path | None) -> None:
     click.echo("the configuration is valid")
 
 
+@main.command()
+@click.option("--data-dir", default="data", show_default=True, type=click.Path(path_type=Path), help="What to repair.")
+@click.option("--truncate-at", type=click.IntRange(min=0), metavar="INDEX", help="Cut the log off after this entry.")
+@click.option("--rebuild-state", is_flag=True, help="Fold state and history anew from the log, at the next start.")
+def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> None:
+    """Go on with a data folder that is damaged, when there is no backup that is better.
+
+    Without options, says how log and state stand and changes nothing. Nothing is deleted: what is replaced
+    stays beside what replaces it.
+    """
+    from chronos.errors import ChronosError, NotFound
+
+    try:
+        if rebuild_state:
+            _rebuild_state(data_dir)
+        if truncate_at is not None:
+            _cut_log(data_dir, truncate_at)
+        if truncate_at is None and not rebuild_state:
+            _tell_damage(data_dir)
+    except ChronosError as exc:
+        click.echo(f"chronos: {exc}", err=True)
+        sys.exit(2 if isinstance(exc, NotFound) else 75)
+
+
+def _rebuild_state(data_dir: Path) -> None:
+    from chronos.server import recovery
+
+    aside = recovery.rebuild_state(data_dir)
+    click.echo(f"state and history were moved to {aside}; the next start folds them anew")
+
+
+def _cut_log(data_dir: Path, truncate_at: int) -> None:
+    from chronos.server import recovery
+    from chronos.timing.clock import SystemClock
+
+    fork = recovery.cut_log(data_dir, truncate_at, SystemClock())
+    if fork.goes_on_at > fork.last_good + 1:
+        click.echo(f"state has folded up to entry {fork.goes_on_at - 1}; the log goes on behind it")
+    else:
+        click.echo(f"the log ends at entry {fork.last_good}; {fork.lost_to - fork.last_good} entries are cut off")
+    click.echo(f"the damaged log is kept as log.db.damaged-{truncate_at}, and the cut is recorded in the new one")
+
+
+def _tell_damage(data_dir: Path) -> None:
+    from chronos.server import recovery
+
+    found = recovery.look(data_dir)
+    click.echo(f"the log's first entry is {found.first}, the last that verifies is {found.last_good}")
+    click.echo(f"state has folded up to entry {found.applied}")
+
+
 def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool) -> int:
     from chronos.server.lifecycle import serve
     from chronos.server.logs import set_up

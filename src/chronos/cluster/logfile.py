@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -23,6 +24,22 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('format', 1), ('base', 0), ('base_hash', zeroblob(32));
 """
+
+
+class Fork(NamedTuple):
+    """A log that was cut off, because what came behind did not verify.
+
+    Attributes:
+        last_good: The last entry that did.
+        lost_to: The last entry that there seemed to be.
+        goes_on_at: The first entry of the log from then on.
+        time_us: When it was cut off.
+    """
+
+    last_good: int
+    lost_to: int
+    goes_on_at: int
+    time_us: int
 
 
 def link(before: bytes, index: int, epoch: int, data: bytes) -> bytes:
@@ -90,6 +107,12 @@ class LogFile:
         except StorageFull:
             pass  # everything is in the write-ahead log, and the next start folds it in
         finally:
+            self._db.close()
+            self._db = None
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        if self._db is not None:
             self._db.close()
             self._db = None
 
@@ -201,12 +224,39 @@ class LogFile:
         self._base, self._base_hash = upto, base_hash
         return upto < below - 1
 
-    def cut(self, after: int) -> int:
-        """Delete every entry after `after`, for recovery from damage; return how many are left."""
-        with self._translated():
-            self._open().execute("DELETE FROM entries WHERE idx > ?", (after,))
+    def fork(self, fork: Fork, base: int, base_hash: bytes, entries: Iterable[Entry]) -> None:
+        """Fill an empty log with the entries that another one still has, and record that it has lost the others."""
+        before = base_hash
+        with self._translated(), _transaction(self._open()) as db:
+            db.execute("UPDATE meta SET value = ? WHERE key = 'base'", (base,))
+            db.execute("UPDATE meta SET value = ? WHERE key = 'base_hash'", (base_hash,))
+            for index, epoch, data in entries:
+                before = link(before, index, epoch, data)
+                db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, epoch, len(data), data, before))
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS forks (last_good INTEGER, lost_to INTEGER, goes_on_at INTEGER, time_us)"
+            )
+            db.execute("INSERT INTO forks VALUES (?, ?, ?, ?)", fork)
         self._load_ends(self._open())
-        return self.verify()
+
+    @property
+    def base(self) -> tuple[int, bytes]:
+        """The last entry that was forgotten, and its hash."""
+        return self._base, self._base_hash
+
+    def hash_of(self, index: int) -> bytes:
+        """Return the hash of an entry that was verified before."""
+        return self._hash_of(index)
+
+    def forks(self) -> list[Fork]:
+        """Return where this log was cut off, oldest first."""
+        with self._translated():
+            if not self._open().execute("SELECT 1 FROM sqlite_schema WHERE name = 'forks'").fetchone():
+                return []
+            rows: list[Any] = (
+                self._open().execute("SELECT last_good, lost_to, goes_on_at, time_us FROM forks").fetchall()
+            )
+        return [Fork(*row) for row in rows]
 
     def _open(self) -> apsw.Connection:
         if self._broken is not None:
@@ -234,7 +284,7 @@ class LogFile:
         upto = "" if good is None else f" after entry {good}"
         return LogDamaged(
             f"The log {self._path} does not verify{upto}. Restore a backup, or cut it off there: "
-            "`chronos recover --truncate-at INDEX` (what lies behind is lost).",
+            f"`chronos recover --truncate-at {'INDEX' if good is None else good}` (what lies behind is lost).",
             log=str(self._path),
             last_good=good,
         )
@@ -258,17 +308,3 @@ def _transaction(db: apsw.Connection) -> Iterator[apsw.Connection]:
     finally:
         if db.in_transaction:  # SQLite has rolled back by itself when the disk was full
             db.execute("ROLLBACK")
-
-
-def recover(path: Path, truncate_at: int) -> int:
-    """Cut a damaged log off after entry `truncate_at` and return how many entries are left.
-
-    Raises:
-        LogDamaged: What would be left does not verify either.
-    """
-    file = LogFile(path, 1 << 40)
-    file.open()
-    try:
-        return file.cut(truncate_at)
-    finally:
-        file.close()

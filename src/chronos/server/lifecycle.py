@@ -155,7 +155,7 @@ class Lifecycle:
             failure = task.exception()
             if failure is not None:
                 log.critical(f"{task.get_name()}_failed", exc_info=failure)
-                code = max(code, STORAGE) if isinstance(failure, LogFailed) else code
+                code = max(code, STORAGE) if isinstance(failure, LogDamaged | LogFailed) else code
         return code
 
     async def _background_failure(self) -> None:

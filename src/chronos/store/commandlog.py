@@ -214,7 +214,8 @@ class CommandLog:
         if applied > self._last:
             raise LogDamaged(
                 f"State has folded entry {applied}, but the log ends at {self._last}: log and state do not belong "
-                "together. Restore both from one backup.",
+                "together. Restore both from one backup; or, if the log has lost its end, "
+                f"`chronos recover --truncate-at {self._last}` lets it go on behind what state has.",
                 last_good=self._last,
             )
         if applied + 1 < first:

@@ -175,6 +175,7 @@ class Next(StrEnum):
     FAIL = "fail"
     AGAIN = "again"
     CANCEL = "cancel"
+    GO_ON = "go_on"
 
 
 class Settlement(Struct, frozen=True, array_like=True):
@@ -186,7 +187,8 @@ class Settlement(Struct, frozen=True, array_like=True):
         unknown: Nobody can say whether it arrived; it does not count as a try.
         reason: Why it failed for good, or was cancelled.
 
-    `AGAIN` means that nothing was sent: the attempt is taken back and its number used again.
+    `AGAIN` means that nothing was sent: the attempt is taken back and its number used again. `GO_ON` means that
+    the target has taken the work on: the attempt keeps its right and its slot until somebody settles it.
     """
 
     execution_id: str
@@ -201,6 +203,20 @@ class Settle(Struct, frozen=True, array_like=True, tag=9):
     """What became of attempts. A result of an attempt that was superseded becomes a note."""
 
     results: list[Settlement]
+
+
+class Report(Struct, frozen=True, array_like=True, tag=19):
+    """What the target says of work that goes on. Refused unless the attempt still runs.
+
+    Attributes:
+        progress: 0 to 100; -1 leaves what was said before.
+        message: Redacted, at most 256 characters; empty leaves what was said before.
+    """
+
+    execution_id: str
+    n: int
+    progress: int = -1
+    message: str = ""
 
 
 class Trigger(Struct, frozen=True, array_like=True, tag=10):
@@ -306,22 +322,6 @@ class NoteClock(Struct, frozen=True, array_like=True, tag=17):
     note: str = ""
 
 
-Command = (
-    NewLeader
-    | PutJob
-    | DeleteJob
-    | SetPause
-    | Decide
-    | BeginCatchup
-    | Catchup
-    | Start
-    | Settle
-    | Trigger
-    | Backfill
-    | Cancel
-    | Redrive
-    | ExpireDead
-    | PutDocument
 class Seal(Struct, frozen=True, array_like=True, tag=18):
     """Vouch for a segment of history that nothing is written to any more.
 
@@ -340,8 +340,26 @@ class Seal(Struct, frozen=True, array_like=True, tag=18):
     closed_us: int
 
 
+Command = (
+    NewLeader
+    | PutJob
+    | DeleteJob
+    | SetPause
+    | Decide
+    | BeginCatchup
+    | Catchup
+    | Start
+    | Settle
+    | Trigger
+    | Backfill
+    | Cancel
+    | Redrive
+    | ExpireDead
+    | PutDocument
     | ResetClock
     | NoteClock
+    | Report
+    | Seal
 )
 
 
@@ -358,7 +376,6 @@ class LogEntry(Struct, frozen=True, array_like=True):
     time_us: int
     batch: bytes
     commands: list[Command]
-    | Seal
 
 
 encode_entry = msgspec.msgpack.Encoder().encode

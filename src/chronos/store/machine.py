@@ -23,9 +23,10 @@ from chronos.store.commands import (
     PutDocument,
     PutJob,
     Redrive,
+    Report,
     ResetClock,
-    SetPause,
     Seal,
+    SetPause,
     Settle,
     Start,
     Trigger,
@@ -44,6 +45,7 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     Catchup: planning.catchup,
     Start: starting.start,
     Settle: settling.settle,
+    Report: settling.report,
     Trigger: asking.trigger,
     Backfill: asking.backfill,
     Cancel: asking.cancel_execution,
@@ -52,9 +54,9 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     PutDocument: documents.put_document,
     ResetClock: planning.reset_clock,
     NoteClock: planning.note_clock,
+    Seal: sealing.seal,
 }
 
-    Seal: sealing.seal,
 _UNDECIDED = frozenset({"plan-moved", "catching-up"})
 """Verdicts that say *compute it again*: they are no answer to the client, and no key remembers them."""
 

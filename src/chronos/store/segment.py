@@ -22,7 +22,7 @@ from chronos.store.records import (
     newest_first,
     not_yet_opened,
 )
-from chronos.store.sqlitefile import open_reader, open_writer, transaction
+from chronos.store.sqlitefile import check_pages, damaged, open_reader, open_writer, transaction
 
 CHUNK = 200
 
@@ -102,6 +102,8 @@ class SegmentWriter:
 
     def __init__(self, path: Path, fresh: SegmentInfo, vfs: str | None = None) -> None:
         self._db = open_writer(path, durable=True, vfs=vfs)
+        if not check_pages(self._db):
+            raise damaged(path)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
             row = db.execute("SELECT value FROM meta WHERE key = 'info'").fetchone()

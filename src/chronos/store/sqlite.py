@@ -139,6 +139,7 @@ class SqliteState:
         with translated(self._path):
             (self._path.parent / "history").mkdir(mode=0o700, exist_ok=True)
             self._writer = StateWriter(self._path, self._settings.pages_max, self._vfs)
+            self._writer.verify()
         self._history.open()
 
     async def stop(self) -> None:

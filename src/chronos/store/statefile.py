@@ -10,7 +10,7 @@ import apsw
 import msgspec
 
 from chronos.model.job import Job
-from chronos.store.sqlitefile import open_reader, open_writer, transaction
+from chronos.store.sqlitefile import CHECKED_BYTES_MAX, check_pages, damaged, open_reader, open_writer, transaction
 from chronos.store.state import DIGEST_MODULUS, JobFilter, Key, encode_value, row_hash, searchable
 from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS
 
@@ -79,6 +79,11 @@ _COUNT = _JOBS_COUNTED + _MATCHING
 _FIND_IN = _JOB + _IN + _MATCHING + _BEHIND
 _COUNT_IN = _JOBS_COUNTED + _IN + _MATCHING
 
+_EVERYTHING = """
+SELECT tbl, key, value FROM small UNION ALL SELECT tbl, key, value FROM large
+UNION ALL SELECT 'jobs', key, value FROM jobs
+"""
+
 _decode_job = msgspec.msgpack.Decoder(Job).decode
 
 
@@ -95,12 +100,16 @@ class StateWriter:
     """
 
     def __init__(self, path: Path, pages_max: int = 0, vfs: str | None = None) -> None:
+        self._path = path
         self._db = open_writer(path, durable=False, pages_max=pages_max, vfs=vfs)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
-        meta = dict(self._db.execute("SELECT key, value FROM meta"))
-        self.applied, self.time_us = int(meta["applied"]), int(meta["time_us"])
-        self.digest = int.from_bytes(meta["digest"], "big")
+        try:
+            meta: dict[str, Any] = dict(self._db.execute("SELECT key, value FROM meta"))
+            self.applied, self.time_us = int(meta["applied"]), int(meta["time_us"])
+            self.digest = int.from_bytes(meta["digest"], "big")
+        except (KeyError, TypeError, ValueError) as exc:
+            raise damaged(path) from exc
         self.durable = self.applied
         self._wal_pages = 0
         self._db.set_wal_hook(self._on_commit)
@@ -108,6 +117,32 @@ class StateWriter:
     def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
         return apsw.SQLITE_OK
+
+    def verify(self) -> None:
+        """See whether the file holds what was written to it, unless it is too big for that.
+
+        Raises:
+            StateDamaged: It does not.
+        """
+        db = self._db
+        if int(db.pragma("page_count")) * int(db.pragma("page_size")) > CHECKED_BYTES_MAX:
+            return
+        try:
+            is_good = check_pages(db) and self._is_digest_right() and self._are_jobs_found()
+        except (TypeError, ValueError) as exc:  # of another type than it was written, or not decodable
+            raise damaged(self._path) from exc
+        if not is_good:
+            raise damaged(self._path)
+
+    def _is_digest_right(self) -> bool:
+        rows: Iterable[Any] = self._db.execute(_EVERYTHING)
+        found = sum(row_hash(table, key, value) for table, key, value in rows)
+        return found % DIGEST_MODULUS == self.digest
+
+    def _are_jobs_found(self) -> bool:
+        """Whether each job is looked for by what it says: the digest is of values only."""
+        rows: Iterable[Any] = self._db.execute("SELECT * FROM jobs")
+        return all(row == _job_columns(_decode_job(row[1]), row[1]) for row in rows)
 
     @property
     def wal_pages(self) -> int:

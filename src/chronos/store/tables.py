@@ -50,6 +50,7 @@ class Slots(Struct, frozen=True, array_like=True):
         skips: The range record that the next adjacent skip extends.
         last_decided_s: The last `schedule` instant decided, and `prev_decided_s` the one before it: only a skip
             right after the range extends it.
+        last_success_us: When a run of the job last ended well; 0 when none has since this is kept.
     """
 
     holding: list[str] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Slots(Struct, frozen=True, array_like=True):
     skips: RangeRecord | None = None
     last_decided_s: int = 0
     prev_decided_s: int = 0
+    last_success_us: int = 0
 
 
 class Meta(Struct, frozen=True, array_like=True):
@@ -83,12 +85,12 @@ class Meta(Struct, frozen=True, array_like=True):
     late_tail: int = 0
     deleted_head: int = 0
     deleted_tail: int = 0
-
-
     sealed: int = 0
     seal_hash: bytes = b""
     changes: int = 0
     changes_hash: bytes = b""
+
+
 class IdemRecord(Struct, frozen=True, array_like=True):
     """The verdict kept for an idempotency key: enough to answer a repeat without doing it twice.
 
@@ -114,9 +116,9 @@ class RingItem(Struct, frozen=True, array_like=True):
 
     key: str
     time_us: int
-
-
     seq: int = 0
+
+
 class LateResults(Struct, frozen=True, array_like=True):
     """What came back of an execution after it had ended: a terminal record never changes, so it stands beside it."""
 
@@ -147,8 +149,6 @@ class Revision(Struct, frozen=True, array_like=True):
 
     job: Job
     comment: str = ""
-
-
     seq: int = 0
 
 
@@ -198,6 +198,8 @@ class SealRecord(Struct, frozen=True, array_like=True):
     changes: int
     changes_hash: bytes
     previous: bytes
+
+
 JOBS = Table("jobs", Job)  # job id
 NAMES = Table("names", Name)  # namespace/name
 REVISIONS = Table("revisions", Revision)  # job id/revision, ten digits
@@ -213,11 +215,11 @@ LATE = Table("late", LateResults)  # execution id: ended
 LATE_RING = Table("late_ring", RingItem)  # sequence, twelve digits
 DELETED_RING = Table("deleted_ring", RingItem)  # sequence, twelve digits: the newest revision left of a deleted job
 DOCUMENTS = Table("documents", Document)  # prefix/namespace/key
-
-TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
 SEALS = Table("seals", SealRecord)  # segment, twelve digits: for ever
 KEPT_DOCUMENTS = Table("kept_documents", KeptDocument)  # prefix/namespace/key/change, twelve digits
 RESETS = Table("resets", Reset)  # restore epoch, ten digits
+
+TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
     JOBS,
     NAMES,
     REVISIONS,
@@ -233,11 +235,11 @@ RESETS = Table("resets", Reset)  # restore epoch, ten digits
     LATE_RING,
     DELETED_RING,
     DOCUMENTS,
-)
-
     SEALS,
     KEPT_DOCUMENTS,
     RESETS,
+)
+
 
 def revision_key(job_id: str, revision: int) -> str:
     """Return the key of a job's revision; keys of one job sort by revision."""

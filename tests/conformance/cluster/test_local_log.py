@@ -9,8 +9,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from chronos.cluster import logfile
 from chronos.cluster.local import LocalLog, LocalLogSettings
+from chronos.cluster.logfile import Fork, LogFile
+from chronos.cluster.logrecovery import good_entries, recover
 from chronos.errors import LogDamaged, LogFailed
 
 
@@ -68,9 +69,28 @@ def test_a_damaged_log_can_be_cut_off_and_goes_on(tmp_path: Path) -> None:
     asyncio.run(fill(tmp_path, 10))
     vandalise(tmp_path, "UPDATE entries SET data = x'00' WHERE idx = 7")
     with pytest.raises(LogDamaged):
-        logfile.recover(tmp_path / "log.db", 8)
-    assert logfile.recover(tmp_path / "log.db", 6) == 6
+        recover(tmp_path / "log.db", 8)
+    assert good_entries(tmp_path / "log.db") == (1, 6)
+    assert recover(tmp_path / "log.db", 6, time_us=5) == Fork(6, 10, 1, 5)
+    assert (tmp_path / "log.db.damaged-6").is_file()
     assert asyncio.run(go_on()) == [b"entry 6", b"anew"]
+
+
+def test_a_log_that_state_is_ahead_of_goes_on_behind_it_and_says_so_for_ever(tmp_path: Path) -> None:
+    async def go_on() -> tuple[int, int]:
+        async with LocalLog(tmp_path) as log:
+            await log.append(9, b"anew", await log.campaign())
+            return await log.bounds()
+
+    asyncio.run(fill(tmp_path, 10))
+    vandalise(tmp_path, "UPDATE entries SET data = x'00' WHERE idx = 7")
+    recover(tmp_path / "log.db", 6, applied=8, time_us=5)
+    assert asyncio.run(go_on()) == (9, 9)
+    file = LogFile(tmp_path / "log.db", 1 << 30)
+    file.open()
+    assert file.forks() == [Fork(6, 10, 9, 5)]
+    assert file.verify() == 1
+    file.close()
 
 
 def test_the_chain_reaches_back_to_what_was_truncated(tmp_path: Path) -> None:

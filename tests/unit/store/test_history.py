@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos.errors import LogFailed
+from chronos.errors import StateDamaged
 from chronos.model.execution import Execution, Kind, Status, execution_id
 from chronos.store.history import MANIFEST, History, HistoryReader, HistorySettings
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, merged
@@ -137,5 +137,5 @@ def test_more_segments_than_are_kept_open_are_searched_together(tmp_path: Path) 
 
 def test_a_broken_segment_is_said_to_be_broken(tmp_path: Path) -> None:
     (tmp_path / "000001.db").write_bytes(b"this is not a database, however long it may be" * 30)
-    with pytest.raises(LogFailed, match="file is not a database"):
+    with pytest.raises(StateDamaged, match="file is not a database"):
         opened(tmp_path)

@@ -93,6 +93,8 @@ def finish(draft: Draft, execution: Execution) -> None:
 def leave_slots(draft: Draft, execution: Execution) -> None:
     """Take `execution` out of its job's line and slots."""
     slots = without(draft.slots(execution.job_id), execution.id)
+    if execution.status is Status.SUCCESS:
+        slots = replace(slots, last_success_us=execution.ended_at_us)
     if not slots.holding and not slots.waiting and draft.get(JOBS, execution.job_id) is None:
         draft.delete(SLOTS, execution.job_id)
     else:

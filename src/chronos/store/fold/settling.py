@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from chronos.errors import AttemptEnded
 from chronos.model.events import EventType
-from chronos.model.execution import Attempt, AttemptStatus, Execution, SkipReason, Status
-from chronos.store.commands import Next, Settle, Settlement
-from chronos.store.fold.draft import Draft, accepted
+from chronos.model.execution import Attempt, AttemptStatus, Execution, Ongoing, SkipReason, Status
+from chronos.store.commands import Next, Report, Settle, Settlement
+from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import finish, is_planned, skip, without
 from chronos.store.fold.keeping import NOTES_MAX, note_late
 from chronos.store.port import Result
@@ -26,6 +27,42 @@ def settle(draft: Draft, command: Settle) -> Result:
     return accepted(changed)
 
 
+def report(draft: Draft, command: Report) -> Result:
+    """Note what the target says of an attempt that runs."""
+    execution = draft.get(OPEN, command.execution_id)
+    running = execution.running_attempt if execution is not None else None
+    if execution is None or running is None or running.n != command.n:
+        return rejected(AttemptEnded)
+    ongoing = running.ongoing or Ongoing()
+    heard = replace(
+        ongoing,
+        heard_us=draft.at.time_us,
+        progress=command.progress if command.progress >= 0 else ongoing.progress,
+        message=command.message or ongoing.message,
+    )
+    return accepted(_go_on(draft, execution, replace(running, ongoing=heard)))
+
+
+def _go_on(draft: Draft, execution: Execution, attempt: Attempt) -> Execution:
+    """The attempt keeps its right and its slot."""
+    going = replace(execution, attempts=[*execution.attempts[:-1], attempt])
+    draft.put(OPEN, execution.id, going)
+    draft.emit(
+        EventType.EXECUTION_PROGRESS, namespace=execution.namespace, job_id=execution.job_id, execution=going
+    )
+    return going
+
+
+def _taken_on(execution: Execution, attempt: Attempt) -> Attempt:
+    """Return the accepted attempt with what it has reported before its answer was known here."""
+    early = execution.attempts[-1].ongoing
+    if early is None or attempt.ongoing is None:
+        return attempt
+    heard_us = max(early.heard_us, attempt.ongoing.heard_us)
+    known = replace(attempt.ongoing, heard_us=heard_us, progress=early.progress, message=early.message)
+    return replace(attempt, ongoing=known)
+
+
 def _holds(execution: Execution, attempt: Attempt) -> bool:
     running = execution.running_attempt
     return running is not None and (running.series, running.n) == (attempt.series, attempt.n)
@@ -34,9 +71,11 @@ def _holds(execution: Execution, attempt: Attempt) -> bool:
 def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execution:
     if result.next is Next.AGAIN:
         return _take_back(draft, execution, result)
+    if result.next is Next.GO_ON:
+        return _go_on(draft, execution, _taken_on(execution, result.attempt))
     ended = replace(
         execution,
-        attempts=[*execution.attempts[:-1], result.attempt],
+        attempts=[*execution.attempts[:-1], _taken_on(execution, result.attempt)],
         unknowns=execution.unknowns + result.unknown,
         tries=execution.tries + (not result.unknown),
     )
@@ -119,7 +158,7 @@ def _end(draft: Draft, execution: Execution, result: Settlement) -> Execution:
 def _note_late(draft: Draft, execution: Execution | None, result: Settlement) -> None:
     """A fenced attempt answered after all. Its execution's outcome does not change; that it came is kept."""
     attempt = result.attempt
-    if result.next is Next.AGAIN or attempt.status is AttemptStatus.UNKNOWN:
+    if result.next in (Next.AGAIN, Next.GO_ON) or attempt.status is AttemptStatus.UNKNOWN:
         return  # that nothing was sent, or that nobody knows, is no result
     code = f" ({attempt.status_code})" if attempt.status_code is not None else ""
     note = f"late_result: attempt {attempt.n} {attempt.status.value}{code}"
