@@ -21,6 +21,7 @@ class EventType(StrEnum):
     EXECUTION_DECIDED = "execution_decided"
     EXECUTION_STARTED = "execution_started"
     EXECUTION_RETRYING = "execution_retrying"
+    EXECUTION_PROGRESS = "execution_progress"
     EXECUTION_WAITING = "execution_waiting"
     EXECUTION_CANCELLING = "execution_cancelling"
     EXECUTION_FINISHED = "execution_finished"

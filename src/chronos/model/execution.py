@@ -74,6 +74,25 @@ class Waited(Struct, frozen=True, array_like=True):
         return Waited(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
 
 
+class Ongoing(Struct, frozen=True, array_like=True):
+    """Work that a target has taken on and reports about by itself. Instants and lengths are microseconds.
+
+    Attributes:
+        accepted_us: When it said that it would; 0 while a report has come before that.
+        deadline_us: The instant up to which a result counts.
+        heartbeat_us: The longest silence between two reports; 0 for any.
+        heard_us: When it was last heard of.
+        progress: 0 to 100; -1 when it has not said.
+    """
+
+    accepted_us: int = 0
+    deadline_us: int = 0
+    heartbeat_us: int = 0
+    heard_us: int = 0
+    progress: int = -1
+    message: str = ""
+
+
 class Attempt(Struct, frozen=True, array_like=True):
     """One try at delivering an execution. Instants are microseconds since the epoch, UTC; 0 means not yet.
 
@@ -85,6 +104,7 @@ class Attempt(Struct, frozen=True, array_like=True):
         not_before_us: No byte leaves before this instant.
         body_bytes: Size of the answer's body as far as it was read.
         excerpt: The redacted beginning of the answer, at most 1 KiB.
+        ongoing: What is known of work that goes on after the answer; None for every other attempt.
     """
 
     series: int
@@ -105,6 +125,12 @@ class Attempt(Struct, frozen=True, array_like=True):
     waited: Waited = Waited()
     resent: bool = False
     notes: list[str] = field(default_factory=list)
+    ongoing: Ongoing | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the target has taken the work on; it outlives the node that sent it."""
+        return self.ongoing is not None and self.ongoing.accepted_us > 0
 
 
 class Execution(Struct, frozen=True, array_like=True):

@@ -47,9 +47,7 @@ def _go_on(draft: Draft, execution: Execution, attempt: Attempt) -> Execution:
     """The attempt keeps its right and its slot."""
     going = replace(execution, attempts=[*execution.attempts[:-1], attempt])
     draft.put(OPEN, execution.id, going)
-    draft.emit(
-        EventType.EXECUTION_PROGRESS, namespace=execution.namespace, job_id=execution.job_id, execution=going
-    )
+    draft.emit(EventType.EXECUTION_PROGRESS, namespace=execution.namespace, job_id=execution.job_id, execution=going)
     return going
 
 
