@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, Protocol, TypeVarTuple, cast
 
 from chronos.testing.virtual_time import VirtualLoop
@@ -78,8 +79,14 @@ def _owned(
     owner = context.get(OWNER)
     if owner is not None:
         owner.tasks.add(task)
-        task.add_done_callback(owner.tasks.discard)
+        task.add_done_callback(partial(_ended, owner))
     return task
+
+
+def _ended(owner: Owner, task: asyncio.Task[Any]) -> None:
+    owner.tasks.discard(task)
+    if owner.dead and not task.cancelled():
+        task.exception()  # the last words of a process that was killed; nobody has to hear them
 
 
 def _note_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -87,5 +94,5 @@ def _note_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     handle = context.get("handle")
     owner = handle._context.get(OWNER) if handle is not None else OWNER.get()
     if owner is not None and owner.dead:
-        return  # the last words of a process that was killed
+        return
     loop.unhandled.append(context.get("exception") or RuntimeError(context["message"]))
