@@ -2,7 +2,7 @@
 # Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture simulate-long lint format types contracts deps check bench reference services lock clean
+.PHONY: help run test proof torture simulate-long lint format types contracts deps check bench reference services lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -23,6 +23,9 @@ run: $(VENV)/.runtime ## Start one node with a demo on http://127.0.0.1:8080, da
 
 test: $(VENV)/.dev ## Run every test that needs no optional service
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+proof: $(VENV)/.dev ## Simulate all seeds and kill servers as often as CI does: what `make test` samples
+	@CHRONOS_PROOF=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/simulation tests/torture $(ARGS)
 
 simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard)
 	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
@@ -48,7 +51,7 @@ contracts: $(VENV)/.dev ## Check who imports whom
 deps: $(VENV)/.dev ## Check that what is imported is declared, and the other way round
 	@$(VENV)/bin/deptry src
 
-check: lint types contracts deps test ## All of the above
+check: lint types contracts deps proof test ## All of the above
 
 bench: $(VENV)/.dev ## Measure against the budget
 	@$(PY) -m bench $(ARGS)

@@ -21,7 +21,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -34,8 +33,6 @@ BIN = Path(sys.executable).parent
 START_S = 30.0
 COMMAND_S = 60.0
 CALL_S = 20.0
-
-needs_server = pytest.mark.skipif(find_spec("chronos.cli.server") is None, reason="`chronos server` is not there yet")
 
 
 # What a page takes for granted: jobs that are there before its first example.
@@ -192,7 +189,6 @@ def _curl() -> None:
         pytest.skip("curl is not installed")
 
 
-@needs_server
 @pytest.mark.parametrize("story", sorted(stories()))
 def test_the_examples_of_a_story_work_one_after_the_other(story: str, tmp_path: Path) -> None:
     flags = list(FLAGS.get(story, []))
@@ -207,7 +203,6 @@ def test_the_examples_of_a_story_work_one_after_the_other(story: str, tmp_path: 
                 run(step.command, server=server, target=there, folder=tmp_path)
 
 
-@needs_server
 def test_the_first_job_of_the_readme_arrives_with_the_headers_it_names(tmp_path: Path) -> None:
     with target() as (there, calls), chronos(tmp_path) as server:
         for step in stories()["curl"]:
@@ -230,7 +225,6 @@ def test_the_first_job_of_the_readme_arrives_with_the_headers_it_names(tmp_path:
     assert re.fullmatch(r"\d+\.\d+\.\d+", got["chronos-fencing-token"])
 
 
-@needs_server
 def test_the_listener_of_the_tutorial_prints_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [page] = [fence.text for fence in fences() if "class Listener" in fence.text]
     names: dict[str, Any] = {"__name__": "listener"}

@@ -13,7 +13,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from chronos.model.execution import Attempt, AttemptStatus, Kind, RangeRecord, SkipReason, Waited
+from chronos.model.execution import Attempt, AttemptStatus, Kind, Ongoing, RangeRecord, SkipReason, Waited
 from chronos.model.job import Dependencies, JobSpec, Pause, RetryPolicy
 from chronos.model.notify import Notify, NotifyEmail, NotifySlack, NotifyWebhook
 from chronos.model.target import BearerAuth, HttpTarget, ProcessTarget
@@ -36,6 +36,7 @@ from chronos.store.commands import (
     PutDocument,
     PutJob,
     Redrive,
+    Report,
     ResetClock,
     Seal,
     SetPause,
@@ -89,7 +90,7 @@ SPEC = JobSpec(
 PAUSE = Pause(reason="r", until=datetime(2027, 2, 1, tzinfo=UTC), by="me", at=datetime(2027, 1, 1, tzinfo=UTC))
 ATTEMPT = Attempt(
     0, 1, "n1/1", "0.1.2", 1, 2, 3, AttemptStatus.FAILED, 503, "http", "HTTP 503", 12, "cd" * 32, "no", "ref",
-    Waited(1, 2, 3, 4, 5, 6), True, ["note"],
+    Waited(1, 2, 3, 4, 5, 6), True, ["note"], Ongoing(1, 2, 3, 4, 5, "some"),
 )  # fmt: skip
 
 SAMPLES: list[Command] = [
@@ -110,6 +111,7 @@ SAMPLES: list[Command] = [
     PutDocument("calendars", "default", "holidays", b"\x00\xff", "me", 2, True, IDEM),
     ResetClock(1_800_000_000, "me"),
     NoteClock(ClockNote.JUMP, "me", "why"),
+    Report("occ_1", 1, 40, "half of it"),
     Seal(3, 1_000, 1_799_999_000, 1_800_000_000, bytes(32), 900, 5_000, 1_799_900_000_000_000, 1_800_000_000_000_000),
 ]
 # A process target travels inside PutJob; it is pinned by one of its own.
