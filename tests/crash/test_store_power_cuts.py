@@ -101,6 +101,7 @@ async def abandon(store: Store) -> None:
     for task in store.commands._tasks:
         task.cancel()
     await asyncio.gather(*store.commands._tasks, return_exceptions=True)
+    store.log._place._executor.shutdown()  # a write of its thread goes on after its task was cancelled
     file, state = store.log._file, store.state
     live = state.history._live
     if state._searcher is not None:
@@ -111,7 +112,6 @@ async def abandon(store: Store) -> None:
     for holder in (file, state._writer, live):
         if holder is not None and holder._db is not None:
             holder._db.close()
-    store.log._place._executor.shutdown()
 
 
 # What fails while SQLite already undoes something cannot be raised; that it goes on failing is what is tested.
