@@ -3,7 +3,7 @@
     python -m bench [--json] [--only NAME] [--long]
 
 Short settings show an order of magnitude and catch what became ten times slower; figures to quote come from
-`--long`, or from one script with settings of its own: `python -m bench.lateness --jobs 1000 --seconds 60`.
+`--long`, or from one script with settings of its own: `python bench/lateness.py --jobs 1000 --seconds 60`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How long `chronosctl` takes to answer what needs no server: wall time of whole processes.
 
-    python -m bench.cli_start [--json] [--runs N]
+    python bench/cli_start.py [--json] [--runs N]
 
 The figure is the median of `--help`; the exit code is 1 when it is above its budget.
 """

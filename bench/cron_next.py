@@ -1,6 +1,6 @@
 """What one `next()` costs, beside cronsim and croniter in the same run.
 
-    python -m bench.cron_next [--json] [--triples N] [--peer-triples N] [--seed N]
+    python bench/cron_next.py [--json] [--triples N] [--peer-triples N] [--seed N]
 
 Each asks for the next run of distinct (expression, zone, instant) triples, none of them twice in the
 whole run, so that no memory of an earlier answer can help; a quarter of the instants lie within a day

@@ -1,6 +1,6 @@
 """How late does an execution leave? Real server, real disk, real sockets; judged by the target.
 
-    python -m bench.lateness [--json] [--jobs N] [--seconds S]
+    python bench/lateness.py [--json] [--jobs N] [--seconds S]
 
 The figure is the 99th percentile of (arrival - due instant); every claim and outcome is fsynced meanwhile.
 """

@@ -1,6 +1,6 @@
 """What an append to the log costs: entries of 1, 100 and 1,000 commands of 300 bytes, fsynced one after the other.
 
-    python -m bench.log_append [--json] [--entries N]
+    python bench/log_append.py [--json] [--entries N]
 
 The figure is the median wait for an entry of one command.
 """

@@ -1,6 +1,6 @@
 """What state and history cost an execution: begun and ended between two flushes, or still open at the flush.
 
-    python -m bench.state_flush [--json] [--executions N]
+    python bench/state_flush.py [--json] [--executions N]
 
 The figure is the CPU of one execution that began and ended between two flushes, in microseconds.
 """
