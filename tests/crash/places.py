@@ -12,7 +12,7 @@ from pathlib import Path
 MEMORY = Path("/dev/shm")
 
 TIMES = int(os.environ.get("CHRONOS_CRASH_TIMES", "1"))
-"""How many times as much as CI does is done; `make crash-long` raises it."""
+"""How many times as much as CI does is done; `make torture` raises it."""
 
 FIRST_SEED = int(os.environ.get("CHRONOS_CRASH_SEED", "0"))
 """Seeds are counted from here, so that a long run does not repeat what CI has done."""
