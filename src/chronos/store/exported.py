@@ -8,7 +8,7 @@ other languages.
 from __future__ import annotations
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 FORMAT = 1
 
@@ -59,10 +59,15 @@ class Header(Line, frozen=True, kw_only=True, tag="header"):
 
 
 class Change(Line, frozen=True, kw_only=True):
-    """A link of the chain of changes; `seq` is its place, 0 for what was made before changes were counted."""
+    """A link of the chain of changes; `seq` is its place, 0 for what was made before changes were counted.
+
+    Attributes:
+        leaf: Hash of `data`, hex: the chain says that something is wrong, and this what.
+    """
 
     seq: int
     data: Raw
+    leaf: str | UnsetType = UNSET
 
 
 class RevisionLine(Change, frozen=True, kw_only=True, tag="revision"):
@@ -148,10 +153,18 @@ class SegmentLine(Line, frozen=True, kw_only=True, tag="segment"):
 
 
 class RowLine(Line, frozen=True, kw_only=True):
-    """A row of a segment."""
+    """A row of a segment.
+
+    Attributes:
+        leaf: Hash of `data`, hex: the seal says that something is wrong, and this which row it is.
+        after: Id of the row before it in the segment, unless that is of `elsewhere`: if that row is gone, its id
+            still says which job and instant it was about.
+    """
 
     segment: int
     data: Raw
+    leaf: str | UnsetType = UNSET
+    after: str | UnsetType = UNSET
 
 
 class ExecutionLine(RowLine, frozen=True, kw_only=True, tag="execution"):
@@ -169,6 +182,7 @@ class LeafLine(Line, frozen=True, kw_only=True, tag="leaf"):
         leaf: Hash of its line, hex.
         why: `dropped` by retention, `outside` of what was asked for, or of `elsewhere`: another namespace.
         id: The execution's id, and so its job and instant for whoever knows the job; empty for `elsewhere`.
+        after: As in a row.
     """
 
     segment: int
@@ -176,13 +190,15 @@ class LeafLine(Line, frozen=True, kw_only=True, tag="leaf"):
     why: str
     id: str = ""
     series: int = 0
+    after: str | UnsetType = UNSET
 
 
 class SegmentEndLine(Line, frozen=True, kw_only=True, tag="segment_end"):
-    """A segment has ended; `rows` lines of `execution`, `range` and `leaf` came since it began."""
+    """A segment has ended; `rows` lines of `execution`, `range` and `leaf` since it began; `after` is as in a row."""
 
     segment: int
     rows: int
+    after: str | UnsetType = UNSET
 
 
 class OpenLine(Line, frozen=True, kw_only=True, tag="open"):

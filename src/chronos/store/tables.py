@@ -153,7 +153,12 @@ class Revision(Struct, frozen=True, array_like=True):
 
 
 class KeptDocument(Struct, frozen=True, array_like=True):
-    """A document that changes what jobs owe, as it was at one revision; `value` None: it was deleted."""
+    """A document that changes what jobs owe, as it was at one revision; `value` None: it was deleted.
+
+    Attributes:
+        hwm_s: The mark when it was written: what is due later is owed by it. While `catchup_to_s` is not 0, jobs
+            with ids above `cursor` owe by it from `catchup_from_s` to `catchup_to_s`, too.
+    """
 
     key: str
     value: bytes | None
@@ -161,6 +166,10 @@ class KeptDocument(Struct, frozen=True, array_like=True):
     time_us: int
     by: str
     seq: int
+    hwm_s: int = 0
+    catchup_from_s: int = 0
+    catchup_to_s: int = 0
+    cursor: str = ""
 
 
 class Reset(Struct, frozen=True, array_like=True):

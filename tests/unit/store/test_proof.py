@@ -104,6 +104,7 @@ def test_every_change_of_what_is_owed_is_a_link_of_one_chain() -> None:
     kept = [document for _, document in state.scan(KEPT_DOCUMENTS, "", "~", 9)]
     [(_, reset)] = state.scan(RESETS, "", "~", 9)
     assert [document.seq for document in kept] == [1, 3]
+    assert [document.hwm_s for document in kept] == [0, 77]
     assert (reset.seq, reset.from_s, reset.to_s) == (2, 0, 77)
     lines = [proof.document_line(kept[0]), proof.reset_line(reset), proof.document_line(kept[1])]
     meta = state.get(META, "meta") or Meta()

@@ -40,6 +40,18 @@ def _keep(draft: Draft, key: str, revision: int, command: PutDocument) -> None:
     """Keep what jobs owed by: whoever asks later why one did not run needs the document as it was."""
     # A document that was deleted and made anew counts from 1 again, so the place among the changes is the key.
     seq = next_change(draft)
-    kept = KeptDocument(key, command.value, revision, draft.at.time_us, command.by, seq)
+    shard = draft.shard()
+    kept = KeptDocument(
+        key,
+        command.value,
+        revision,
+        draft.at.time_us,
+        command.by,
+        seq,
+        hwm_s=shard.hwm_s,
+        catchup_from_s=shard.catchup_from_s,
+        catchup_to_s=shard.catchup_to_s,
+        cursor=shard.cursor,
+    )
     draft.put(KEPT_DOCUMENTS, f"{key}/{seq:012d}", kept)
     note_change(draft, proof.document_line(kept))
