@@ -195,6 +195,10 @@ class StateDamaged(LogDamaged):
     """State or history on disk is damaged; it is not served."""
 
 
+class FormatUnreadable(Unavailable):
+    """A file is of a format that this release does not read; `facts["needs"]` is a release that does."""
+
+
 class DataFolderInUse(Unavailable):
     """Another process uses this data folder."""
 

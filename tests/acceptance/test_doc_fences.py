@@ -20,6 +20,7 @@ from chronos.cli.chronosctl.root import cli
 from chronos.cli.chronosctl.session import Session
 from chronos.cli.chronosctl.yamlfile import dump_yaml, load_yaml
 from chronos.errors import ChronosError
+from chronos.model.formats import Marker
 from chronos.model.job import JobSpec
 from chronos.model.target import HttpTarget
 from chronos.server import manifest
@@ -45,6 +46,7 @@ UNRUN = {
     "useradd --system --home-dir /var/lib/chronos --create-home chronos": "it changes the machine",
     "chronosctl --data-dir /var/lib/chronos key create deploy": "the folder is the one of the installation before",
     "systemctl stop chronos": "it needs the service of the installation",
+    "systemctl restart chronos": "it needs the service of the installation",
     "systemctl start chronos": "it needs the service of the installation",
     "tar --create --gzip --file chronos-backup.tar.gz --directory /var/lib chronos": "its folder is the installation's",
     "tar --extract --gzip --file chronos-backup.tar.gz --directory /var/lib": "its folder is the installation's",
@@ -123,6 +125,8 @@ def test_every_json_is_what_it_is_for(fence: Fence) -> None:
         assert msgspec.convert(document, JobSpec).normal().target
     elif "title" in document:
         assert msgspec.convert(document, Problem).status in range(400, 600)
+    elif "format" in document:
+        assert set(document) == set(Marker.__struct_fields__)
     else:
         assert set(document) == {"execution_id", "attempt", "cancel"}
 

@@ -48,6 +48,7 @@ SLUGS = {
     "fenced",
     "snapshot-needed",
     "data-folder-in-use",
+    "format-unreadable",
     "storage-full",
     "state-damaged",
 }

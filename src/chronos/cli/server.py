@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chronos import __version__
+from chronos.cli.doctor import doctor
 
 if TYPE_CHECKING:
     from chronos.server.config import Config
@@ -90,7 +91,7 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
     Without options, says how log and state stand and changes nothing. Nothing is deleted: what is replaced
     stays beside what replaces it.
     """
-    from chronos.errors import ChronosError, NotFound
+    from chronos.errors import ChronosError, FormatUnreadable, NotFound
 
     try:
         if rebuild_state:
@@ -101,7 +102,10 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
             _tell_damage(data_dir)
     except ChronosError as exc:
         click.echo(f"chronos: {exc}", err=True)
-        sys.exit(2 if isinstance(exc, NotFound) else 75)
+        sys.exit(2 if isinstance(exc, NotFound) else 65 if isinstance(exc, FormatUnreadable) else 75)
+
+
+main.add_command(doctor)
 
 
 def _rebuild_state(data_dir: Path) -> None:

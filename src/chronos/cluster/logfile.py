@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import apsw
 
 from chronos.cluster.port import Entry
-from chronos.errors import Fenced, LogDamaged, LogFailed, SnapshotNeeded, StorageFull
+from chronos.errors import Fenced, FormatUnreadable, LogDamaged, LogFailed, SnapshotNeeded, StorageFull
 from chronos.failpoints import reach
+from chronos.model.formats import LOG
 
 ROOT = bytes(32)
 """What the very first entry is chained to."""
@@ -22,7 +23,7 @@ CREATE TABLE IF NOT EXISTS entries (
   idx INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL, hash BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT OR IGNORE INTO meta VALUES ('format', 1), ('base', 0), ('base_hash', zeroblob(32));
+INSERT OR IGNORE INTO meta VALUES ('base', 0), ('base_hash', zeroblob(32));
 """
 
 
@@ -68,7 +69,11 @@ class LogFile:
         self._broken: LogFailed | None = None
 
     def open(self) -> None:
-        """Open or create the file, folding in what a crash has left in its write-ahead log."""
+        """Open or create the file, folding in what a crash has left in its write-ahead log.
+
+        Raises:
+            FormatUnreadable: This release does not read its format. The file is left as it is.
+        """
         with self._translated():
             self._db = db = apsw.Connection(str(self._path), vfs=self._vfs)
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -79,13 +84,27 @@ class LogFile:
             for pragma in ("fullfsync=1", "checkpoint_fullfsync=1", "journal_size_limit=67108864"):
                 db.execute("PRAGMA " + pragma)
             db.set_wal_hook(self._on_commit)
+            self._check_format(db)
             with _transaction(db):
                 db.execute(_SCHEMA)
+                db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?), ('needs', ?)", (LOG.current, LOG.since))
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             _record_boot(db)
             page_size = int(db.pragma("page_size"))
             db.pragma("max_page_count", max(self._bytes_max // page_size, 1))
             self._load_ends(db)
+
+    def _check_format(self, db: apsw.Connection) -> None:
+        if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone():
+            return
+        said = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('format', 'needs')"))
+        try:
+            LOG.check(self._path, said.get("format", 1), said.get("needs", ""))
+        except ValueError as exc:
+            raise self._damaged(None) from exc
+        except FormatUnreadable:
+            self.abandon()  # closing it would write into it
+            raise
 
     def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages

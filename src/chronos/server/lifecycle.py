@@ -1,7 +1,8 @@
 """From start to stop: the order of things, the signals, and the exit codes.
 
 0    stopped as asked            2    the configuration is wrong
-70   a fault of our own          75   storage failed, or the data folder is in use
+65   data of a newer release     70   a fault of our own
+75   storage failed, or the data folder is in use
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from chronos.errors import ChronosError, DataFolderInUse, Invalid, LogDamaged, LogFailed, StorageFull
+from chronos.errors import ChronosError, DataFolderInUse, FormatUnreadable, Invalid, LogDamaged, LogFailed, StorageFull
 from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.config import Config
@@ -26,7 +27,7 @@ from chronos.timing.duration import parse_duration
 
 log = structlog.get_logger("chronos.server")
 
-OK, USAGE, SOFTWARE, STORAGE = 0, 2, 70, 75
+OK, USAGE, DATA, SOFTWARE, STORAGE = 0, 2, 65, 70, 75
 DISK_LOOK_S = 1.0
 
 Announce = Callable[[str], None]
@@ -55,6 +56,9 @@ async def serve(
     except (DataFolderInUse, LogDamaged, LogFailed, StorageFull) as exc:
         _say(exc)
         return STORAGE
+    except FormatUnreadable as exc:
+        _say(exc)
+        return DATA
     except Invalid as exc:
         _say(exc)
         return USAGE
@@ -94,7 +98,11 @@ class Lifecycle:
         """Start every part, in order; `running` stops them, in reverse."""
         node = self._node
         log.info(
-            "starting", node=node.house.settings.cluster.node_id, folder=str(self._folder.path), features=node.features
+            "starting",
+            node=node.house.settings.cluster.node_id,
+            folder=str(self._folder.path),
+            format=self._folder.format,
+            features=node.features,
         )
         await running.enter_async_context(node.truth.log)
         await node.truth.state.start()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from chronos.errors import ConfigInvalid
+from chronos.model.formats import key_of, key_text
 from chronos.timing.clock import Chance
 
 KEY_BYTES = 32
@@ -37,13 +38,14 @@ class ServerPremises:
 
         Raises:
             ConfigInvalid: The file cannot be read, or is no key.
+            FormatUnreadable: A newer release wrote it.
         """
         assert _NAME.match(name), name
         folder = self._folder / "keys"
         folder.mkdir(mode=0o700, exist_ok=True)
-        text = _once(folder / name, self._chance.bytes(KEY_BYTES).hex())
+        text = _once(folder / name, key_text(self._chance.bytes(KEY_BYTES)))
         try:
-            key = bytes.fromhex(text.strip())
+            key = key_of(folder / name, text)
         except ValueError:
             key = b""
         if len(key) != KEY_BYTES:

@@ -10,10 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from chronos.errors import Invalid, Overloaded
+from chronos.model.formats import ENTRY
 from chronos.store.commands import Command
 from chronos.store.port import Result
-
-ENTRY_FORMAT = 1
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -60,7 +59,7 @@ class Submission:
 def encode_submissions(submissions: Sequence[Submission], time_us: int, batch: bytes) -> bytes:
     """Return the log entry that holds the submissions' commands in order."""
     commands = [raw for submission in submissions for raw in submission.encoded]
-    return _encode(_EncodedEntry(ENTRY_FORMAT, time_us, batch, commands))
+    return _encode(_EncodedEntry(ENTRY.current, time_us, batch, commands))
 
 
 class Queue:

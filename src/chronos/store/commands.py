@@ -10,11 +10,15 @@ recomputes them. What depends on concurrent state (slot, pause, version, uniquen
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
 
+from chronos import __version__
+from chronos.errors import FormatUnreadable
 from chronos.model.execution import Attempt, Kind, RangeRecord
+from chronos.model.formats import ENTRY
 from chronos.model.job import JobSpec, Pause
 
 
@@ -379,4 +383,32 @@ class LogEntry(Struct, frozen=True, array_like=True):
 
 
 encode_entry = msgspec.msgpack.Encoder().encode
-decode_entry = msgspec.msgpack.Decoder(LogEntry).decode
+_decode = msgspec.msgpack.Decoder(LogEntry).decode
+
+
+class _Head(Struct, array_like=True):
+    """What an entry of every format begins with."""
+
+    format: int
+
+
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+
+
+def decode_entry(data: bytes) -> LogEntry:
+    """Return the entry that `data` is.
+
+    Raises:
+        FormatUnreadable: A newer release wrote it, in another format or with commands that this one does not know.
+    """
+    try:
+        entry = _decode(data)
+    except msgspec.ValidationError as exc:
+        ENTRY.check(Path("log.db"), _decode_head(data).format)
+        raise FormatUnreadable(
+            f"The log holds a command that this release ({__version__}) does not know: a newer one wrote it. Use "
+            "that one, or restore a backup that was made before the upgrade. Nothing was changed.",
+            why=str(exc),
+        ) from exc
+    ENTRY.check(Path("log.db"), entry.format)
+    return entry

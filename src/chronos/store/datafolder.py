@@ -10,7 +10,8 @@ from types import TracebackType
 
 from msgspec import Struct
 
-from chronos.errors import DataFolderInUse, StorageFull
+from chronos.errors import ChronosError, DataFolderInUse, StorageFull
+from chronos.store import upgrade
 
 FOLDERS = ("log", "history", "keys", "bodies")
 _BALLAST = "ballast"
@@ -32,6 +33,7 @@ class DataFolder:
 
         data/
         ├── LOCK        held by flock; says whose it is
+        ├── FORMAT      the format of all of it, and which release reads that
         ├── ballast     given back when the disk is full
         ├── log/        the log
         ├── state.db    what the log folds into
@@ -40,12 +42,16 @@ class DataFolder:
         └── bodies/     answers' bodies of this node
 
     Only the user that runs the server may look into it.
+
+    Attributes:
+        format: Of the folder as a whole, once it is open.
     """
 
     def __init__(self, path: Path, settings: DataFolderSettings | None = None) -> None:
         self.path = path
         self._settings = settings or DataFolderSettings()
         self._lock = -1
+        self.format = 0
 
     def __enter__(self) -> DataFolder:
         self.open()
@@ -57,16 +63,28 @@ class DataFolder:
         self.close()
 
     def open(self) -> None:
-        """Create what is missing, lock the folder, and take up the ballast if there is space for it.
+        """Lock the folder, bring it up to this release's format, create what is missing, and take up the ballast.
 
-        Everything this process creates from now on is private to its user.
+        Everything this process creates from now on is private to its user. The ballast is left out when there is no
+        space for it.
 
         Raises:
             DataFolderInUse: Another process has it; `pid` says which.
+            FormatUnreadable: A newer release has written it; nothing was changed.
+            StateDamaged: What says its format is not what was written.
+            StorageFull: It has to be upgraded, and there is no space for that.
         """
         os.umask(0o077)
         self.path.mkdir(parents=True, exist_ok=True)
         self._take_lock()
+        try:
+            self._lay_out()
+        except ChronosError:
+            self.close()
+            raise
+
+    def _lay_out(self) -> None:
+        self.format = upgrade.bring_up(self.path).format
         for folder in (self.path, *(self.path / name for name in FOLDERS)):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
+from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
 from chronos.store.records import Record, RecordFilter, Row, Source
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
 from chronos.store.sqlitefile import translated
@@ -26,6 +27,21 @@ from chronos.store.sqlitefile import translated
 MANIFEST = "manifest.json"
 OPEN_MAX = 8
 _DAY_US = 86_400 * 1_000_000
+
+
+class _Manifest(Struct, frozen=True, kw_only=True):
+    """What `manifest.json` says."""
+
+    format: int = MANIFEST_FORMAT.current
+    needs: str = MANIFEST_FORMAT.since
+    segments: list[SegmentInfo]
+
+
+class _Head(Struct, frozen=True, kw_only=True):
+    """What every format of it says."""
+
+    format: int
+    needs: str = ""
 
 
 class HistorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,18 +148,35 @@ class History:
 
     def _read_manifest(self) -> list[SegmentInfo]:
         """The manifest saves opening every file at the start; without it each file is asked."""
+        path = self._folder / MANIFEST
         try:
-            return msgspec.json.decode((self._folder / MANIFEST).read_bytes(), type=list[SegmentInfo])
-        except (FileNotFoundError, msgspec.DecodeError):
+            text = path.read_bytes()
+            if text.startswith(b"["):  # the segments alone, as the first releases wrote it
+                return msgspec.json.decode(text, type=list[SegmentInfo])
+            MANIFEST_FORMAT.check(path, *manifest_head(text))
+            return msgspec.json.decode(text, type=_Manifest).segments
+        except (FileNotFoundError, msgspec.DecodeError, ValueError):
             return []
 
     def _write_manifest(self) -> None:
         temporary = self._folder / (MANIFEST + ".new")
         with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(self._closed))
+            file.write(msgspec.json.encode(_Manifest(segments=list(self._closed))))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._folder / MANIFEST)
+
+
+def manifest_head(text: bytes) -> tuple[int, str]:
+    """Return the format of a manifest, and the first release that reads it.
+
+    Raises:
+        msgspec.DecodeError: It is none.
+    """
+    if text.startswith(b"["):
+        return 1, ""
+    head = msgspec.json.decode(text, type=_Head)
+    return head.format, head.needs
 
 
 def _with_ends(infos: tuple[SegmentInfo, ...]) -> tuple[SegmentInfo, ...]:

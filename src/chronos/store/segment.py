@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from chronos.model.execution import Kind, RangeRecord, Status
+from chronos.model.formats import SEGMENT
 from chronos.store.records import (
     INSTANT_MAX,
     Position,
@@ -22,7 +23,7 @@ from chronos.store.records import (
     newest_first,
     not_yet_opened,
 )
-from chronos.store.sqlitefile import check_pages, damaged, open_reader, open_writer, transaction
+from chronos.store.sqlitefile import check_pages, damaged, note_format, open_reader, open_writer, transaction
 
 CHUNK = 200
 
@@ -101,11 +102,12 @@ class SegmentWriter:
     """The segment being written."""
 
     def __init__(self, path: Path, fresh: SegmentInfo, vfs: str | None = None) -> None:
-        self._db = open_writer(path, durable=True, vfs=vfs)
+        self._db = open_writer(path, durable=True, vfs=vfs, of=SEGMENT)
         if not check_pages(self._db):
             raise damaged(path)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
+            note_format(db, SEGMENT)
             row = db.execute("SELECT value FROM meta WHERE key = 'info'").fetchone()
             if row is None:
                 _write_info(db, fresh)
@@ -143,7 +145,7 @@ def _write_info(db: apsw.Connection, info: SegmentInfo) -> None:
 
 def read_info(path: Path, vfs: str | None = None) -> SegmentInfo | None:
     """Return what a segment says about itself; None when it was never begun."""
-    db = open_writer(path, durable=True, vfs=vfs)
+    db = open_writer(path, durable=True, vfs=vfs, of=SEGMENT)
     try:
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone():
             return None
@@ -157,7 +159,7 @@ class SegmentReader:
     """A connection that reads a segment."""
 
     def __init__(self, path: Path, vfs: str | None = None) -> None:
-        self._db = open_reader(path, vfs)
+        self._db = open_reader(path, vfs, SEGMENT)
         names = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
         self.has_rare = names >= _RARE  # whether it has the indexes of what is rare
 

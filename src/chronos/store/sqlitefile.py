@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from chronos.errors import LogFailed, StateDamaged, StorageFull
+from chronos.model.formats import FileFormat
 
 _TUNING = (
     "journal_mode=WAL",
@@ -26,13 +28,19 @@ CHECKED_BYTES_MAX = 64 * 1024 * 1024
 """Files up to this size are read whole at every start, to see whether they are what was written: about 0.4 s."""
 
 
-def open_writer(path: Path, *, durable: bool, pages_max: int = 0, vfs: str | None = None) -> apsw.Connection:
+def open_writer(
+    path: Path, *, durable: bool, pages_max: int = 0, vfs: str | None = None, of: FileFormat | None = None
+) -> apsw.Connection:
     """Return the one connection that may write `path`; what a crash has left in the write-ahead log is folded in.
 
     Args:
         durable: Whether a commit is fsynced.
         pages_max: The file's bound in pages; 0 is SQLite's own.
         vfs: The name of a file system registered with SQLite, for disks that fail on purpose.
+        of: What kind of file it is; one whose format this release does not read is left as it is.
+
+    Raises:
+        FormatUnreadable: This release does not read its format.
     """
     db = apsw.Connection(str(path), vfs=vfs)
     # Only we checkpoint: after a failed fsync, closing must not carry dropped pages into the file.
@@ -40,6 +48,8 @@ def open_writer(path: Path, *, durable: bool, pages_max: int = 0, vfs: str | Non
     db.set_busy_timeout(2_000)
     for pragma in _TUNING:
         db.execute("PRAGMA " + pragma)
+    if of is not None:
+        check_format(db, path, of)
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     record_boot(db)
@@ -60,14 +70,48 @@ def record_boot(db: apsw.Connection) -> None:
     db.pragma("user_version", (int(db.pragma("user_version")) + 1) % _BOOTS_MAX)
 
 
-def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """Return a connection that only reads `path`, and never checkpoints it."""
+def open_reader(path: Path, vfs: str | None = None, of: FileFormat | None = None) -> apsw.Connection:
+    """Return a connection that only reads `path`, and never checkpoints it.
+
+    Raises:
+        FormatUnreadable: It is of a kind `of` whose format this release does not read.
+    """
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.set_busy_timeout(2_000)
     db.execute("PRAGMA query_only=1")
     db.execute("PRAGMA cache_size=-16384")
+    if of is not None:
+        check_format(db, path, of)
     return db
+
+
+def check_format(db: apsw.Connection, path: Path, of: FileFormat) -> int:
+    """Return the format that a file says it has; `of.current` for one that is still empty.
+
+    Raises:
+        FormatUnreadable: This release does not read it.
+        StateDamaged: It is no format.
+    """
+    said = said_of(db) or {"format": of.current}
+    try:
+        # The first releases did not say the format of every file: it was the first.
+        return of.check(path, said.get("format", 1), said.get("needs", ""))
+    except ValueError as exc:
+        raise damaged(path, str(exc)) from exc
+
+
+def said_of(db: apsw.Connection) -> dict[str, Any]:
+    """Return everything that a file says of itself; nothing when it is still empty."""
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone():
+        return {}
+    rows: Iterable[Any] = db.execute("SELECT key, value FROM meta")
+    return dict(rows)
+
+
+def note_format(db: apsw.Connection, of: FileFormat) -> None:
+    """Write down the format of a file that does not say it, and which release reads it."""
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?), ('needs', ?)", (of.current, of.since))
 
 
 @contextmanager

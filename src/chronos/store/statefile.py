@@ -9,14 +9,23 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
+from chronos.model.formats import STATE
 from chronos.model.job import Job
-from chronos.store.sqlitefile import CHECKED_BYTES_MAX, check_pages, damaged, open_reader, open_writer, transaction
+from chronos.store.sqlitefile import (
+    CHECKED_BYTES_MAX,
+    check_pages,
+    damaged,
+    note_format,
+    open_reader,
+    open_writer,
+    transaction,
+)
 from chronos.store.state import DIGEST_MODULUS, JobFilter, Key, encode_value, row_hash, searchable
 from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT OR IGNORE INTO meta VALUES ('format', 1), ('applied', 0), ('time_us', 0), ('digest', zeroblob(16));
+INSERT OR IGNORE INTO meta VALUES ('applied', 0), ('time_us', 0), ('digest', zeroblob(16));
 CREATE TABLE IF NOT EXISTS small (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key))
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS large (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key));
@@ -101,9 +110,10 @@ class StateWriter:
 
     def __init__(self, path: Path, pages_max: int = 0, vfs: str | None = None) -> None:
         self._path = path
-        self._db = open_writer(path, durable=False, pages_max=pages_max, vfs=vfs)
+        self._db = open_writer(path, durable=False, pages_max=pages_max, vfs=vfs, of=STATE)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
+            note_format(db, STATE)
         try:
             meta: dict[str, Any] = dict(self._db.execute("SELECT key, value FROM meta"))
             self.applied, self.time_us = int(meta["applied"]), int(meta["time_us"])
@@ -197,7 +207,7 @@ class StateReader:
     """A connection that reads."""
 
     def __init__(self, path: Path, vfs: str | None = None) -> None:
-        self._db = open_reader(path, vfs)
+        self._db = open_reader(path, vfs, STATE)
 
     def get(self, table: str, key: str) -> bytes | None:
         """Return a value's bytes."""

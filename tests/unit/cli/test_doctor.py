@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,25 @@ def test_a_key_is_counted_and_not_shown(well: Ctl) -> None:
 def test_people_see_what_to_do_below_what_is_wrong(well: Ctl) -> None:
     well.server.on("GET", "/api/v1/clock", 200, {"held": True})
     assert "PROBLEM  the server does not trust its clock\n         → Set it right" in well("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "words"),
+    [
+        ({"format": 99, "needs": "99.0.0"}, "problem", "release 99.0.0 or newer"),
+        ({"format": 1, "upgrading_from": 1}, "warning", "in the middle of an upgrade"),
+        ("no marker", "problem", "not what was written"),
+    ],
+)
+def test_the_format_of_the_data_folder_is_looked_at(
+    well: Ctl, tmp_path: Path, said: object, level: str, words: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / "admin.key").touch(0o600)
+    (data / "admin.key").write_text("chr_x")
+    (data / "FORMAT").write_text(json.dumps(said))
+
+    code, [found] = problems(well, "--data-dir", str(data))
+    assert (found["level"], code) == (level, int(level == "problem"))
+    assert words in found["what"]

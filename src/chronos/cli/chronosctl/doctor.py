@@ -20,6 +20,7 @@ from chronos.client import Client
 from chronos.client import operations as ops
 from chronos.client.exchange import Received
 from chronos.errors import ChronosError, Denied, Invalid, Unauthenticated, Unavailable
+from chronos.model.formats import check_marker, read_marker
 
 SKEW_S_MAX = 2.0  # the Date header says whole seconds, and the answer was under way
 DISK_BYTES_MIN = 1 << 30
@@ -202,6 +203,7 @@ def data_folder(session: Session) -> Iterator[Finding]:
     if not folder.is_dir():
         raise Invalid(f"There is no data folder {folder}; --data-dir names the one the server was started with.")
     yield from _folder_mode(folder)
+    yield from _format(folder)
     yield from _disk(folder)
 
 
@@ -217,6 +219,22 @@ def _folder_mode(folder: Path) -> Iterator[Finding]:
         if (folder / name).exists():
             check_private(folder / name)
             yield Finding(Level.GOOD, f"{folder / name} is private")
+
+
+def _format(folder: Path) -> Iterator[Finding]:
+    try:
+        marker = read_marker(folder)
+    except PermissionError:
+        return  # that it belongs to another user was said before
+    if marker is None:
+        yield Finding(Level.GOOD, f"{folder} does not say its format: the first release wrote it, or nobody yet")
+        return
+    check_marker(folder, marker)
+    if marker.upgrading_from:
+        advice = "Start the server: it goes on where it was."
+        yield Finding(Level.WARNING, f"{folder} is in the middle of an upgrade to format {marker.format}", advice)
+    else:
+        yield Finding(Level.GOOD, f"{folder} is of format {marker.format}, which this release reads")
 
 
 def _disk(folder: Path) -> Iterator[Finding]:
