@@ -169,6 +169,11 @@ def rollback_job(ref: str, number: int, *, revision: int | None = None) -> Opera
     return Operation("POST", path_of("jobs", ref, "rollback", number), dict, if_match=revision)
 
 
+def explain_job(ref: str, *, at: str | None = None) -> Operation[Document]:
+    """Ask why a job ran at an instant, or why not; without an offset `at` is a wall time in the job's zone."""
+    return Operation("GET", path_of("jobs", ref, "explain"), dict, params_of(at=at))
+
+
 def validate_schedule(schedule: str, *, timezone: str = "UTC") -> Operation[SchedulePreview]:
     body = {"schedule": schedule, "timezone": timezone}
     return Operation("POST", path_of("schedules", "validate"), SchedulePreview, body=json_of(body))

@@ -23,6 +23,7 @@ from chronos.dispatch.unseal import unsealing
 from chronos.errors import ConfigInvalid
 from chronos.model.premises import Authenticator, Premises
 from chronos.model.sealing import Sealer
+from chronos.scheduler.evidence import Evidence, Progress
 from chronos.scheduler.jobs import JobService
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.outlook import Outlook
@@ -279,9 +280,20 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     )
     host.bind(jobs)
     host.provide(Outlook, Outlook(scheduler.plan_of))
+    host.provide(Evidence, Evidence(truth.queries, truth.commands.view, partial(_progress, truth, scheduler)))
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
     register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch)
     return Drive(executors[0], scheduler, jobs, pauses, bodies, incarnation)
+
+
+def _progress(truth: Truth, scheduler: Scheduler) -> Progress:
+    return Progress(
+        now_us=scheduler.now_us,
+        shard=scheduler.shard,
+        waits_for=scheduler.status()["waits_for"] or "",
+        clock_note=truth.watch.standing().note,
+        kept_days=truth.truncation.retention_days,
+    )
 
 
 def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Drive) -> Door:

@@ -32,6 +32,7 @@ BUILT_IN = (
     BuiltIn("secrets", "secrets"),
     BuiltIn("metrics", "metrics"),
     BuiltIn("versions", "versions"),
+    BuiltIn("explain", "explain"),
     BuiltIn("dependencies", "dependencies"),
     BuiltIn("notify", "notify"),
 )

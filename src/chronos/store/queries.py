@@ -17,14 +17,17 @@ from chronos.store.records import AFTER_ALL, INSTANT_MAX, Position, Record, Reco
 from chronos.store.state import KEY_MAX, JobFilter, State
 from chronos.store.tables import (
     DEAD,
+    DELETED_RING,
     DOCUMENTS,
     JOBS,
+    KEPT_DOCUMENTS,
     LATE,
     META,
     NAMES,
     OPEN,
     REVISIONS,
     Document,
+    KeptDocument,
     Meta,
     Revision,
     Table,
@@ -239,6 +242,23 @@ class Queries:
         rows = self._state.scan(DOCUMENTS, after, low + KEY_MAX, limit + 1)
         following = self._cursors.write(listing, [rows[limit - 1][0]]) if len(rows) > limit else ""
         return Page(items=rows[:limit], cursor=following)
+
+    def kept_documents(self, prefix: str, namespace: str, key: str) -> list[KeptDocument]:
+        """Return a document that changes what jobs owe as it was after each change, the oldest first; 1,000 at most."""
+        low = f"{document_key(prefix, namespace, key)}/"
+        rows = self._state.scan(KEPT_DOCUMENTS, low, low + KEY_MAX, LIMIT_MAX, newest=True)
+        # A key may hold a slash: what lies below it belongs to another document.
+        return [kept for _, kept in reversed(rows) if kept.key == document_key(prefix, namespace, key)]
+
+    def deletions(self, limit: int) -> Iterator[tuple[Revision, int]]:
+        """Yield (last version, log time) of jobs that were deleted, the last deleted first, at most `limit`."""
+        high = KEY_MAX
+        while limit > 0 and (rows := self._state.scan(DELETED_RING, "", high, min(CHUNK, limit), newest=True)):
+            for _, item in rows:
+                revision = self._state.get(REVISIONS, item.key)
+                if revision is not None:
+                    yield revision, item.time_us
+            high, limit = rows[-1][0], limit - len(rows)
 
     def counts(self) -> Counts:
         """Return figures for metrics."""
