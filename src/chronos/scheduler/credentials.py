@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from chronos.errors import JobInvalid
 from chronos.model.job import JobSpec
 from chronos.model.notify import Channel, NotifySlack, NotifyWebhook
-from chronos.model.sealing import Sealer
+from chronos.model.sealing import SealBroken, Sealer
 from chronos.model.secret import STARS, is_reference, map_credentials
 from chronos.model.target import HttpTarget
 
@@ -40,6 +40,8 @@ class Origin(NamedTuple):
 def seal_credentials(spec: JobSpec, job_id: str, old: JobSpec | None, sealer: Sealer) -> JobSpec:
     """Return `spec` with every credential sealed for its place in job `job_id`; stars keep what `old` has.
 
+    A credential that is given again as it was stays as it is sealed, so that writing the same changes nothing.
+
     Raises:
         JobInvalid: Stars stand where there is nothing to keep, or for a credential whose destination has changed.
         SealBroken: What looks sealed was not sealed here, for this place.
@@ -61,8 +63,9 @@ class _Keeper:
     def seal(self, path: str, text: str) -> str:
         place = self._prefix + path
         if text != STARS:
-            self._sealer.open(text, place)  # what looks sealed must have been sealed here, for this place
-            return self._sealer.seal(text, place)
+            plain = self._sealer.open(text, place)  # what looks sealed must have been sealed here, for this place
+            sealed = self._kept.get(path, "")
+            return sealed if self._holds(sealed, place, plain) else self._sealer.seal(text, place)
         source = self._source_of(path)
         kept = self._kept.get(source)
         if kept is None:
@@ -70,6 +73,12 @@ class _Keeper:
         if source == path:
             return kept
         return self._sealer.seal(self._sealer.open(kept, self._prefix + source), place)
+
+    def _holds(self, sealed: str, place: str, plain: str) -> bool:
+        try:
+            return sealed != "" and self._sealer.open(sealed, place) == plain
+        except SealBroken:
+            return False  # giving it again is the way to mend that
 
     def _source_of(self, path: str) -> str:
         """Return the path that the credential has in the old spec."""

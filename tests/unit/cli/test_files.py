@@ -142,7 +142,7 @@ def test_a_credential_in_the_file_counts_as_changed() -> None:
     document = {"name": "a", "schedule": "@hourly", "webhook": {"url": "http://t.example/", "auth": auth}}
     shown = {**document, "webhook": {"url": "http://t.example/", "auth": {"type": "bearer", "token": "***"}}}
     [change] = changes(shown, check_job(document, "x").spec)
-    assert str(change) == "target.auth.token: *** → written again (credentials cannot be compared)"
+    assert str(change) == "target.auth.token: *** → given again (only the server can compare it)"
     assert "new" not in str(change)
 
 

@@ -137,6 +137,18 @@ def test_slack_channels_are_kept_all_or_none() -> None:
         written(spec(token=STARS, channels=[slack("https://s.example/C"), slack()]), old)
 
 
+def test_a_credential_that_is_given_again_as_it_was_stays_as_it_is_sealed() -> None:
+    old = seal_credentials(spec(token="one"), "J1", None, SEALER)
+    assert seal_credentials(spec(token="one"), "J1", old, SEALER) == old
+    assert seal_credentials(spec(token="two"), "J1", old, SEALER) != old
+
+
+def test_a_credential_whose_key_is_lost_can_be_given_again() -> None:
+    lost = seal_credentials(spec(token="one"), "J1", None, Sealer(bytes([1]) * 32, SeededChance(random.Random(2))))
+    again = seal_credentials(spec(token="one"), "J1", lost, SEALER)
+    assert map_credentials(again, lambda path, text: SEALER.open(text, f"default/J1/{path}")) == spec(token="one")
+
+
 def test_stars_need_something_to_keep() -> None:
     with pytest.raises(JobInvalid, match="no credential to keep"):
         written(spec(token=STARS))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
 from tests.unit.store.fold.harness import BEGIN_S, FORBID, S, a_machine, a_range, owed, schedule_id
 
 from chronos.model.events import EventType
@@ -102,7 +103,7 @@ def test_a_change_that_would_lose_an_instant_of_the_old_definition_is_refused() 
     machine = a_machine()
     job = machine.create()
     at_us = (BEGIN_S + 5) * S
-    edit = PutJob(job.id, job.spec, "ann", -1, [], BEGIN_S, undecided_us=at_us)
+    edit = PutJob(job.id, replace(job.spec, description="x"), "ann", -1, [], BEGIN_S, undecided_us=at_us)
     pause = SetPause(job.id, Pause(), "ann", owed_to=BEGIN_S, undecided_us=at_us)
     delete = DeleteJob(job.id, "ann", undecided_us=at_us)
     machine.at(5)
@@ -122,12 +123,27 @@ def test_an_edit_of_the_target_leaves_what_is_pending_alone() -> None:
     assert machine.job(job).owed_since_us == job.owed_since_us
 
 
+def test_an_edit_that_says_what_is_there_already_changes_nothing() -> None:
+    machine = a_machine()
+    job = machine.create()
+    [key] = machine.due(job, 1)
+    plan, changes = machine.shard.plan_version, machine.meta.changes
+    assert machine.at(0.9).put().ok
+    assert machine.do(PutJob(job.id, replace(job.spec, enabled=True), "bob", 1, [], BEGIN_S)).ok
+    assert machine.job(job) == job
+    assert machine.open(key).status is Status.PENDING
+    assert (machine.shard.plan_version, machine.meta.changes) == (plan, changes)
+    paused = PutJob(job.id, replace(job.spec, enabled=False), "bob", 1, [], machine.shard.hwm_s)
+    assert machine.do(paused).ok
+    assert machine.job(job).paused is not None
+
+
 def test_an_edit_keeps_adds_and_cancels_pending_instants() -> None:
     machine = a_machine()
     job = machine.create()
     keep, drop = machine.due(job, 2, 3)
     machine.decide(4)
-    assert machine.at(1).put(owed=[owed(job, 2), owed(job, 4)]).ok
+    assert machine.at(1).put(owed=[owed(job, 2), owed(job, 4)], description="x").ok
     assert machine.slots(job).waiting == [keep, schedule_id(job, 4)]
     assert (machine.open(keep).revision, machine.open(schedule_id(job, 4)).revision) == (2, 2)
     assert (machine.end_of(drop).status, machine.end_of(drop).reason) == (Status.CANCELLED, "edited")
@@ -353,8 +369,8 @@ def test_a_job_whose_outage_is_undecided_cannot_be_deleted() -> None:
 def test_the_versions_of_a_deleted_job_go_when_history_has_gone() -> None:
     machine = a_machine()
     gone, stays = machine.create(), machine.create("other")
-    for _ in range(4):
-        machine.put(description="x")
+    for number in range(4):
+        machine.put(description=f"edit {number}")
     machine.at(10).do(DeleteJob(gone.id, "ann"))
 
     def versions(job: Job) -> list[int]:

@@ -62,7 +62,9 @@ class Fold(RuleBasedStateMachine):
         if job is None:
             return
         ahead = self.ahead(job) if keep else []
-        assert self.machine.put(job.name, job_id=job.id, concurrency=policy, owed=ahead, same=same).ok
+        assert self.machine.put(
+            job.name, job_id=job.id, concurrency=policy, owed=ahead, same=same, description=f"at {job.revision}"
+        ).ok
         if not same and job.paused is None:
             self.came_to_owe(ahead)
 

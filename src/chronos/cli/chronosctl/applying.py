@@ -77,10 +77,22 @@ def plan_of(session: Session, jobs: list[FileJob], *, prune: tuple[str, str] | N
     return Plan(steps)
 
 
-def carry_out(session: Session, plan: Plan) -> None:
-    """Do what the plan says. What was read is what is replaced: a job that has moved on meanwhile is a conflict."""
-    for step in progress([step for step in plan.steps if step.action != KEEP], "applying"):
-        session.fetch(replace(_operation_of(step), namespace=step.namespace))
+def carry_out(session: Session, plan: Plan) -> Plan:
+    """Do what the plan says, and return what came of it.
+
+    What was read is what is replaced: a job that has moved on meanwhile is a conflict. Credentials are compared by
+    the server, which shows them to nobody: where they were the same as well, the job has stayed as it was.
+    """
+    return Plan([_done(session, step) for step in progress(plan.steps, "applying")])
+
+
+def _done(session: Session, step: PlannedStep) -> PlannedStep:
+    if step.action == KEEP:
+        return step
+    answer = session.fetch(replace(_operation_of(step), namespace=step.namespace))
+    if step.action == UPDATE and answer["revision"] == step.current["revision"]:
+        return replace(step, action=KEEP, changes=())
+    return step
 
 
 def _operation_of(step: PlannedStep) -> Any:

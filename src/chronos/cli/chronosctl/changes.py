@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         if self.old == STARS:
-            return f"{self.path}: {STARS} → written again (credentials cannot be compared)"
+            return f"{self.path}: {STARS} → given again (only the server can compare it)"
         return f"{self.path}: {_shown(self.old)} → {_shown(self.new)}"
 
 

@@ -20,13 +20,16 @@ from chronos.timing.clock import utc
 
 
 def put_job(draft: Draft, command: PutJob) -> Result:
-    """Create a job or replace its spec; pending executions follow the new definition."""
+    """Create a job or replace its spec; pending executions follow the new definition.
+
+    What says what is there already changes nothing, not even the revision.
+    """
     old = draft.get(JOBS, command.job_id)
-    refusal = (
-        _refuse_write(old, command)
-        or _refuse_name(draft, command.spec, command.job_id)
-        or (None if command.same_schedule else _refuse_plan(draft, old, command.owed_to, command.undecided_us))
-    )
+    refusal = _refuse_write(old, command) or _refuse_name(draft, command.spec, command.job_id)
+    if refusal is None and old is not None and _says_the_same(old, command.spec):
+        return accepted(old, recall=[])
+    if refusal is None and not command.same_schedule:
+        refusal = _refuse_plan(draft, old, command.owed_to, command.undecided_us)
     if refusal is not None:
         return refusal
     job = _created(draft, command) if old is None else _edited(draft, old, command)
@@ -125,6 +128,11 @@ def _refuse_write(old: Job | None, command: PutJob) -> Result | None:
     if old.namespace != command.spec.namespace:
         return rejected(JobInvalid, "A job keeps its namespace; create it anew in the other one.", field="namespace")
     return None
+
+
+def _says_the_same(old: Job, spec: JobSpec) -> bool:
+    is_kept = spec.enabled is None or spec.enabled == (old.paused is None)
+    return is_kept and replace(spec, enabled=None) == old.spec
 
 
 def _refuse_name(draft: Draft, spec: JobSpec, job_id: str) -> Result | None:

@@ -93,7 +93,7 @@ def apply(session: Session, files: tuple[str, ...], dry_run: bool, prune: bool, 
     jobs = read_jobs(files, namespace=session.namespace)
     plan = plan_of(session, jobs, prune=split_pair(tag, "--tag") if tag else None)
     if not dry_run:
-        carry_out(session, plan)
+        plan = carry_out(session, plan)
     emit(session, plan.plain(dry_run=dry_run), lambda _: _told(plan, dry_run))
 
 
