@@ -81,7 +81,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         timers, ready = self._timers, self._ready
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not ready:
             self._jump()
@@ -102,12 +102,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise TimeStandsStill(
                 f"{self.steps_at_one_instant_max:,} steps at {self.seconds:g} s and none waits: {_waiting(self)}"
             )
-        if self._order is not None and len(self._ready) > 1:
-            self._ready.rotate(-self._order.randrange(len(self._ready)))
-        handle = self._ready.popleft()
+        ready = self._ready
+        if self._order is not None and len(ready) > 1:
+            ready.rotate(-int(self._order.random() * len(ready)))  # `randrange` takes five times as long
+        handle = ready.popleft()
         self.steps += 1
         self._steps_here += 1
-        if not handle.cancelled():
+        if not handle._cancelled:
             handle._run()
 
     def call_soon_threadsafe(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from zoneinfo import ZoneInfo
 
 from chronos.model.job import Job
@@ -85,9 +85,10 @@ class Span:
     def is_paused(self) -> bool:
         return self.job.paused is not None
 
-    def instants(self) -> Iterator[int]:
-        """Yield what it owes, or would have owed while it was paused."""
-        return instants(self.job, self.after_s, self.to_s)
+    @cached_property
+    def instants(self) -> list[int]:
+        """What it owes, or would have owed while it was paused, ascending."""
+        return list(instants(self.job, self.after_s, self.to_s))
 
 
 def spans_of(evidence: Evidence, job_id: str) -> list[Span]:
@@ -110,14 +111,3 @@ def _owes_anew(before: Job | None, job: Job) -> bool:
 def _owing(job: Job) -> tuple[object, ...]:
     # The time alone does not tell: while a clock that was set back catches up, log time stands still.
     return job.owed_since_us, job.paused is not None, job.spec.schedules, job.spec.timezone
-
-
-def planned_count(evidence: Evidence) -> int:
-    """Return how many instants were owed by definitions that were not paused."""
-    return sum(
-        1
-        for job_id in evidence.revisions
-        for span in spans_of(evidence, job_id)
-        if not span.is_paused
-        for _ in span.instants()
-    )

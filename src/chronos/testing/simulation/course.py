@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job
 from chronos.store.tables import JOBS, OPEN, SHARDS, Shard
+from chronos.testing.simulation.brute import Span, spans_of
 from chronos.testing.simulation.evidence import Entry, Evidence
 
 
@@ -50,6 +51,7 @@ class Course:
         firsts: By (execution id, series): the job when the first right to send was given.
         marks: (entry, shard) whenever planning moved.
         revised: By job id: (entry, revision, exists) whenever the job changed.
+        spans: By job id: the stretches of its life, with what each of them owed.
     """
 
     steps: dict[str, list[Step]] = field(default_factory=lambda: defaultdict(list))
@@ -57,13 +59,20 @@ class Course:
     firsts: dict[tuple[str, int], Job | None] = field(default_factory=dict)
     marks: list[tuple[Entry, Shard]] = field(default_factory=list)
     revised: dict[str, list[tuple[Entry, Job, bool]]] = field(default_factory=lambda: defaultdict(list))
+    spans: dict[str, list[Span]] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> int:
+        """How many instants were owed by definitions that were not paused."""
+        return sum(len(span.instants) for spans in self.spans.values() for span in spans if not span.is_paused)
 
 
 def course_of(evidence: Evidence) -> Course:
     """Return the course of a run."""
-    course = Course()
+    course = Course(spans={job_id: spans_of(evidence, job_id) for job_id in evidence.revisions})
     jobs: dict[str, Job] = {}
     running: dict[str, dict[str, Execution]] = defaultdict(dict)
+    owners: dict[str, str] = {}  # the job of each execution that holds a right to send
     for entry in evidence.entries:
         for change in entry.changes:
             for (table, key), value in change.puts.items():
@@ -74,9 +83,9 @@ def course_of(evidence: Evidence) -> Course:
             for (table, key), value in change.puts.items():
                 if table == OPEN.name and value is not None:
                     _note_open(course, jobs, running, entry, value)
-                elif table == OPEN.name:
-                    for held in running.values():
-                        held.pop(key, None)
+                    owners[key] = value.job_id
+                elif table == OPEN.name and key in owners:
+                    running[owners.pop(key)].pop(key, None)
             for execution in change.ended:
                 course.steps[execution.id].append(Step(entry, execution, jobs.get(execution.job_id)))
     return course

@@ -53,6 +53,11 @@ class Arrival:
     answer: str = ""
     wish_s: float | None = None
 
+    @property
+    def sender(self) -> tuple[int, int]:
+        """(node, life) that sent it."""
+        return self.node, self.life
+
 
 @dataclass
 class Operation:

@@ -40,7 +40,8 @@ class SimLoop(VirtualLoop):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.latency: Callable[[str], float] = lambda name: ASIDE_S
-        self._busy: dict[int, float] = {}
+        self._busy: dict[object, float] = {}  # by executor, kept alive: an address would come to mean the next one
+        self._tasks_made = 0
         self.set_task_factory(cast(Any, _owned))
         self.set_exception_handler(_note_unhandled)
 
@@ -50,12 +51,31 @@ class SimLoop(VirtualLoop):
         answer: asyncio.Future[Any] = self.create_future()
         begins = self.seconds
         if isinstance(executor, ThreadPoolExecutor) and executor._max_workers == 1:
-            begins = max(begins, self._busy.get(id(executor), 0.0))
+            begins = max(begins, self._busy.get(executor, 0.0))
         ends = begins + self.latency(getattr(executor, "_thread_name_prefix", ""))
         if executor is not None:
-            self._busy[id(executor)] = ends
+            self._busy[executor] = ends
         self.call_at(ends, _work, answer, func, args)
         return answer
+
+    def number_of_task(self) -> int:
+        """Return the next task's number."""
+        self._tasks_made += 1
+        return self._tasks_made
+
+
+class _Task(asyncio.Task[Any]):
+    """A task that lies in sets where its number puts it, not its address: task groups cancel in a set's order."""
+
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], loop: SimLoop, context: Context) -> None:
+        self._number = number
+        super().__init__(coro, loop=loop, context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 def _work(answer: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -74,8 +94,9 @@ def _work(answer: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any
 def _owned(
     loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], *, context: Context | None = None
 ) -> asyncio.Task[Any]:
+    assert isinstance(loop, SimLoop)
     context = context or copy_context()
-    task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context)
+    task = _Task(loop.number_of_task(), coro, loop, context)
     owner = context.get(OWNER)
     if owner is not None:
         owner.tasks.add(task)

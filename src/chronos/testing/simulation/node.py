@@ -83,7 +83,9 @@ class SimLife:
                 code = await self.lifecycle.live()
         except ChronosError as error:
             if not self.dead:
-                world.trace.add("exit", f"life {self.number}: {error.slug}: {error}")
+                # The folder has another name in every run, and a digest must not know it.
+                what = str(error).replace(str(world.folder), "…")
+                world.trace.add("exit", f"life {self.number}: {error.slug}: {what}")
                 self.evidence.ended_by = error.slug
         finally:
             if not self.dead:

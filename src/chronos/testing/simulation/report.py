@@ -7,7 +7,7 @@ from collections import Counter
 from msgspec import Struct
 
 from chronos.model.execution import Execution, RangeRecord
-from chronos.testing.simulation.brute import planned_count
+from chronos.testing.simulation.course import course_of
 from chronos.testing.simulation.evidence import Evidence, Violation
 from chronos.testing.simulation.invariants import judge
 from chronos.testing.simulation.world import World
@@ -50,8 +50,9 @@ class Report(Struct, frozen=True, kw_only=True):
 def report_of(world: World, real_s: float) -> Report:
     """Judge what a run has left behind, and say what came of it."""
     evidence, trace = world.evidence, world.trace
-    violations = [*evidence.broken, *judge(evidence)]
-    planned = planned_count(evidence)
+    course = course_of(evidence)
+    violations = [*evidence.broken, *judge(evidence, course)]
+    planned = course.planned
     return Report(
         seed=world.seed,
         profile=world.profile.name,

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from itertools import accumulate
 from typing import NamedTuple
 
-from chronos.model.execution import Execution, Kind, RangeRecord, execution_id
+from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.model.job import Concurrency, Job
-from chronos.testing.simulation.brute import planned_count, spans_of
 from chronos.testing.simulation.course import Course
 from chronos.testing.simulation.evidence import Arrival, Evidence, Violation
 from chronos.timing.duration import parse_duration
@@ -23,10 +23,13 @@ from chronos.timing.duration import parse_duration
 EARLY_S = 0.05
 LATE_S = 1.0
 HEALED_S = 5.0
-SHOWN = 5
+FOUND_MAX = 20
+"""More wrong windows of one job than this say nothing new."""
 
-_ALWAYS_LEGAL = frozenset({"overlap", "superseded", "paused", "blackout"})
-_NEEDS_A_FAULT = frozenset({"misfire", "coalesced", "expired"})
+_NEEDS_TO_WAIT = frozenset({SkipReason.OVERLAP, SkipReason.SUPERSEDED, SkipReason.PAUSED})
+_NEEDS_A_FAULT = frozenset({SkipReason.MISFIRE, SkipReason.COALESCED, SkipReason.EXPIRED})
+_EDIT_S = 1.5
+"""How far from a change of the job an instant may still be treated by the definition on the change's other side."""
 
 
 class Window(NamedTuple):
@@ -38,6 +41,21 @@ class Window(NamedTuple):
     execution_id: str
 
 
+class Due(NamedTuple):
+    """What a job owed, ascending.
+
+    Attributes:
+        windows: For the instants of which something has arrived or was kept as an execution.
+        bare: The others, which have to lie in ranges. They get no window, because a clock that jumps by years owes
+            hundreds of thousands of them at once, and ids are dear.
+        all: Both, and what would have been owed in pauses.
+    """
+
+    windows: list[Window]
+    bare: list[int]
+    all: set[int]
+
+
 def check_windows(evidence: Evidence, course: Course) -> list[Violation]:
     """I14: see the module."""
     found: list[Violation] = []
@@ -46,51 +64,60 @@ def check_windows(evidence: Evidence, course: Course) -> list[Violation]:
         arrivals[arrival.job_id].append(arrival)
     times = _Times(evidence, course)
     for job_id in evidence.revisions:
-        windows, owed = _windows(evidence, job_id)
+        due = _due(evidence, course, job_id, arrivals[job_id])
         excused = _Excuses(evidence, course, job_id, times)
-        found += _missing(evidence, windows, arrivals[job_id], excused)
-        found += _strangers(evidence, course, owed, arrivals[job_id])
+        found += _missing(evidence, due, arrivals[job_id], excused)
+        found += _strangers(evidence, course, due.all, arrivals[job_id])
         found += _overlapping(course, arrivals[job_id])
     return found
 
 
-def _windows(evidence: Evidence, job_id: str) -> tuple[list[Window], set[int]]:
-    """Return a window for each instant that has to run, and every instant that may have."""
-    windows: list[Window] = []
-    owed: set[int] = set()
-    for span in spans_of(evidence, job_id):
+def _due(evidence: Evidence, course: Course, job_id: str, arrivals: list[Arrival]) -> Due:
+    due = Due([], [], set())
+    known = {arrival.scheduled_s for arrival in arrivals}
+    known |= {record.scheduled_s for record in evidence.records.get(job_id, []) if isinstance(record, Execution)}
+    for span in course.spans[job_id]:
+        due.all.update(span.instants)
+        if span.is_paused:
+            continue
         late_s = LATE_S + (parse_duration(span.job.spec.jitter) / 1e6 if span.job.spec.jitter else 0.0)
-        for instant in span.instants():
-            owed.add(instant)
-            if not span.is_paused:
+        for instant in span.instants:
+            if instant in known:
                 key = execution_id(job_id, Kind.SCHEDULE, str(instant), instant)
-                windows.append(Window(instant, instant - EARLY_S, instant + late_s, key))
-    return windows, owed
+                due.windows.append(Window(instant, instant - EARLY_S, instant + late_s, key))
+            else:
+                due.bare.append(instant)
+    return due
 
 
-def _missing(evidence: Evidence, windows: list[Window], arrivals: list[Arrival], excuses: _Excuses) -> list[Violation]:
+def _missing(evidence: Evidence, due: Due, arrivals: list[Arrival], excuses: _Excuses) -> list[Violation]:
     """(1) Each window has an arrival with its id; (2) and enough arrivals if ids did not count."""
+    # Of what closes later nobody could have written a reason yet.
+    until = (evidence.samples[-1].clock if evidence.samples else 0.0) - HEALED_S
     first: dict[str, Arrival] = {}
     for arrival in arrivals:
         first.setdefault(arrival.execution_id, arrival)
-    now = evidence.samples[-1].clock if evidence.samples else 0.0
-    unexcused: list[Window] = []
-    found: list[Violation] = []
-    for window in windows:
-        if window.closes > now - HEALED_S:
-            continue  # nobody could have written a reason yet
+    in_time: list[Window] = []
+    wrong: list[tuple[int, str]] = []
+    for window in due.windows:
         came = first.get(window.execution_id)
-        if came is not None and window.opens <= came.clock <= window.closes:
-            unexcused.append(window)
+        if window.closes > until:
             continue
-        why = excuses.wrong(window, came)
-        if why:
-            at = window.instant_s - evidence.begin_s
-            found.append(Violation("I14", f"{excuses.name} due at {at:+d} s {window.execution_id}: {why}", at))
-    unmatched = greedy(unexcused, [arrival.clock for arrival in first.values() if arrival.series == 0])
+        if came is not None and window.opens <= came.clock <= window.closes:
+            in_time.append(window)
+        elif why := excuses.wrong(window, came):
+            wrong.append((window.instant_s, f"{window.execution_id}: {why}"))
+    past = (instant for instant in due.bare if instant + LATE_S <= until)
+    wrong += [(instant, why) for instant in past if (why := excuses.wrong_skip(instant))]
+    found = [_not_kept(excuses.name, instant - evidence.begin_s, why) for instant, why in wrong[:FOUND_MAX]]
+    unmatched = greedy(in_time, [arrival.clock for arrival in first.values() if arrival.series == 0])
     if unmatched:
         found.append(Violation("I14", f"{excuses.name}: {len(unmatched)} windows have no arrival of their own"))
     return found
+
+
+def _not_kept(name: str, at: int, why: str) -> Violation:
+    return Violation("I14", f"{name} due at {at:+d} s: {why}", at)
 
 
 def greedy(windows: list[Window], arrivals: list[float]) -> list[Window]:
@@ -117,6 +144,7 @@ class _Times:
     def __init__(self, evidence: Evidence, course: Course) -> None:
         self.faults = _fault_times(evidence)
         self.busy = _busy_times(course)
+        self._faulty: dict[tuple[float, float], bool] = {}
         self._log = [entry.time_us / 1e6 for entry in evidence.entries]
         self._world = [entry.at for entry in evidence.entries]
 
@@ -124,6 +152,14 @@ class _Times:
         """Return about when the log's time passed this instant."""
         place = bisect_right(self._log, float(instant_s))
         return self._world[place] if place < len(self._world) else float("inf")
+
+    def are_faulty(self, since: float, until: float) -> bool:
+        """Whether something was wrong, or had just healed, between two moments of the world's time."""
+        answer = self._faulty.get((since, until))
+        if answer is None:
+            answer = any(began <= until and healed + HEALED_S >= since for began, healed in self.faults)
+            self._faulty[since, until] = answer
+        return answer
 
 
 class _Excuses:
@@ -134,52 +170,63 @@ class _Excuses:
         self._course = course
         self._times = times
         records = evidence.records.get(job_id, [])
-        self._ranges = sorted((r.first_s, r.last_s, r) for r in records if isinstance(r, RangeRecord))
+        self._ranges = _Ranges([record for record in records if isinstance(record, RangeRecord)])
         self._executions = {r.id: r for r in records if isinstance(r, Execution)}
         self._busy = times.busy.get(job_id, [])
+        self._pauses = [(span.after_s, span.to_s) for span in course.spans[job_id] if span.is_paused]
 
     def wrong(self, window: Window, arrival: Arrival | None) -> str:
         """Return what is wrong with a missed window; empty when it is excused."""
         execution = self._executions.get(window.execution_id)
-        if execution is not None:
-            return self._wrong_run(window, execution, arrival)
-        ranges = [r for first, last, r in self._ranges if first <= window.instant_s <= last]
-        if not ranges:
+        if execution is None:
+            return self.wrong_skip(window.instant_s)
+        return self._wrong_run(window, execution, arrival)
+
+    def wrong_skip(self, instant_s: int) -> str:
+        """Return what is wrong with an instant that did not run; empty when it is excused."""
+        reasons = self._ranges.reasons(instant_s)
+        if not reasons:
             return "it neither arrived nor has a record"
-        if any(r.reason.value in _ALWAYS_LEGAL for r in ranges):
+        if any(self._is_legal(reason, instant_s) for reason in reasons):
             return ""
-        if all(r.reason.value in _NEEDS_A_FAULT for r in ranges) and self._is_faulty(window.instant_s, None):
-            return ""
-        return f"skipped as {ranges[0].reason.value}, and nothing had gone wrong"
+        return f"skipped as {reasons[0].value}, and nothing had happened that explains it"
+
+    def _is_legal(self, reason: SkipReason, instant_s: int) -> bool:
+        """Whether what is known from outside explains this reason to skip."""
+        if reason in _NEEDS_A_FAULT:
+            return self._is_faulty(instant_s, None)
+        if reason is SkipReason.PAUSED and any(a - _EDIT_S <= instant_s <= b + _EDIT_S for a, b in self._pauses):
+            return True
+        if reason is SkipReason.PAUSED and not any(a >= instant_s for a, _ in self._pauses):
+            return False
+        # What had to wait meets other runs than at its time, or a pause.
+        window = Window(instant_s, instant_s - EARLY_S, instant_s + LATE_S, "")
+        return reason in _NEEDS_TO_WAIT and (self._is_busy(window, window.closes) or self._is_faulty(instant_s, None))
 
     def _wrong_run(self, window: Window, execution: Execution, arrival: Arrival | None) -> str:
-        if arrival is None:
-            if execution.is_terminal and execution.status.value == "cancelled":
-                return ""  # somebody wanted it so, and it says who
-            waits = execution.reason or self._waited(execution.id)
-            if waits or not execution.is_terminal:
-                return (
-                    ""
-                    if waits or self._is_busy(window, execution) or execution.late
-                    else "it is open and never arrived"
-                )
-            return f"it is {execution.status.value} and never arrived"
-        late_s = arrival.clock - window.closes
-        if arrival.clock < window.opens:
+        if arrival is not None and arrival.clock < window.opens:
             return f"it arrived {window.instant_s - arrival.clock:.3f} s early"
-        if execution.late or self._is_busy(window, execution) or self._waited(execution.id):
+        if arrival is None and execution.status is Status.CANCELLED:
+            return ""  # somebody wanted it so, and it says who
+        if arrival is None and execution.is_terminal:
+            failed_unsent = self._waited(execution) and execution.status is not Status.SUCCESS
+            return "" if failed_unsent else f"it is {execution.status.value} and never arrived"
+        decided = max(window.closes, execution.decided_at_us / 1e6 + LATE_S)
+        if self._waited(execution) or self._is_busy(window, decided):
             return ""
-        if self._is_faulty(window.instant_s, arrival.at):
+        if self._is_faulty(window.instant_s, arrival.at if arrival is not None else None):
             return ""
-        return f"it arrived {late_s + LATE_S:.3f} s late, and nothing had gone wrong"
+        if arrival is None:
+            return "it is open and never arrived"
+        return f"it arrived {arrival.clock - window.instant_s:.3f} s late, and nothing had gone wrong"
 
-    def _waited(self, key: str) -> str:
+    def _waited(self, execution: Execution) -> str:
         """Return why it was taken back once before it was sent: an open breaker, a full host."""
-        return next((s.execution.reason for s in self._course.steps.get(key, ()) if s.execution.reason), "")
+        steps = self._course.steps.get(execution.id, ())
+        return execution.reason or next((s.execution.reason for s in steps if s.execution.reason), "")
 
-    def _is_busy(self, window: Window, execution: Execution) -> bool:
+    def _is_busy(self, window: Window, until: float) -> bool:
         """Whether another run of the job held its slot, or stood in line, when this one was due and decided."""
-        until = max(window.closes, execution.decided_at_us / 1e6 + LATE_S)
         return any(
             begins <= until and ends >= window.opens for begins, ends, key in self._busy if key != window.execution_id
         )
@@ -187,8 +234,26 @@ class _Excuses:
     def _is_faulty(self, instant_s: int, arrived: float | None) -> bool:
         """Whether something was wrong between the instant and its arrival, by the world's time."""
         at = self._times.world(instant_s)
-        until = arrived if arrived is not None else at + LATE_S
-        return any(began <= until and healed + HEALED_S >= at - 1.0 for began, healed in self._times.faults)
+        return self._times.are_faulty(at - 1.0, arrived if arrived is not None else at + LATE_S)
+
+
+class _Ranges:
+    """The ranges of one job, to be asked by instant. They may lie in each other: a pause may meet an outage."""
+
+    def __init__(self, ranges: list[RangeRecord]) -> None:
+        self._ordered = sorted(ranges, key=lambda record: (record.first_s, record.last_s))
+        self._firsts = [record.first_s for record in self._ordered]
+        self._reach = list(accumulate((record.last_s for record in self._ordered), max))
+
+    def reasons(self, instant_s: int) -> list[SkipReason]:
+        """Return the reasons of the ranges that hold this instant."""
+        found: list[SkipReason] = []
+        place = bisect_right(self._firsts, instant_s) - 1
+        while place >= 0 and self._reach[place] >= instant_s:
+            if self._ordered[place].last_s >= instant_s:
+                found.append(self._ordered[place].reason)
+            place -= 1
+        return found
 
 
 def _fault_times(evidence: Evidence) -> list[tuple[float, float]]:
@@ -254,6 +319,3 @@ def _overlapping(course: Course, arrivals: list[Arrival]) -> list[Violation]:
         if closed > open_until and not (grant is not None and grant.execution.force):
             open_until, holder = closed, arrival.execution_id
     return found
-
-
-__all__ = ["Window", "check_windows", "greedy", "planned_count"]

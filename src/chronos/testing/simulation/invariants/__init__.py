@@ -35,7 +35,11 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def judge(evidence: Evidence) -> list[Violation]:
-    """Return every promise that was broken, in the order of the checks."""
-    course = course_of(evidence)
+def judge(evidence: Evidence, course: Course | None = None) -> list[Violation]:
+    """Return every promise that was broken, in the order of the checks.
+
+    Args:
+        course: The evidence's own, where it is known already.
+    """
+    course = course_of(evidence) if course is None else course
     return [violation for check in CHECKS for violation in check(evidence, course)]

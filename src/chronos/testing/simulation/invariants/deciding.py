@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 
 from chronos.model.events import EventType
 from chronos.model.execution import Execution, Kind, RangeRecord
 from chronos.store.tables import META
-from chronos.testing.simulation.brute import spans_of
 from chronos.testing.simulation.course import Course
 from chronos.testing.simulation.evidence import Evidence, Violation
 
@@ -21,7 +21,7 @@ def no_instant_is_lost_or_recorded_twice(evidence: Evidence, course: Course) -> 
     found: list[Violation] = []
     for job_id, revisions in evidence.revisions.items():
         name = revisions[-1].name
-        owed = _owed(evidence, job_id)
+        owed = _owed(evidence, course, job_id)
         written = _written(evidence.records.get(job_id, []), owed)
         lost = [instant - evidence.begin_s for instant in sorted(owed) if not written[instant]]
         twice = [instant - evidence.begin_s for instant in sorted(owed) if written[instant] > 1]
@@ -32,13 +32,13 @@ def no_instant_is_lost_or_recorded_twice(evidence: Evidence, course: Course) -> 
     return found + _twice_kept(evidence)
 
 
-def _owed(evidence: Evidence, job_id: str) -> set[int]:
+def _owed(evidence: Evidence, course: Course, job_id: str) -> set[int]:
     # What passes in a pause is written down when it ends; of one that has not ended there is no record yet.
     return {
         instant
-        for span in spans_of(evidence, job_id)
+        for span in course.spans[job_id]
         if not (span.is_paused and (span.is_last or job_id in evidence.deleted))
-        for instant in span.instants()
+        for instant in span.instants
     }
 
 
@@ -49,9 +49,11 @@ def _written(records: list[Execution | RangeRecord], owed: set[int]) -> Counter[
     for instant in ran:
         found[instant] += 1
     open_ranges: list[tuple[RangeRecord, list[int]]] = []
+    ordered = sorted(owed)
     for record in records:
         if isinstance(record, RangeRecord):
-            inside = [s for s in range(record.first_s, record.last_s + 1) if s in owed and s not in ran]
+            first, last = bisect_left(ordered, record.first_s), bisect_right(ordered, record.last_s)
+            inside = [s for s in ordered[first:last] if s not in ran]
             if len(inside) <= record.count:
                 found.update(inside)
             else:

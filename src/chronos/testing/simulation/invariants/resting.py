@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from chronos.model.execution import Execution
+from chronos.testing.simulation.brute import instants
 from chronos.testing.simulation.course import Course
 from chronos.testing.simulation.evidence import Evidence, Violation
 
@@ -56,8 +57,9 @@ def everything_comes_to_rest(evidence: Evidence, course: Course) -> list[Violati
         return [Violation("I24", "no node was ever seen alive")]
     found: list[Violation] = []
     last = evidence.samples[-1]
-    if last.hwm_s < last.clock - LATE_S and course.marks:
-        found.append(Violation("I24", f"planning is {last.clock - last.hwm_s:.1f} s behind at the end", last.at))
+    owed_s = _first_owed(course, last.hwm_s, int(last.clock - LATE_S))
+    if owed_s is not None:
+        found.append(Violation("I24", f"planning is {last.clock - owed_s:.1f} s behind at the end", last.at))
     if course.marks and course.marks[-1][1].catchup_to_s:
         found.append(Violation("I24", "an outage is still being made up for at the end", last.at))
     by_job: dict[str, list[Execution]] = defaultdict(list)
@@ -68,6 +70,13 @@ def everything_comes_to_rest(evidence: Evidence, course: Course) -> list[Violati
         if not changes or changes[-1][1].paused is None:  # what a pause holds may wait for its end
             found += _stuck(executions, last.clock * 1e6, last.at)
     return found
+
+
+def _first_owed(course: Course, after_s: int, to_s: int) -> int | None:
+    """Return the first instant in (`after_s`, `to_s`] that some job owes; the mark moves only for those."""
+    lasting = (spans[-1] for spans in course.spans.values() if spans and spans[-1].is_last)
+    firsts = (next(instants(span.job, after_s, to_s), None) for span in lasting if not span.is_paused)
+    return min((first for first in firsts if first is not None), default=None)
 
 
 def _stuck(executions: list[Execution], now_us: float, at: float) -> list[Violation]:

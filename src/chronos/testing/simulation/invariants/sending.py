@@ -117,10 +117,10 @@ def _why_again(evidence: Evidence, before: Arrival, after: Arrival) -> str:
     """Return what is wrong with a second arrival; empty when it has a cause."""
     if after.attempt <= before.attempt:
         return f"arrived after attempt {before.attempt}"
-    lost = [life for life in evidence.lives if life.number == before.life and life.ended >= before.at]
-    if not before.answer.startswith("2") or before.answer == "":
+    if not before.answer.startswith("2"):
         return ""
-    if after.life == before.life or not lost:
+    lost = [life for life in evidence.lives if (life.node, life.number) == before.sender and life.ended >= before.at]
+    if after.sender == before.sender or not lost:
         return "arrived although the one before it was accepted"
     settled_s = lost[0].ended - before.closed
     if settled_s > UNSETTLED_S and not _in_trouble(evidence, _DISK, before.at - 30, lost[0].ended):
