@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from chronos import __version__
+from chronos.cli.configured import config_file as _file
+from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
-
-if TYPE_CHECKING:
-    from chronos.server.config import Config
-
-CONFIG_FILES = ("chronos.yaml", "chronos.yml")
+from chronos.cli.service.commands import service
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,7 +73,7 @@ def openapi(output: Path | None) -> None:
 @click.option("--config", "config_file", envvar="CHRONOS_CONFIG", type=click.Path(path_type=Path), help="YAML file.")
 def check(config_file: Path | None) -> None:
     """Say whether the configuration can be used, without starting anything."""
-    config = _load(_file(config_file), {})
+    config = load_config(_file(config_file), {}, os.environ)
     for note in config.notes:
         click.echo(f"note: {note}")
     click.echo("the configuration is valid")
@@ -106,6 +104,7 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
 
 
 main.add_command(doctor)
+main.add_command(service)
 
 
 def _rebuild_state(data_dir: Path) -> None:
@@ -138,8 +137,9 @@ def _tell_damage(data_dir: Path) -> None:
 def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool) -> int:
     from chronos.server.lifecycle import serve
     from chronos.server.logs import set_up
+    from chronos.server.supervisor import from_environ
 
-    config = _load(file, flags)
+    config = load_config(file, flags, os.environ)
     set_up(config.settings.logging)
     _warn_of_failpoints()
 
@@ -147,12 +147,11 @@ def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool
         print(line, flush=True)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce))
+        supervisor = from_environ(os.environ, os.getpid())
+        return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce, supervisor=supervisor))
 
 
 def _warn_of_failpoints() -> None:
-    import os
-
     import structlog
 
     from chronos import failpoints
@@ -160,26 +159,6 @@ def _warn_of_failpoints() -> None:
     warning = failpoints.switch_on(os.environ)
     if warning:
         structlog.get_logger("chronos.server").warning("failpoints", reason=warning)
-
-
-def _load(file: Path | None, flags: dict[str, str]) -> Config:
-    import os
-
-    from chronos.errors import ConfigInvalid
-    from chronos.server import manifest
-    from chronos.server.config import load
-
-    try:
-        return load(file, environ=os.environ, flags=flags, feature_types=manifest.sections())
-    except ConfigInvalid as exc:
-        click.echo(f"chronos: {exc}", err=True)
-        sys.exit(2)
-
-
-def _file(given: Path | None) -> Path | None:
-    if given is not None:
-        return given
-    return next((path for name in CONFIG_FILES if (path := Path(name)).is_file()), None)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

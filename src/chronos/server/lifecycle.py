@@ -21,6 +21,7 @@ from chronos.errors import ChronosError, DataFolderInUse, FormatUnreadable, Inva
 from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.config import Config
+from chronos.server.supervisor import Supervisor
 from chronos.store.datafolder import DataFolder
 from chronos.store.truncation import Truncation
 from chronos.timing.duration import parse_duration
@@ -34,12 +35,19 @@ Announce = Callable[[str], None]
 
 
 async def serve(
-    config: Config, *, with_demo: bool, insecure: bool, announce: Announce, outside: Outside | None = None
+    config: Config,
+    *,
+    with_demo: bool,
+    insecure: bool,
+    announce: Announce,
+    outside: Outside | None = None,
+    supervisor: Supervisor | None = None,
 ) -> int:
     """Run a node until it is told to stop; return the process's exit code.
 
     Args:
         announce: Called with `ready http://…` when the node takes requests.
+        supervisor: The service manager, if there is one.
     """
     for note in config.notes:
         log.warning("configuration", note=note)
@@ -49,7 +57,8 @@ async def serve(
             if with_demo:
                 demo.check(node.on_loopback)
             try:
-                return await Lifecycle(node, folder, with_demo=with_demo, announce=announce).run()
+                life = Lifecycle(node, folder, with_demo=with_demo, announce=announce, supervisor=supervisor)
+                return await life.run()
             except StorageFull:
                 folder.drop_ballast()  # nothing is served before the boot record; the next start has room for it
                 raise
@@ -67,11 +76,20 @@ async def serve(
 class Lifecycle:
     """One life of a node."""
 
-    def __init__(self, node: Node, folder: DataFolder, *, with_demo: bool, announce: Announce) -> None:
+    def __init__(
+        self,
+        node: Node,
+        folder: DataFolder,
+        *,
+        with_demo: bool,
+        announce: Announce,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self._node = node
         self._folder = folder
         self._with_demo = with_demo
         self._announce = announce
+        self._supervisor = supervisor or Supervisor()
         self._asked = asyncio.Event()
         self._watched: set[asyncio.Task[None]] = set()
 
@@ -104,6 +122,8 @@ class Lifecycle:
             format=self._folder.format,
             features=node.features,
         )
+        if self._supervisor.is_there:
+            self._background(running, "supervisor", self._supervisor.run())
         await running.enter_async_context(node.truth.log)
         await node.truth.state.start()
         running.push_async_callback(node.truth.state.stop)
@@ -129,6 +149,7 @@ class Lifecycle:
         node.house.standing.reason = ""
         log.info("ready", url=node.door.listener.url)
         self._announce(f"ready {node.door.listener.url}")
+        self._supervisor.ready(node.door.listener.url)
 
     async def _run_demo(self, running: AsyncExitStack) -> None:
         """Clear what an earlier demo left, and begin anew if asked; neither is worth a start that fails."""
@@ -180,6 +201,7 @@ class Lifecycle:
         node = self._node
         node.house.standing.reason, node.house.standing.draining = "The server is shutting down.", True
         drain_s = parse_duration(node.house.settings.server.drain) / 1e6 if code == OK else 0.0
+        self._supervisor.stopping(drain_s)
         log.info("draining", seconds=drain_s, in_flight=node.drive.scheduler.executor.in_flight())
         node.door.live.close()
         if code != STORAGE:

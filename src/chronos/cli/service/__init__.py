@@ -1,0 +1,1 @@
+"""`chronos service`: the server as a service of systemd or launchd."""
