@@ -57,12 +57,26 @@ class Report:
         return msgspec.json.encode({**vars(self), "versions": versions(), "machine": machine()}).decode()
 
 
+def lateness(values_ms: Sequence[float]) -> dict[str, float]:
+    """Return p50, p95, p99 and max of milliseconds; nothing of nothing."""
+    ordered = sorted(values_ms)
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {
+        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2)
+        for name, share in shares.items()
+        if ordered
+    }
+
+
 def percentiles(values: Sequence[float], digits: int = 3) -> dict[str, float]:
     """Return the percentiles of at least one value, by nearest rank."""
+    return _ranks(values, PERCENTILES, digits)
+
+
+def _ranks(values: Sequence[float], shares: Mapping[str, float], digits: int) -> dict[str, float]:
     ordered = sorted(values)
     return {
-        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], digits)
-        for name, share in PERCENTILES.items()
+        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], digits) for name, share in shares.items()
     }
 
 
