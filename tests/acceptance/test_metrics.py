@@ -31,6 +31,9 @@ GAUGES: dict[str, Callable[[float], bool]] = {
     "chronos_executions_in_flight": lambda value: 0 <= value <= 3,
     "chronos_queue_depth": lambda value: 0 <= value <= 100,
     "chronos_clock_hold_seconds": lambda value: value == 0,
+    "chronos_scheduling": lambda value: value == 1,
+    "chronos_job_last_success_age_seconds": lambda value: 0 < value < 3_600,
+    "chronos_job_success_overdue_seconds": lambda value: 0 <= value < 3_600,
 }
 
 
@@ -148,3 +151,15 @@ def test_prometheus_own_check_is_content_with_a_running_server(tmp_path: Path) -
         [tool, "check", "metrics"], input=text.encode(), capture_output=True, timeout=30, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_prometheus_takes_the_alerts_of_the_reference(tmp_path: Path) -> None:
+    tool = promtool()
+    rules = REFERENCE.partition("## Alerts to begin with")[2].partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "rules.yaml").write_text(rules)
+    checked = subprocess.run(
+        [tool, "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, timeout=30, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    named = set(re.findall(r"chronos_\w+?(?=_bucket|\b)", rules))
+    assert named <= set(documented()), "an alert asks for a series that nobody serves"

@@ -58,6 +58,8 @@ class JobAnswer(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
     next_run: datetime | None = None
     last_execution: LastExecutionAnswer | None = None
+    last_success_at: datetime | None = None
+    overdue_since: datetime | None = None
     already_sent: list[str] = field(default_factory=list)
 
 

@@ -233,6 +233,11 @@ def reset_breaker(host: str, *, namespace: str = "default") -> Operation[Documen
     return Operation("POST", path_of("breakers", "reset"), dict, body=json_of({"host": host, "namespace": namespace}))
 
 
+def heartbeat() -> Operation[Document]:
+    """Ask whether planning goes on, and whether somebody outside knows it."""
+    return Operation("GET", path_of("heartbeat"), dict)
+
+
 def clock() -> Operation[Document]:
     return Operation("GET", path_of("clock"), dict)
 

@@ -40,6 +40,8 @@ IDLE_S = 1.0
 SWEEP_S = 10.0
 SWEEP_LATE_US = 5_000_000
 LAST_TURN_S = 5.0
+STUCK_S = 10.0
+"""A turn that takes longer, or an instant that is undecided for longer, is no scheduling any more."""
 BEGIN_AGAIN_S = (1.0, 30.0)
 """The first and the longest wait before beginning is tried again, when the log refuses."""
 
@@ -88,6 +90,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._begun = asyncio.Event()
         self._waits_for = ""
+        self._turned_at = clock.boottime()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._waiters = Waiters()
@@ -215,6 +218,19 @@ class Scheduler:
             "waits_for": self._waits_for or None,
         }
 
+    def standstill(self) -> str:
+        """Return why planning does not go on, as a sentence; empty while turns end and what is due is decided."""
+        if self._stopping:
+            return "The server is shutting down."
+        if not self._begun.is_set():
+            return self._waits_for or "The server is still starting."
+        idle_s = self._clock.boottime() - self._turned_at
+        if idle_s > STUCK_S:
+            return f"No turn of planning has ended for {idle_s:.0f} s."
+        instant = self.book.peek()
+        behind_s = self.now_us / 1e6 - instant if instant is not None else 0.0
+        return f"Planning is {behind_s:.0f} s behind." if behind_s > STUCK_S else ""
+
     # The turns.
 
     async def _run(self) -> None:
@@ -223,7 +239,8 @@ class Scheduler:
             self._wake.clear()
             began = self._clock.boottime()
             busy = await self._turn.take()
-            self.telemetry.observe("scheduler_tick_duration_seconds", self._clock.boottime() - began)
+            self._turned_at = self._clock.boottime()
+            self.telemetry.observe("scheduler_tick_duration_seconds", self._turned_at - began)
             if not busy:
                 await self._rest()
 

@@ -28,7 +28,9 @@ from chronos.scheduler.jobs import JobService
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.outlook import Outlook
 from chronos.scheduler.pauses import PauseTimer
+from chronos.scheduler.pulse import Pulse
 from chronos.scheduler.settings import SchedulerSettings
+from chronos.scheduler.successes import Successes
 from chronos.server import manifest
 from chronos.server.bodies import Bodies
 from chronos.server.clockwatch import ClockWatch
@@ -160,6 +162,7 @@ class Drive:
     jobs: JobService
     pauses: PauseTimer
     bodies: Bodies
+    successes: Successes
     incarnation: str
 
 
@@ -251,6 +254,7 @@ def _exits(house: House, host: ServerHost) -> Exits:
         **host.dispatchers,
     }
     router = Router(dispatchers, clock, around=host.arounds, breakers=_breakers(settings), settings=_hosts(settings))
+    host.provide(Router, router)
     return Exits(guard, processes, outputs, router)
 
 
@@ -280,10 +284,14 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     )
     host.bind(jobs)
     host.provide(Outlook, Outlook(scheduler.plan_of))
+    successes = Successes(truth.commands.view, scheduler.plan_of, truth.queries.all_jobs)
+    host.provide(Successes, successes)
+    pulse = _pulse(house, truth, scheduler)
+    host.provide(Pulse, pulse)
     host.provide(Evidence, Evidence(truth.queries, truth.commands.view, partial(_progress, truth, scheduler)))
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
-    register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch)
-    return Drive(executors[0], scheduler, jobs, pauses, bodies, incarnation)
+    register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch, pulse)
+    return Drive(executors[0], scheduler, jobs, pauses, bodies, successes, incarnation)
 
 
 def _progress(truth: Truth, scheduler: Scheduler) -> Progress:
@@ -313,6 +321,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         deliver=exits.router,
         live=live,
         last_runs=last_runs,
+        successes=drive.successes,
         bodies=drive.bodies,
         outputs=exits.outputs,
         watch=truth.watch,
@@ -322,7 +331,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         node=settings.cluster.node_id,
         admit=host.ask,
         is_ready=lambda: standing.reason,
-        notes=lambda: _notes(truth, drive),
+        notes=lambda: _notes(truth, drive.scheduler),
     )
     for endpoint in routes.endpoints(core, host.endpoints):
         host.endpoint(endpoint)
@@ -362,15 +371,27 @@ def _executor(router: Router, house: House, made: Callable[[LocalExecutor], None
     return make
 
 
-def _notes(truth: Truth, drive: Drive) -> list[str]:
+def _notes(truth: Truth, scheduler: Scheduler) -> list[str]:
     """Say what a node that takes requests still cannot do."""
-    notes = [truth.watch.standing().note]
-    if truth.commands.storage_full or drive.scheduler.status().get("waits_for"):
-        notes.append(
-            "The disk is full: reads are served, nothing is written and nothing new runs. "
-            "Make room, and it goes on by itself."
-        )
-    return [note for note in notes if note]
+    return [note for note in (truth.watch.standing().note, _storage_note(truth, scheduler)) if note]
+
+
+def _storage_note(truth: Truth, scheduler: Scheduler) -> str:
+    if not truth.commands.storage_full and not scheduler.status().get("waits_for"):
+        return ""
+    return (
+        "The disk is full: reads are served, nothing is written and nothing new runs. "
+        "Make room, and it goes on by itself."
+    )
+
+
+def _pulse(house: House, truth: Truth, scheduler: Scheduler) -> Pulse:
+    return Pulse(
+        partial(_storage_note, truth, scheduler),
+        lambda: truth.watch.standing().note,
+        scheduler.standstill,
+        is_leaving=lambda: house.standing.draining,
+    )
 
 
 def _processes(settings: Settings) -> ProcessSettings:

@@ -9,6 +9,7 @@ from chronos.store.tables import META, Meta
 if TYPE_CHECKING:
     from chronos.dispatch.executor import LocalExecutor
     from chronos.scheduler.loop import Scheduler
+    from chronos.scheduler.pulse import Pulse
     from chronos.server.clockwatch import ClockWatch
     from chronos.store.commandlog import CommandLog
     from chronos.telemetry import Telemetry
@@ -18,7 +19,12 @@ MEMBERS = 1
 
 
 def register_gauges(
-    telemetry: Telemetry, commands: CommandLog, scheduler: Scheduler, executor: LocalExecutor, watch: ClockWatch
+    telemetry: Telemetry,
+    commands: CommandLog,
+    scheduler: Scheduler,
+    executor: LocalExecutor,
+    watch: ClockWatch,
+    pulse: Pulse,
 ) -> None:
     """Register the core's gauges with `telemetry`."""
 
@@ -37,3 +43,4 @@ def register_gauges(
     telemetry.gauge_from("queue_depth", lambda: len(scheduler.line), queue="scheduler")
     telemetry.gauge_from("queue_depth", lambda: executor.in_flight() - executor.running, queue="executor")
     telemetry.gauge_from("clock_hold_seconds", lambda: watch.standing().hold_seconds)
+    telemetry.gauge_from("scheduling", lambda: 0 if pulse.trouble() else 1)

@@ -33,6 +33,7 @@ BUILT_IN = (
     BuiltIn("metrics", "metrics"),
     BuiltIn("versions", "versions"),
     BuiltIn("explain", "explain"),
+    BuiltIn("heartbeat", "heartbeat"),
     BuiltIn("dependencies", "dependencies"),
     BuiltIn("notify", "notify"),
 )

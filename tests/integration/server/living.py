@@ -60,9 +60,16 @@ class Living:
 
 
 @asynccontextmanager
-async def a_node(folder: Path, outside: Outside | None = None, *, prepare: Any = None) -> AsyncIterator[Living]:
-    """Run a node for as long as the block lasts; `prepare` is called with it before it starts."""
-    flags = {"cluster.data_dir": str(folder), "server.http.address": "127.0.0.1:0"}
+async def a_node(
+    folder: Path, outside: Outside | None = None, *, prepare: Any = None, **flags: str
+) -> AsyncIterator[Living]:
+    """Run a node for as long as the block lasts; `prepare` is called with it before it starts.
+
+    Args:
+        flags: Keys of the configuration, two underscores for each dot.
+    """
+    flags = {name.replace("__", "."): value for name, value in flags.items()}
+    flags |= {"cluster.data_dir": str(folder), "server.http.address": "127.0.0.1:0"}
     config = load(None, environ={}, flags=flags, feature_types=manifest.sections())
     with data_folder(config.settings) as opened:
         node = assemble(config, opened, outside=outside)

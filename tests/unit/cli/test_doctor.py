@@ -24,6 +24,7 @@ def well(ctl: Ctl) -> Ctl:
     ctl.server.on("GET", "/api/v1/whoami", 200, {"id": "admin", "permissions": ["*"]})
     ctl.server.on("GET", "/api/v1/cluster/status", 200, {"tzdata_version": tzdata_version()})
     ctl.server.on("GET", "/api/v1/clock", 200, {"held": False})
+    ctl.server.on("GET", "/api/v1/heartbeat", 200, {"configured": True, "scheduling": True})
     ctl.server.on("GET", "/api/v1/breakers", 200, {"breakers": [{"host": "t.example:443", "state": "closed"}]})
     ctl.server.on("GET", "/api/v1/executions", 200, {"executions": [], "next_cursor": None})
     ctl.server.on("GET", "/api/v1/notify/channels", 200, {"channels": [{"type": "slack", "name": "slack"}]})
@@ -66,6 +67,9 @@ CASES: list[tuple[str, int, Any, dict[str, str], int, str]] = [
     ("/api/v1/cluster/status", 200, {"tzdata_version": "1999a"}, {}, 0, "1999a on the server"),
     ("/api/v1/breakers", 200, {"breakers": [{"host": "t:80", "state": "open"}]}, {}, 0, "1 host left alone"),
     ("/api/v1/executions", 200, {"executions": [FAILED, FAILED]}, {}, 0, "2 executions failed for good in 24 hours: n"),
+    ("/api/v1/heartbeat", 200, {"configured": False, "scheduling": True}, {}, 0, "a dead server cannot report itself"),
+    ("/api/v1/heartbeat", 200, {"configured": True, "scheduling": False, "trouble": "Stuck."}, {}, 1, "Stuck."),
+    ("/api/v1/heartbeat", 200, {"configured": True, "scheduling": True, "last_error": "no"}, {}, 0, "not arrive: no"),
     ("/api/v1/notify/channels", 200, {"channels": [], "on": []}, {}, 0, "nobody is told"),
     ("/api/v1/notify/lost", 200, {"lost": [LOST], "total": 3}, {}, 0, "3 messages lost; the newest, to slack: 404"),
     ("/api/v1/clock", 200, {"held": True}, {}, 1, "does not trust its clock"),

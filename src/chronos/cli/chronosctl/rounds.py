@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -18,17 +18,49 @@ from chronos.timing.clock import utc
 JOBS_LOOKED_AT_MAX = 10_000
 NAMES_SHOWN_MAX = 5
 LOOK_BACK = timedelta(hours=24)
+OVERDUE = timedelta(hours=1)
 
 Round = Callable[[Client, Session], Iterator[Finding]]
 
 
 def make_rounds(client: Client, session: Session) -> Iterator[Finding]:
     """Yield what every round finds; one that this key may not make, or an older server does not know, is left out."""
-    for look in (breakers, failures, calendars, channels, lost_notices):
+    for look in (heartbeat, breakers, failures, calendars, overdue, channels, lost_notices):
         try:
             yield from look(client, session)
         except (Denied, NotFound):
             continue
+
+
+def heartbeat(client: Client, _: Session) -> Iterator[Finding]:
+    """Does planning go on, and does somebody outside know it?"""
+    found = client.call(ops.heartbeat())
+    if not found.get("scheduling"):
+        yield Finding(Level.BAD, f"nothing is planned: {found.get('trouble')}", "Its log says more.")
+    elif not found.get("configured"):
+        what = "nobody outside notices when this server dies: a dead server cannot report itself"
+        yield Finding(Level.WARNING, what, "Set heartbeat.url to a dead man's switch of another house.")
+    elif found.get("last_error"):
+        what = f"the last heartbeat did not arrive: {found['last_error']}"
+        yield Finding(Level.WARNING, what, "See whether heartbeat.url is right, and the way there open.")
+    else:
+        yield Finding(Level.GOOD, "planning goes on, and somebody outside is told so")
+
+
+def overdue(_: Client, session: Session) -> Iterator[Finding]:
+    """Has a job not been well for an hour since it came due?"""
+    limit = utc(session.clock.time()) - OVERDUE
+    jobs = islice(jobs_of(session, enabled=True), JOBS_LOOKED_AT_MAX)
+    late = [str(job.get("name")) for job in jobs if _is_before(job.get("overdue_since"), limit)]
+    if late:
+        what = f"{_counted(len(late), 'job')} without a success for more than an hour after coming due: {_some(late)}"
+        yield Finding(Level.WARNING, what, f"`chronosctl explain {late[0]}` says why.")
+    else:
+        yield Finding(Level.GOOD, "no job lacks a success for more than an hour")
+
+
+def _is_before(text: object, limit: datetime) -> bool:
+    return isinstance(text, str) and datetime.fromisoformat(text) < limit
 
 
 def breakers(client: Client, _: Session) -> Iterator[Finding]:

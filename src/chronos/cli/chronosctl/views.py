@@ -60,6 +60,8 @@ def job_details(job: Document) -> str:
             ("Zone", job.get("timezone")),
             ("State", state_of(job)),
             ("Next run", local_time(job.get("next_run"))),
+            ("Last success", local_time(job.get("last_success_at")) if job.get("last_success_at") else None),
+            ("Overdue since", local_time(job.get("overdue_since")) if job.get("overdue_since") else None),
             ("Target", target_of(job)),
             ("Timeout", job.get("timeout")),
             ("Attempts", retries.get("max_attempts")),

@@ -96,6 +96,21 @@ ATTEMPTS = Metric(
 BY_EVENTS: tuple[Metric, ...] = (EXECUTIONS, DURATION, ATTEMPTS)
 """Taken from what the fold says, on the leader."""
 
+LAST_SUCCESS = Metric(
+    "job_last_success_age_seconds",
+    MetricKind.GAUGE,
+    "Since a run of the job last ended well; since it was made, if none has.",
+    ("job_id", "job_name"),
+)
+OVERDUE = Metric(
+    "job_success_overdue_seconds",
+    MetricKind.GAUGE,
+    "Since the first instant that came due after the job's last success; 0 while none has.",
+    ("job_id", "job_name"),
+)
+BY_JOB: tuple[Metric, ...] = (LAST_SUCCESS, OVERDUE)
+"""Looked up when the page is read, for jobs that are not paused."""
+
 _C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 BY_TELEMETRY: tuple[Metric, ...] = (
@@ -104,6 +119,7 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("http_requests_total", _C, "API requests answered.", ("method", "path", "status")),
     Metric("events_dropped_total", _C, "Events that found a feature's queue full."),
     Metric("notifications_total", _C, "Notices by what became of them.", ("channel", "event", "outcome")),
+    Metric("heartbeats_total", _C, "Pings of the heartbeat, by what became of them.", ("outcome",)),
     Metric("scheduler_tick_duration_seconds", _H, "One turn of the scheduling loop.", buckets=doubling(0.0001, 15)),
     Metric("http_request_duration_seconds", _H, "Answering an API request.", ("method", "path"), WEB),
     Metric("start_lateness_seconds", _H, "From the due instant to the first byte.", buckets=LATENESS),
@@ -117,8 +133,9 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("jobs_enabled", _G, "Jobs that are not paused."),
     Metric("executions_in_flight", _G, "Attempts under way on this node."),
     Metric("queue_depth", _G, "What waits, by where.", ("queue",)),
+    Metric("scheduling", _G, "Whether planning goes on: 1 or 0."),
     Metric("clock_hold_seconds", _G, "How far the clock and planning are apart while either is held; else 0."),
 )
 """Told by name through `chronos.telemetry`. A gauge shows up when somebody says its value: 0 would be a claim."""
 
-TABLE: dict[str, Metric] = {metric.name: metric for metric in BY_EVENTS + BY_TELEMETRY}
+TABLE: dict[str, Metric] = {metric.name: metric for metric in BY_EVENTS + BY_TELEMETRY + BY_JOB}

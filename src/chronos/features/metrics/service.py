@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 import chronos
+from chronos.features.metrics.ages import JobAges
 from chronos.features.metrics.model import (
     ATTEMPTS,
     BY_EVENTS,
@@ -67,6 +68,8 @@ class Exporter:
         self._dynamic = 0
         self._jobs = JobLabels(jobs_max)
         self._series = SeriesBound(SERIES_MAX)
+        self.ages = JobAges(PREFIX, jobs_max)
+        self._registry.register(self.ages)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         for metric in BY_EVENTS + BY_TELEMETRY:

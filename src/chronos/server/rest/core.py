@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chronos.model.principal import Principal
     from chronos.scheduler.jobs import JobService
     from chronos.scheduler.loop import Scheduler
+    from chronos.scheduler.successes import Successes
     from chronos.server.bodies import Bodies
     from chronos.server.clockwatch import ClockWatch
     from chronos.server.lastruns import LastRuns
@@ -50,6 +51,7 @@ class Core:
     deliver: Dispatcher
     live: Live
     last_runs: LastRuns
+    successes: Successes
     bodies: Bodies
     outputs: Outputs
     watch: ClockWatch

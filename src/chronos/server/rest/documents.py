@@ -17,6 +17,7 @@ from chronos.store.records import range_id
 
 if TYPE_CHECKING:
     from chronos.scheduler.plan import Plan
+    from chronos.scheduler.successes import Success
 
 NEXT_RUNS = 3
 
@@ -132,6 +133,8 @@ _ADDED: list[tuple[str, Any, Any]] = [
     ("next_runs", list[datetime], field(default_factory=list)),
     ("effective_at", datetime | None, None),
     ("last_execution", LastExecution | None, None),
+    ("last_success_at", datetime | None, None),
+    ("overdue_since", datetime | None, None),
     ("already_sent", list[str] | UnsetType, UNSET),
 ]
 
@@ -198,12 +201,19 @@ def editable(spec: JobSpec) -> dict[str, Any]:
 
 
 def job_document(
-    job: Job, *, plan: Plan | None, now_s: int, last: LastExecution | None = None, already_sent: list[str] | None = None
+    job: Job,
+    *,
+    plan: Plan | None,
+    now_s: int,
+    last: LastExecution | None = None,
+    success: Success | None = None,
+    already_sent: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return a job as the API shows it.
 
     Args:
         plan: Its compiled schedule; None when the next runs are not asked for.
+        success: When it was last well.
         already_sent: Executions whose first byte had left when the change was accepted.
     """
     runs = next_runs(plan, now_s, NEXT_RUNS) if plan is not None and job.paused is None else []
@@ -221,6 +231,8 @@ def job_document(
             "next_runs": [at_s(run) for run in runs],
             "effective_at": at(plan.effective_us(runs[0])) if plan is not None and runs else None,
             "last_execution": last,
+            "last_success_at": at(success.last_us) if success is not None else None,
+            "overdue_since": at_s(success.overdue_since_s) if success is not None and success.overdue_since_s else None,
         }
     )
     if already_sent is not None:

@@ -237,7 +237,10 @@ def show(
         plan = core.scheduler.plan_of(job)
     except Unprocessable:
         plan = None
-    return job_document(job, plan=plan, now_s=int(core.clock.time()), last=last, already_sent=already_sent)
+    success = core.successes.of(job, int(core.clock.time() * 1_000_000))
+    return job_document(
+        job, plan=plan, now_s=int(core.clock.time()), last=last, success=success, already_sent=already_sent
+    )
 
 
 def in_namespace(spec: JobSpec, namespace: str) -> JobSpec:

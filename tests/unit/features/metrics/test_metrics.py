@@ -6,18 +6,25 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
-from tests.unit.features.fake_host import FakeHost
+from tests.unit.features.fake_host import EPOCH_S, FakeHost, a_job
 
 from chronos.features.metrics import install
 from chronos.features.metrics.model import BY_TELEMETRY, TABLE, MetricKind, Prometheus, Settings
 from chronos.model.events import EventType
 from chronos.model.execution import Attempt, Execution, Kind, Status
+from chronos.model.job import Pause
 from chronos.plugin import Place, Where
+from chronos.scheduler.plan import Plan
+from chronos.scheduler.successes import Successes
+from chronos.store.tables import SLOTS, Slots, Table
+
+T = TypeVar("T")
 
 # Facts other tools (dashboards, alerts) are built on; not read from the table under test.
 DOCUMENTED = {
@@ -61,8 +68,20 @@ def an_execution(job_id: str = "J1", name: str = "nightly", status: Status = Sta
 
 def a_host(**settings: Any) -> FakeHost:
     host = FakeHost()
+    host.provide(Successes, Successes(Ended(), lambda job: Plan(job, lambda *_: None), host.jobs.all))
     install(host, Settings(**settings))
     return host
+
+
+class Ended:
+    """A state in which jobs were last well when `at` says, in microseconds by job id."""
+
+    at: ClassVar[dict[str, int]] = {"J1": (EPOCH_S + 7_200 + 3) * 1_000_000}  # 02:00:03
+
+    def get(self, table: Table[T], key: str) -> T | None:
+        if table.name != SLOTS.name or key not in self.at:
+            return None
+        return cast("T", Slots(last_success_us=self.at[key]))
 
 
 async def page(host: FakeHost, path: str = "/metrics") -> str:
@@ -291,3 +310,41 @@ async def test_a_gauge_with_a_source_is_as_it_is_when_the_page_is_read() -> None
     jobs[0] = 4
     seen = await values(host)
     assert (seen["chronos_jobs_total"], seen['chronos_queue_depth{queue="log"}']) == (4, 8)
+
+
+AGE, LATE = "chronos_job_last_success_age_seconds", "chronos_job_success_overdue_seconds"
+
+
+def of(job_id: str, name: str) -> str:
+    return f'{{job_id="{job_id}",job_name="{name}"}}'
+
+
+@pytest.mark.asyncio
+async def test_a_job_shows_how_long_it_has_not_been_well_and_since_when_it_should_have_been() -> None:
+    host = a_host()
+    host.job_service.add(a_job())  # at 02:00
+    host.job_service.add(a_job("never", job_id="J2", schedule="0 1 * * *"))
+    host.virtual.advance(3 * 3_600)
+    seen = await values(host)
+    assert (seen[AGE + of("J1", "nightly")], seen[LATE + of("J1", "nightly")]) == (3_597, 0)
+    assert (seen[AGE + of("J2", "never")], seen[LATE + of("J2", "never")]) == (3 * 3_600, 2 * 3_600)
+    host.virtual.advance(24 * 3_600)
+    assert (await values(host))[LATE + of("J1", "nightly")] == 3_600
+
+
+@pytest.mark.asyncio
+async def test_a_paused_or_deleted_job_owes_no_success() -> None:
+    host = a_host()
+    host.job_service.add(replace(a_job(), paused=Pause()))
+    host.job_service.add(a_job("gone", job_id="J2"))
+    assert [key for key in await values(host) if key.startswith(AGE)] == [AGE + of("J2", "gone")]
+    host.job_service.remove("J2")
+    assert [key for key in await values(host) if key.startswith(AGE)] == []
+
+
+@pytest.mark.asyncio
+async def test_the_ages_of_jobs_are_bounded() -> None:
+    host = a_host(max_jobs=3)
+    for n in range(10):
+        host.job_service.add(a_job(f"job{n}", job_id=f"J{n}"))
+    assert len([key for key in await values(host) if key.startswith(AGE)]) == 3
