@@ -52,6 +52,14 @@ UNRUN = {
     "systemctl start chronos": "it needs the service of the installation",
     "tar --create --gzip --file chronos-backup.tar.gz --directory /var/lib chronos": "its folder is the installation's",
     "tar --extract --gzip --file chronos-backup.tar.gz --directory /var/lib": "its folder is the installation's",
+    "docker build -f deploy/container/Dockerfile -t chronos .": "it needs an engine of containers, and a registry",
+    (
+        "docker run --detach --name chronos --restart on-failure"
+        "      --read-only --cap-drop ALL --security-opt no-new-privileges"
+        "      --stop-timeout 45 --ulimit nofile=65536"
+        "      --volume chronos:/data --publish 127.0.0.1:8080:8080 chronos"
+    ): "it needs an engine of containers, and a registry",
+    "docker exec chronos cat /data/admin.key": "it needs an engine of containers, and a registry",
     "promtool check metrics < metrics.txt": "promtool is optional; the tests of the metrics run it where it is",
 }
 # Blocks that show something and are typed nowhere.

@@ -14,6 +14,7 @@ from chronos import __version__
 from chronos.cli.configured import config_file as _file
 from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
+from chronos.cli.health import health
 from chronos.cli.service.commands import service
 
 
@@ -104,6 +105,7 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
 
 
 main.add_command(doctor)
+main.add_command(health)
 main.add_command(service)
 
 
