@@ -91,6 +91,10 @@ class Denied(ChronosError):
     """The caller may not do this."""
 
 
+class CallbackRefused(Denied):
+    """This callback address is not one of this server's, or its time is over."""
+
+
 class EgressRefused(Denied):
     """The target's address is not one this server may call."""
 

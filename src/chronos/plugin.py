@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from chronos.dispatch.port import AroundDispatch, Dispatcher
+from chronos.model.callback import Heard, Standing
 from chronos.model.events import Event, EventType
 from chronos.model.execution import Execution, Kind
 from chronos.model.job import Job, JobSpec
@@ -84,6 +85,7 @@ class Endpoint:
         links: OpenAPI links: answer field → (operation id, parameter).
         operation: The operation id; derived from the handler's name when empty.
         raw_body: Content type taken undecoded into `Call.raw`, instead of JSON.
+        body_bytes_max: The largest body taken here, where that is less than elsewhere; 0 for what the server takes.
     """
 
     method: str
@@ -103,6 +105,7 @@ class Endpoint:
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
     operation: str = ""
     raw_body: str = ""
+    body_bytes_max: int = 0
 
 
 class Place(StrEnum):
@@ -171,6 +174,15 @@ class Jobs(Protocol):
 
         Raises:
             JobNotFound: The job is gone.
+        """
+        ...
+
+    async def hear(self, heard: Heard) -> Standing:
+        """Take what a target reports of an attempt, and return how the execution stands.
+
+        Raises:
+            AttemptEnded: The attempt is over, and came to something else.
+            ExecutionNotFound: Nothing is known of it any more.
         """
         ...
 

@@ -56,6 +56,10 @@ class RecordingTarget:
             found[arrival.execution].append(arrival)
         return found
 
+    def status_of(self, path: str) -> int:
+        """Return what a path is answered with."""
+        return int(path.rpartition("/")[2]) if path.startswith("/status/") else 200
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._one(reader, writer):
@@ -75,7 +79,6 @@ class RecordingTarget:
         self.arrivals.append(Arrival(at, method, path, headers, body))
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        status = int(path.rpartition("/")[2]) if path.startswith("/status/") else 200
-        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok".encode())
+        writer.write(f"HTTP/1.1 {self.status_of(path)} X\r\nContent-Length: 2\r\n\r\nok".encode())
         await writer.drain()
         return True

@@ -22,6 +22,7 @@ SLUGS = {
     "precondition-required",
     "unauthenticated",
     "denied",
+    "callback-refused",
     "egress-refused",
     "quota-exceeded",
     "rate-limited",

@@ -23,6 +23,7 @@ class Delivery(Struct, frozen=True, array_like=True):
         timeout_us: One deadline for the whole attempt, from the first look-up to the last byte.
         not_before_us: Wall time (microseconds since the epoch) before which no byte leaves.
         due_us: When it was to leave, by plan; never after `not_before_us`. 0 where nobody planned it.
+        callback: The address at which the target may report on this attempt; empty where nobody listens.
         cancel_grace_us: How long a process gets between SIGTERM and SIGKILL.
     """
 
@@ -40,6 +41,7 @@ class Delivery(Struct, frozen=True, array_like=True):
     cancel_grace_us: int = 10_000_000
     series: int = 0
     due_us: int = 0
+    callback: str = ""
 
 
 class Answer(Struct, frozen=True, array_like=True):
@@ -64,6 +66,20 @@ class Delivered(Struct, frozen=True, array_like=True, tag="delivered"):
     """The target said yes."""
 
     answer: Answer = Answer()
+    resent: bool = False
+
+
+class Accepted(Struct, frozen=True, array_like=True, tag="accepted"):
+    """The target has taken the work on and will report; until then the attempt runs, whoever sent it.
+
+    Attributes:
+        deadline_us: How long the work may take, from the attempt's start.
+        heartbeat_us: The longest silence between two reports; 0 for any.
+    """
+
+    answer: Answer = Answer()
+    deadline_us: int = 0
+    heartbeat_us: int = 0
     resent: bool = False
 
 
@@ -124,7 +140,7 @@ class Lost(Struct, frozen=True, array_like=True, tag="lost"):
     reason: str
 
 
-Outcome = Delivered | Refused | NoAnswer | NotSent | Cancelled | Lost
+Outcome = Delivered | Accepted | Refused | NoAnswer | NotSent | Cancelled | Lost
 
 
 class Dispatcher(Protocol):

@@ -13,6 +13,7 @@ from msgspec import Struct
 from chronos.dispatch.breaker import Breakers, Ticket, Verdict
 from chronos.dispatch.http.url import parse_url
 from chronos.dispatch.port import (
+    Accepted,
     AroundDispatch,
     Deliver,
     Delivered,
@@ -23,12 +24,16 @@ from chronos.dispatch.port import (
     Outcome,
     Refused,
 )
+from chronos.dispatch.redaction import Redactor, secrets_of
 from chronos.dispatch.template import blank
 from chronos.model.target import HttpTarget, Target
 from chronos.timing.clock import Clock
 
 CANCEL_S = 5.0
 """How long telling a target to stop may take."""
+
+REDACT_S = 5.0
+"""How long looking up the secrets of a delivery may take."""
 
 
 class RouterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +115,18 @@ class Router:
 
         await self._in_time(delivery, tell, asyncio.timeout(CANCEL_S), CANCEL_S)
 
+    async def redactor(self, delivery: Delivery) -> Redactor | None:
+        """Return what takes the secrets of a delivery out of texts; None when they cannot be had for the moment."""
+        found: Redactor | None = None
+
+        async def look(wrapped: Delivery) -> Outcome:
+            nonlocal found
+            found = Redactor(secrets_of(wrapped.target))
+            return NotSent("nothing is sent")
+
+        await self._in_time(delivery, look, asyncio.timeout(REDACT_S), REDACT_S)
+        return found
+
     async def _in_time(self, delivery: Delivery, inner: Deliver, deadline: asyncio.Timeout, seconds: float) -> Outcome:
         for around in reversed(self._around):
             inner = _wrapped(around, inner)
@@ -164,7 +181,7 @@ def host_of(target: Target) -> str | None:
 def verdict_of(outcome: Outcome) -> Verdict:
     """Return what an outcome says about its host: a status below 500 is an answer, whatever it means for the job."""
     match outcome:
-        case Delivered():
+        case Delivered() | Accepted():
             return Verdict.ANSWERED
         case Refused(answer=answer) if answer.status_code is not None:
             return Verdict.FAILED if answer.status_code >= 500 else Verdict.ANSWERED

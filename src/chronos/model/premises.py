@@ -20,6 +20,20 @@ class Authenticator(Protocol):
         ...
 
 
+class Entrance(Protocol):
+    """Where others reach this server. Read when it is needed: what the listener says is known late."""
+
+    @property
+    def public_url(self) -> str:
+        """The base address that the configuration names; empty when it names none."""
+        ...
+
+    @property
+    def listener_url(self) -> str:
+        """The listener's own base address; empty when it listens on every address of the machine."""
+        ...
+
+
 class Premises(Protocol):
     """The server's own secrets and how exposed it is."""
 

@@ -57,6 +57,13 @@ class StoreResponse(StrEnum):
     NODE = "node"
 
 
+class Completion(StrEnum):
+    """When the work that a request asks for is done."""
+
+    ANSWER = "answer"
+    CALLBACK = "callback"
+
+
 class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http"):
     """An HTTP request.
 
@@ -66,6 +73,10 @@ class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         timeout: Bounds one attempt; the job's `timeout` wins over it.
         follow_redirects: How many redirects to follow, 0 to 3.
         cancel_url: Called with POST and the execution's id when a run is to stop.
+        completion: `callback` lets the target answer 202 and report the result later, at the address in
+            `X-Chronos-Callback`; with `answer` every success status is a result.
+        deadline: With `completion: callback`, how long the work may take, 1 s to 30 d; 1 h when left out.
+        heartbeat: With `completion: callback`, the longest silence between two reports; any when left out.
         signing_secret: Signs every request as Standard Webhooks says: `whsec_…` or `whsk_…`, up to four with blanks
             in between, `;until=INSTANT` behind those that end.
     """
@@ -83,6 +94,9 @@ class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     cancel_url: Url | None = None
     signing_secret: Credential | None = None
     store_response: StoreResponse = StoreResponse.EXCERPT
+    completion: Completion = Completion.ANSWER
+    deadline: DurationText | None = None
+    heartbeat: DurationText | None = None
 
 
 class ProcessTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="process"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chronos.dispatch.port import Delivery
-from chronos.model.execution import Execution
+from chronos.dispatch.port import Answer, Delivery
+from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job
 from chronos.model.target import HttpTarget
 from chronos.scheduler.settings import SchedulerSettings
@@ -40,6 +40,11 @@ def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> 
         series=execution.series,
         due_us=max(execution.effective_us, execution.retry_at_us),
     )
+
+
+def known_answer(attempt: Attempt) -> Answer:
+    """Return what the target of an attempt that goes on has answered so far."""
+    return Answer(attempt.status_code, attempt.body_bytes, attempt.sha256, attempt.excerpt, notes=attempt.notes)
 
 
 def _timeout_us(job: Job, settings: SchedulerSettings) -> int:

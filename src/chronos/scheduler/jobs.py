@@ -23,6 +23,7 @@ from chronos.errors import (
     PlanMoved,
     RevisionNotFound,
 )
+from chronos.model.callback import Heard, Standing
 from chronos.model.execution import Execution, Kind, RangeRecord, execution_id
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.sealing import Sealer
@@ -401,6 +402,10 @@ class JobService:
         except ExecutionNotFound:
             raise ExecutionEnded(execution=found.id, execution_status=found.status.value) from None
         return result.value or await self.execution(execution, namespace=namespace)
+
+    async def hear(self, heard: Heard) -> Standing:
+        """Take what a target reports of an attempt; see `Reports.hear`. Whoever calls has made sure that it may."""
+        return await self._scheduler.reports.hear(heard)
 
     async def redrive(
         self, executions: list[str], *, namespace: str, by: str, idem: Idem | None = None

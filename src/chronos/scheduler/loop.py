@@ -23,8 +23,10 @@ from chronos.scheduler.catchup import CatchupRunner
 from chronos.scheduler.deliveries import KeepBody
 from chronos.scheduler.housekeeping import Housekeeper
 from chronos.scheduler.line import Line
+from chronos.scheduler.longruns import LongRuns, TellCancelled
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.ports import Commands, MakeExecutor, Probe, Readings
+from chronos.scheduler.reports import FindRedactor, Reports
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
 from chronos.scheduler.turn import Turn
@@ -61,6 +63,8 @@ class Scheduler:
         telemetry: Telemetry | None = None,
         keep_body: KeepBody | None = None,
         probe: Probe | None = None,
+        tell_cancelled: TellCancelled | None = None,
+        redactor: FindRedactor | None = None,
     ) -> None:
         self.settings = settings or SchedulerSettings()
         self.telemetry = telemetry or Telemetry()
@@ -75,6 +79,7 @@ class Scheduler:
         self._settler = Settler(commands, clock, self.book, self.settings, keep_body, probe)
         self.executor: Executor = make_executor(self._settler.note)
         self._settler.executor = self.executor
+        self._attend_long_runs(clock, tell_cancelled, redactor)
         self._catchup = CatchupRunner(commands, self.agenda)
         self._housekeeper = Housekeeper(commands, self.settings, lambda: self.now_us)
         self._turn = Turn(
@@ -98,6 +103,22 @@ class Scheduler:
         self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, lead_us)
         commands.subscribe(self._on_events)
 
+    def _attend_long_runs(
+        self, clock: Clock, tell_cancelled: TellCancelled | None, redactor: FindRedactor | None
+    ) -> None:
+        self.long_runs = LongRuns(
+            self._commands, clock, self.settings, settle=self._settler.note, tell_cancelled=tell_cancelled
+        )
+        self.reports = Reports(
+            self._commands,
+            clock,
+            self.settings,
+            settle=self._settler.settle_now,
+            find=self._readings.execution,
+            note_alive=self.long_runs.note_alive,
+            redactor=redactor,
+        )
+
     # Life.
 
     async def __aenter__(self) -> Self:
@@ -109,6 +130,8 @@ class Scheduler:
             "catchup": self._make_up(),
             "sweeper": self._sweep_for_ever(),
             "housekeeper": self._housekeeper.run(),
+            "long runs": self.long_runs.run(),
+            "reports": self.reports.run(),
         }
         if not self._begun.is_set():
             turns["beginner"] = self._begin_later()
@@ -127,6 +150,7 @@ class Scheduler:
             return False
         for execution in self._readings.open_executions():
             self._wakeups.rearm(execution.id)
+        self.long_runs.begin(self._readings.open_executions())
         self._waits_for = ""
         self._begun.set()
         self._wake.set()
@@ -292,6 +316,7 @@ class Scheduler:
             log.warning("dead letter dropped", execution=event.key, job=event.job_id, reason=event.note)
         elif event.execution is not None:
             self._wakeups.note(kind, event.execution)
+            self.long_runs.note(kind, event.execution)
         elif kind is EventType.DOCUMENT_CHANGED and self.calendars.is_calendar(event.key):
             self.agenda.replan(event.key)
         elif kind is EventType.CLOCK_RESET:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from chronos.dispatch.port import (
+    Accepted,
     Answer,
     Cancelled,
     Delivered,
@@ -14,7 +15,7 @@ from chronos.dispatch.port import (
     NotSent,
     Refused,
 )
-from chronos.model.execution import Attempt, AttemptStatus, Execution, Waited
+from chronos.model.execution import Attempt, AttemptStatus, Execution, Ongoing, Waited
 from chronos.model.job import Job, OnUnknown
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Next, Settlement
@@ -64,6 +65,8 @@ def next_step(
     if isinstance(outcome, Delivered):
         ended = _with_answer(attempt, outcome.answer, AttemptStatus.SUCCESS, resent=outcome.resent)
         return Settlement(execution.id, ended, Next.SUCCEED)
+    if isinstance(outcome, Accepted):
+        return Settlement(execution.id, _ongoing(attempt, outcome, now_us), Next.GO_ON)
     if isinstance(outcome, Cancelled):
         ended = _with_answer(attempt, outcome.answer, AttemptStatus.CANCELLED)
         return Settlement(execution.id, ended, Next.CANCEL, reason=execution.reason or "cancelled")
@@ -72,13 +75,24 @@ def next_step(
     return _failed(execution, job, attempt, outcome, now_us, next_instant_us)
 
 
+def _ongoing(attempt: Attempt, outcome: Accepted, now_us: int) -> Attempt:
+    taken = _with_answer(attempt, outcome.answer, AttemptStatus.STARTED, resent=outcome.resent)
+    ongoing = Ongoing(
+        accepted_us=now_us,
+        deadline_us=attempt.started_at_us + outcome.deadline_us,
+        heartbeat_us=outcome.heartbeat_us,
+        heard_us=now_us,
+    )
+    return replace(taken, ended_at_us=0, ongoing=ongoing)
+
+
 def late_result(done: Done) -> Settlement | None:
     """Return the settlement of an attempt that is not its execution's running one any more: it becomes a note.
 
     None when there is nothing to note, because nothing was sent or nobody knows.
     """
     outcome = done.outcome
-    if isinstance(outcome, NotSent | Lost):
+    if isinstance(outcome, NotSent | Lost | Accepted):
         return None
     status = AttemptStatus.FAILED
     if isinstance(outcome, Delivered):

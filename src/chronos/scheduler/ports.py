@@ -8,7 +8,7 @@ from typing import Protocol
 
 from chronos.dispatch.port import Executor, OnDone
 from chronos.model.events import Event
-from chronos.model.execution import Execution
+from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
 from chronos.store.commands import Command
 from chronos.store.port import Result, View
@@ -41,6 +41,7 @@ class Readings(Protocol):
 
     def all_jobs(self) -> Iterator[Job]: ...
     def open_executions(self) -> Iterable[Execution]: ...
+    async def execution(self, record_id: str) -> Execution | RangeRecord | None: ...
 
 
 MakeExecutor = Callable[[OnDone], Executor]

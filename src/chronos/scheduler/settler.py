@@ -93,6 +93,16 @@ class Settler:
                     await asyncio.sleep(STORAGE_WAIT_S)
             await self._pause_what_is_gone()
 
+    async def settle_now(self, done: Done) -> None:
+        """Settle one attempt whose end was told from outside; return when that is durable.
+
+        Raises:
+            ChronosError: It could not be written; nothing has changed.
+        """
+        settled = await self._settlement(done)
+        if settled is not None:
+            await self._commands.submit([Settle([settled])])
+
     async def finish(self) -> None:
         """Settle what has been noted so far; gives up when it cannot be written, and it is unknown then."""
         failures = 0
@@ -228,7 +238,8 @@ class Settler:
         """Whether an attempt that the executor no longer knows was sent; else it was never handed over."""
         if key in waiting:
             return not isinstance(waiting[key].outcome, NotSent)
-        return execution is None or execution.running_attempt is None
+        attempt = execution.running_attempt if execution is not None else None
+        return attempt is None or attempt.is_accepted
 
     async def _take_back(self, taken: list[Execution]) -> None:
         results = [
@@ -264,8 +275,8 @@ class Settler:
         probes: list[Coroutine[None, None, Settlement]] = []
         for execution in open_executions:
             attempt = execution.running_attempt
-            if attempt is None or attempt.node == incarnation:
-                continue
+            if attempt is None or attempt.node == incarnation or attempt.is_accepted:
+                continue  # what its target has taken on goes on without us
             job = definition(self._commands.view, execution)
             if job is None:
                 continue

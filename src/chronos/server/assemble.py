@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from chronos.cluster.local import LocalLog
 from chronos.dispatch.breaker import Breakers, BreakerSettings
@@ -21,7 +22,7 @@ from chronos.dispatch.router import Router, RouterSettings
 from chronos.dispatch.signing import signing_unsigned
 from chronos.dispatch.unseal import unsealing
 from chronos.errors import ConfigInvalid
-from chronos.model.premises import Authenticator, Premises
+from chronos.model.premises import Authenticator, Entrance, Premises
 from chronos.model.sealing import Sealer
 from chronos.scheduler.evidence import Evidence, Progress
 from chronos.scheduler.jobs import JobService
@@ -35,7 +36,7 @@ from chronos.server import manifest
 from chronos.server.bodies import Bodies
 from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
-from chronos.server.gate import Asgi
+from chronos.server.gate import Asgi, host_of
 from chronos.server.gauges import register_gauges
 from chronos.server.host import ServerHost
 from chronos.server.journal import Journal
@@ -44,7 +45,7 @@ from chronos.server.listener import Listener
 from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
 from chronos.server.outputs import Outputs
-from chronos.server.premises import ServerPremises
+from chronos.server.premises import ServerEntrance, ServerPremises
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
 from chronos.server.settings import Http, Settings
@@ -126,6 +127,7 @@ class House:
     telemetry: Telemetry
     standing: Standing
     premises: ServerPremises
+    entrance: ServerEntrance
     folder: Path
     address: str
     port: int
@@ -213,7 +215,8 @@ def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -
     address, port = split_address(settings.server.http.address)
     premises = ServerPremises(folder, outside.chance, on_loopback=is_loopback(address), insecure=insecure)
     clock = TrustedClock(outside.clock)
-    return House(settings, outside, clock, Telemetry(), Standing(), premises, folder, address, port)
+    entrance = ServerEntrance(settings.server.public_url or "")
+    return House(settings, outside, clock, Telemetry(), Standing(), premises, entrance, folder, address, port)
 
 
 def _truth(house: House) -> Truth:
@@ -235,6 +238,7 @@ def _host(house: House, truth: Truth) -> ServerHost:
         telemetry=house.telemetry,
     )
     host.provide(Premises, house.premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
+    host.provide(Entrance, house.entrance)  # type: ignore[type-abstract]
     sealer = Sealer(house.premises.key("credentials"), house.outside.chance)
     host.around_dispatch(unsealing(sealer), order=UNSEAL_ORDER)
     if secret := house.settings.dispatcher.http.signing_secret:
@@ -272,6 +276,8 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
         settings=_scheduler(settings),
         telemetry=house.telemetry,
         keep_body=bodies.keep,
+        tell_cancelled=exits.router.tell_cancelled,
+        redactor=exits.router.redactor,
     )
     jobs = JobService(
         truth.commands,
@@ -339,7 +345,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         build,
         host.endpoints,
         authenticate=host.require(Authenticator).recognise,  # type: ignore[type-abstract]
-        allowed_hosts=settings.server.allowed_hosts,
+        allowed_hosts=_allowed_hosts(settings),
         address=house.address,
         clock=house.clock,
         chance=house.outside.chance,
@@ -350,7 +356,14 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
     )
     listener = house.outside.listener(app, house.address, house.port, settings.server.http)
     exits.guard.forbid_port(listener.port)
+    house.entrance.listener_url = listener.url if host_of(house.address) else ""
     return Door(core, live, journal, listener)
+
+
+def _allowed_hosts(settings: Settings) -> list[str]:
+    """Return the names that the server answers to: those that are listed, and the one it is published under."""
+    public = urlsplit(settings.server.public_url or "").hostname
+    return [*settings.server.allowed_hosts, *([public] if public else [])]
 
 
 def _executor(router: Router, house: House, made: Callable[[LocalExecutor], None]) -> Callable[[OnDone], Executor]:

@@ -39,6 +39,7 @@ def register_gauges(
     telemetry.gauge_from("jobs_total", lambda: meta().jobs)
     telemetry.gauge_from("jobs_enabled", lambda: meta().jobs_enabled)
     telemetry.gauge_from("executions_in_flight", lambda: executor.running)
+    telemetry.gauge_from("executions_ongoing", lambda: len(scheduler.long_runs))
     telemetry.gauge_from("queue_depth", lambda: commands.waiting, queue="log")
     telemetry.gauge_from("queue_depth", lambda: len(scheduler.line), queue="scheduler")
     telemetry.gauge_from("queue_depth", lambda: executor.in_flight() - executor.running, queue="executor")

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from chronos.dispatch.port import AroundDispatch, Dispatcher
 from chronos.errors import ConfigInvalid, Unavailable
+from chronos.model.callback import Heard, Standing
 from chronos.model.events import Event, EventType
 from chronos.model.job import Job, JobSpec
 from chronos.model.principal import Principal
@@ -55,6 +56,9 @@ class HostJobs:
 
     async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:
         return await self._bound.revisions(ref, namespace=namespace)
+
+    async def hear(self, heard: Heard) -> Standing:
+        return await self._bound.hear(heard)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bound, name)

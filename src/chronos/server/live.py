@@ -21,6 +21,7 @@ SHOWN = frozenset(
         EventType.EXECUTION_DECIDED,
         EventType.EXECUTION_STARTED,
         EventType.EXECUTION_RETRYING,
+        EventType.EXECUTION_PROGRESS,
         EventType.EXECUTION_CANCELLING,
         EventType.EXECUTION_FINISHED,
         EventType.EXECUTION_REDRIVEN,

@@ -31,6 +31,7 @@ BUILT_IN = (
     BuiltIn("access", "auth"),
     BuiltIn("secrets", "secrets"),
     BuiltIn("metrics", "metrics"),
+    BuiltIn("callbacks", "callbacks"),
     BuiltIn("versions", "versions"),
     BuiltIn("explain", "explain"),
     BuiltIn("heartbeat", "heartbeat"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from chronos.model.events import Event
-from chronos.model.premises import Premises
+from chronos.model.premises import Entrance, Premises
 from chronos.server import manifest
 from chronos.server.decoding import convert
 from chronos.server.host import ServerHost
@@ -23,6 +23,7 @@ def outline() -> dict[str, Any]:
     host = ServerHost(
         cast("Any", _Silence()), cast("Any", None), clock=SystemClock(), chance=SystemChance(), telemetry=Telemetry()
     )
+    host.provide(Entrance, _Entrance())  # type: ignore[type-abstract]
     host.provide(Premises, _Premises())  # type: ignore[type-abstract]
     given = {section: convert({}, of) for section, of in manifest.sections().items()}
     manifest.install(host, Settings(), given)
@@ -34,6 +35,12 @@ class _Silence:
     """A log in which nothing happens."""
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None: ...
+
+
+class _Entrance:
+    """An address of nobody's."""
+
+    public_url = listener_url = "http://127.0.0.1"
 
 
 class _Premises:

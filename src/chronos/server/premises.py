@@ -57,6 +57,14 @@ class ServerPremises:
         return _once(self._folder / name, text + "\n")
 
 
+class ServerEntrance:
+    """Implements `model.premises.Entrance`; `listener_url` is set once there is a listener."""
+
+    def __init__(self, public_url: str) -> None:
+        self.public_url = public_url
+        self.listener_url = ""
+
+
 def _once(path: Path, text: str) -> str:
     """Return what `path` holds; write `text` first if it is not there."""
     try:

@@ -18,6 +18,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
+PublicUrl = Annotated[str, Meta(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?$")]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,6 +86,8 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The listeners.
 
     Attributes:
+        public_url: Under which base address targets and people reach the server, like `https://chronos.example.org`;
+            its name is an allowed host. None means the listener's own.
         allowed_hosts: Names under which clients may reach the server, besides localhost and its own address.
         processes: API processes besides the main one.
         drain: How long running attempts may take after SIGTERM.
@@ -92,6 +95,7 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     http: Http = Http()
     grpc: Grpc = Grpc()
+    public_url: PublicUrl | None = None
     allowed_hosts: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
     processes: Annotated[int, Meta(ge=0, le=64)] = 0
     drain: DurationText = "30s"

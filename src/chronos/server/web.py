@@ -139,8 +139,14 @@ def _route(endpoint: Endpoint, applied: Callable[[], int], body_bytes_max: int) 
         _PARAMETER.sub(r"{\1:str}", endpoint.path),
         http_method=endpoint.method,  # type: ignore[arg-type]  # a plain string in the declaration
         status_code=endpoint.status,
-        request_max_body_size=RAW_BYTES_MAX if endpoint.raw_body else body_bytes_max,
+        request_max_body_size=_body_bytes_max(endpoint, body_bytes_max),
     )(serve)
+
+
+def _body_bytes_max(endpoint: Endpoint, configured: int) -> int:
+    if endpoint.raw_body:
+        return RAW_BYTES_MAX
+    return min(endpoint.body_bytes_max or configured, configured)
 
 
 async def _call(request: Request[Any, Any, State], endpoint: Endpoint) -> Call:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from chronos.dispatch.port import AroundDispatch, Dispatcher
 from chronos.errors import ChronosError, ConfigInvalid, JobNotFound, VersionConflict
+from chronos.model.callback import Heard, Standing
 from chronos.model.events import Event, EventType
 from chronos.model.execution import Execution, Kind
 from chronos.model.job import Job, JobSpec
@@ -78,6 +79,7 @@ class FakeJobs:
 
     def __init__(self) -> None:
         self.history: dict[str, list[tuple[Job, str]]] = defaultdict(list)
+        self.heard: list[Heard] = []
 
     def add(self, job: Job, comment: str = "") -> Job:
         self.history[job.id].append((job, comment))
@@ -117,6 +119,10 @@ class FakeJobs:
 
     async def owe(self, job_id: str, kind: Kind, discriminator: str, *, by: str) -> Execution:
         raise NotImplementedError
+
+    async def hear(self, heard: Heard) -> Standing:
+        self.heard.append(heard)
+        return Standing(execution_id=heard.execution_id, status="running")
 
 
 @dataclass

@@ -14,6 +14,7 @@ import msgspec
 from chronos.cluster.memory import MemoryLog, SharedLog
 from chronos.dispatch.executor import LocalExecutor
 from chronos.dispatch.port import Delivered, Delivery, OnDone, Outcome
+from chronos.dispatch.redaction import Redactor
 from chronos.model.execution import Execution, RangeRecord, Status
 from chronos.model.job import Job, JobSpec
 from chronos.model.sealing import Sealer
@@ -61,6 +62,8 @@ class World:
         self.latency: Callable[[], float] = lambda: latency
         self.sent: list[Sent] = []
         self.answers: dict[str, Play] = {}
+        self.stopped: list[tuple[float, str, int]] = []
+        self.secrets: frozenset[str] | None = frozenset()
         self.lives = 0
 
     @property
@@ -79,6 +82,14 @@ class World:
         self.sent.append(Sent(delivery.job_name, self.now, instant, delivery.attempt, delivery.execution_id))
         play = self.answers.get(delivery.job_name)
         return await play(delivery) if play is not None else Delivered()
+
+    async def tell_cancelled(self, delivery: Delivery) -> None:
+        """Play a target's `cancel_url`."""
+        self.stopped.append((self.now, delivery.execution_id, delivery.attempt))
+
+    async def redactor(self, delivery: Delivery) -> Redactor | None:
+        """Return what redacts `secrets`; None when those cannot be had."""
+        return Redactor(self.secrets) if self.secrets is not None else None
 
     def fired(self, job: str = "nightly") -> list[int]:
         """Return the instants (seconds after the beginning) that were sent for a job, in the order they were."""
@@ -105,6 +116,8 @@ class Node:
             self._make_executor,
             incarnation=incarnation,
             settings=settings,
+            tell_cancelled=world.tell_cancelled,
+            redactor=world.redactor,
         )
         self.jobs = JobService(
             self.commands,

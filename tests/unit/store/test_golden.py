@@ -16,7 +16,7 @@ import pytest
 from chronos.model.execution import Attempt, AttemptStatus, Kind, Ongoing, RangeRecord, SkipReason, Waited
 from chronos.model.job import Dependencies, JobSpec, Pause, RetryPolicy
 from chronos.model.notify import Notify, NotifyEmail, NotifySlack, NotifyWebhook
-from chronos.model.target import BearerAuth, HttpTarget, ProcessTarget
+from chronos.model.target import BearerAuth, Completion, HttpTarget, ProcessTarget
 from chronos.store.commands import (
     Backfill,
     BeginCatchup,
@@ -76,6 +76,9 @@ SPEC = JobSpec(
         body="{}",
         auth=BearerAuth(token="sealed:t"),
         success_codes=[204],
+        completion=Completion.CALLBACK,
+        deadline="2h",
+        heartbeat="5m",
     ),
     retry_policy=RetryPolicy(max_attempts=5),
     timeout="5s",

@@ -7,9 +7,10 @@ import re
 import zlib
 from collections.abc import Sequence
 
-from chronos.dispatch.port import Answer, Delivered, Outcome, Refused
+from chronos.dispatch.port import Accepted, Answer, Delivered, Outcome, Refused
 from chronos.dispatch.redaction import Redactor
-from chronos.model.target import HttpTarget, StoreResponse
+from chronos.model.target import Completion, HttpTarget, StoreResponse
+from chronos.timing.duration import HOUR_US, parse_duration
 from chronos.timing.pace import parse_retry_after
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -26,6 +27,10 @@ STORED_BYTES_MAX = 64 * 1024
 # Asking these again is worth it; every other 4xx says that the request itself is wrong.
 _RETRIABLE = frozenset({408, 425, 429})
 _GONE = 410
+_ACCEPTED = 202
+DEADLINE_US = HOUR_US
+"""How long work may go on that its target has taken on, when the job does not say."""
+
 _BEGINNING = b"HTTP/1."
 _SHOWN_BYTES = 8  # too few to show much of a secret that is sent back
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -172,6 +177,13 @@ def judge(target: HttpTarget, answer: Answer, retry_after: Sequence[str], now_s:
     """Return what an answered request came to."""
     status = answer.status_code
     assert status is not None
+    if status == _ACCEPTED and target.completion is Completion.CALLBACK:
+        return Accepted(
+            answer,
+            deadline_us=parse_duration(target.deadline) if target.deadline else DEADLINE_US,
+            heartbeat_us=parse_duration(target.heartbeat) if target.heartbeat else 0,
+            resent=resent,
+        )
     if status in target.success_codes if target.success_codes else 200 <= status <= 299:
         return Delivered(answer=answer, resent=resent)
     retriable = status in _RETRIABLE or 500 <= status <= 599

@@ -8,10 +8,14 @@ from chronos.dispatch.http.headers import check_header, check_value
 from chronos.dispatch.http.url import parse_url
 from chronos.dispatch.references import blank_references, references_in
 from chronos.dispatch.template import blank, check_template
-from chronos.errors import JobInvalid
+from chronos.errors import DurationInvalid, JobInvalid
 from chronos.model.secret import SEALED_PREFIX, STARS, is_reference
 from chronos.model.signing import signing_keys
-from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, HttpTarget
+from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, Completion, HttpTarget
+from chronos.timing.duration import DAY_US, SECOND_US, parse_duration
+
+LENGTH_US_MIN = SECOND_US
+LENGTH_US_MAX = 30 * DAY_US
 
 
 def check_http_target(target: HttpTarget, field: str = "target") -> None:
@@ -37,6 +41,24 @@ def check_http_target(target: HttpTarget, field: str = "target") -> None:
     check_template(target.body, f"{at}body")
     _check_auth(target.auth, f"{at}auth")
     _check_signing(target.signing_secret, f"{at}signing_secret")
+    _check_completion(target, at)
+
+
+def _check_completion(target: HttpTarget, at: str) -> None:
+    lengths = {"deadline": target.deadline, "heartbeat": target.heartbeat}
+    for name, text in lengths.items():
+        if text is None:
+            continue
+        here = f"{at}{name}"
+        if target.completion is not Completion.CALLBACK:
+            _refuse(here, ValueError("needs `completion: callback`"))
+        try:
+            us = parse_duration(text)
+        except DurationInvalid as error:
+            error.facts["field"] = here
+            raise
+        if not LENGTH_US_MIN <= us <= LENGTH_US_MAX:
+            _refuse(here, ValueError(f"is {text}; it must lie between 1s and 30d"))
 
 
 def check_url(text: str, field: str) -> None:

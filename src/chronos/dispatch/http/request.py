@@ -14,10 +14,11 @@ from chronos.dispatch.http.url import HttpUrl, parse_url
 from chronos.dispatch.port import Delivery
 from chronos.dispatch.template import TemplateFailed, fill, in_header, in_json, in_url, rfc3339, values_of
 from chronos.model.signing import SigningKey, signatures, signing_keys
-from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, HttpTarget, Method
+from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, Completion, HttpTarget, Method
 
 USER_AGENT = f"Chronos/{__version__}"
 JSON = "application/json"
+CALLBACK_HEADER = "X-Chronos-Callback"
 
 _BODY_EXPECTED = frozenset({Method.POST, Method.PUT, Method.PATCH})
 
@@ -74,6 +75,11 @@ def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Reque
     if (agent := _header(user, "user-agent")) is not None:
         chronos = {name: value for name, value in chronos.items() if name != "User-Agent"} | {"User-Agent": agent}
         user = {name: value for name, value in user.items() if name.lower() != "user-agent"}
+    if target.completion is Completion.CALLBACK:
+        if not delivery.callback:
+            raise RequestInvalid("target.completion: this server takes no callbacks; switch `callbacks` on")
+        # Whoever has it can end the run: it stays with the origin, like a credential.
+        user[CALLBACK_HEADER] = delivery.callback
     return Request(target.method.value, url, chronos, user, body, _keys(target))
 
 
@@ -87,7 +93,7 @@ def build_cancel(delivery: Delivery, target: HttpTarget, now_s: float) -> Reques
     """
     if target.cancel_url is None:
         return None
-    plain = msgspec.structs.replace(target, body="", method=Method.POST)
+    plain = msgspec.structs.replace(target, body="", method=Method.POST, completion=Completion.ANSWER)
     called = build_request(delivery, plain, now_s)
     stop = build_request(delivery, msgspec.structs.replace(plain, url=target.cancel_url), now_s)
     body = msgspec.json.encode({"execution_id": delivery.execution_id, "attempt": delivery.attempt, "cancel": True})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
-from chronos.model.execution import Attempt, Execution, Kind, RangeRecord, Status, Waited
+from chronos.model.execution import Attempt, Execution, Kind, Ongoing, RangeRecord, Status, Waited
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.limits import ScheduleText
 from chronos.model.secret import STARS, is_reference, map_credentials
@@ -33,12 +33,32 @@ class LastExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reason: str = ""
 
 
+class OngoingDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Work that a target has taken on with a 202 and reports about by itself.
+
+    Attributes:
+        accepted_at: When it said so; null while it has reported before its answer came.
+        deadline: Up to when a result counts.
+        heartbeat_seconds: The longest silence between two reports; null for any.
+        heard_at: When it was last heard of.
+        progress: In percent; null when it has not said.
+    """
+
+    accepted_at: datetime | None = None
+    deadline: datetime | None = None
+    heartbeat_seconds: float | None = None
+    heard_at: datetime | None = None
+    progress: int | None = None
+    message: str = ""
+
+
 class AttemptDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One try at delivering an execution.
 
     Attributes:
         waited_ms: What it waited for before its first byte left.
         excerpt: The redacted beginning of the answer.
+        ongoing: What is known of work that went on after the answer; null for every other attempt.
     """
 
     attempt: int
@@ -57,6 +77,7 @@ class AttemptDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     excerpt: str = ""
     waited_ms: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    ongoing: OngoingDocument | None = None
 
 
 class SkippedRange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +104,8 @@ class ExecutionDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         revision: The job's revision that runs.
         reason: Why it was skipped, cancelled or failed.
         blocked_by: The execution that held the slot, or absorbed or superseded this one.
+        progress: How far work is that reports about itself, in percent; null when nobody has said.
+        message: What was said last of it.
         range: Set when this stands for several instants that were skipped for one reason.
         attempts: Only in the answer for a single execution.
     """
@@ -113,6 +136,8 @@ class ExecutionDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     cancel_requested: bool = False
     late: bool = False
     notes: list[str] = field(default_factory=list)
+    progress: int | None = None
+    message: str = ""
     range: SkippedRange | None = None
     attempts: list[AttemptDocument] | UnsetType = UNSET
 
@@ -293,6 +318,8 @@ def execution_document(execution: Execution, *, attempts: bool = False) -> Execu
         cancel_requested=execution.cancel_requested,
         late=execution.late,
         notes=execution.notes,
+        progress=_progress(last.ongoing) if last else None,
+        message=last.ongoing.message if last and last.ongoing else "",
         attempts=[_attempt(a) for a in execution.attempts] if attempts else UNSET,
     )
 
@@ -339,7 +366,25 @@ def _attempt(attempt: Attempt) -> AttemptDocument:
         excerpt=attempt.excerpt,
         waited_ms={name: getattr(attempt.waited, name) for name in Waited.__struct_fields__},
         notes=attempt.notes,
+        ongoing=_ongoing(attempt.ongoing),
     )
+
+
+def _ongoing(ongoing: Ongoing | None) -> OngoingDocument | None:
+    if ongoing is None:
+        return None
+    return OngoingDocument(
+        accepted_at=at(ongoing.accepted_us),
+        deadline=at(ongoing.deadline_us),
+        heartbeat_seconds=ongoing.heartbeat_us / 1e6 or None,
+        heard_at=at(ongoing.heard_us),
+        progress=_progress(ongoing),
+        message=ongoing.message,
+    )
+
+
+def _progress(ongoing: Ongoing | None) -> int | None:
+    return ongoing.progress if ongoing is not None and ongoing.progress >= 0 else None
 
 
 def _ms(began_us: int, ended_us: int) -> float | None:

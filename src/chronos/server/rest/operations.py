@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from chronos import __version__
 from chronos.dispatch.check import check_target
-from chronos.dispatch.port import Delivered, Delivery, NoAnswer
+from chronos.dispatch.port import Accepted, Delivered, Delivery, NoAnswer
 from chronos.errors import NotFound, Unprocessable
 from chronos.model.execution import Kind, execution_id
 from chronos.model.limits import Namespace
@@ -364,7 +364,7 @@ def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
     answer = getattr(outcome, "answer", None)
     body = (answer.body or answer.excerpt.encode()).decode(errors="replace") if answer else ""
     return TestAnswer(
-        success=isinstance(outcome, Delivered),
+        success=isinstance(outcome, Delivered | Accepted),
         outcome=type(outcome).__struct_config__.tag,
         status_code=answer.status_code if answer else None,
         reason=getattr(outcome, "reason", ""),

@@ -7,7 +7,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from chronos.model.events import Event, EventType
-from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, RangeRecord, SkipReason, execution_id
+from chronos.model.execution import (
+    Attempt,
+    AttemptStatus,
+    Execution,
+    Kind,
+    Ongoing,
+    RangeRecord,
+    SkipReason,
+    execution_id,
+)
 from chronos.model.job import Concurrency, Job, JobSpec, Pause
 from chronos.store.commands import (
     Backfill,
@@ -19,6 +28,7 @@ from chronos.store.commands import (
     Next,
     Owed,
     PutJob,
+    Report,
     SetPause,
     Settle,
     Settlement,
@@ -178,6 +188,20 @@ class Machine:
         ended = msgspec.structs.replace(attempt, status=status)
         at_us = self.now_us + round(retry_in * S)
         return self.do(Settle([Settlement(key, ended, what, at_us, unknown, reason)]))
+
+    def accept(self, key: str, *, deadline_us: int = 0, heartbeat_us: int = 0) -> Result:
+        """The target of the running attempt takes the work on."""
+        attempt = self.open(key).running_attempt
+        assert attempt is not None
+        ongoing = Ongoing(self.now_us, deadline_us, heartbeat_us, self.now_us)
+        taken = msgspec.structs.replace(attempt, status_code=202, ongoing=ongoing)
+        return self.do(Settle([Settlement(key, taken, Next.GO_ON)]))
+
+    def report(self, key: str, *, n: int = 0, progress: int = -1, message: str = "") -> Result:
+        """Report on the running attempt, or on number `n`."""
+        execution = self.view.get(OPEN, key)
+        running = execution.running_attempt if execution is not None else None
+        return self.do(Report(key, n or (running.n if running else 1), progress, message))
 
     def trigger(self, job: Job, name: str = "t1", **more: Any) -> Result:
         instant = self.now_us // S
