@@ -27,6 +27,7 @@ SHORT: dict[str, list[str]] = {
     "lateness": ["--jobs", "10", "--seconds", "4"],
     "log_append": ["--entries", "100"],
     "million": ["--jobs", "3000", "--pairs", "300"],
+    "outage_start": ["--jobs", "30", "--runs", "1"],
     "state_flush": ["--executions", "10000"],
     "throughput": ["--rate", "100", "--seconds", "4"],
 }

@@ -54,6 +54,7 @@ class TrustedClock:
         self._needs_accept = False
         self._reason = ""
         self._believable_s = 0.0
+        self._ahead_s = 0.0
         self._synchronised_since: float | None = None
         self.jumps = 0
         self.last_jump = 0.0
@@ -63,7 +64,9 @@ class TrustedClock:
         wall, boot = self._clock.time(), self._clock.boottime()
         elapsed = boot - self._boot
         if self._held:
-            if wall - (self._wall + elapsed) > self._believable_s:
+            ahead = wall - (self._wall + elapsed)
+            if ahead > self._believable_s:
+                self._note_more(ahead)
                 return self._wall + elapsed
             self.accept()  # somebody has set it right
             return wall
@@ -71,7 +74,7 @@ class TrustedClock:
         if jump > NOTICED_S:
             self.jumps, self.last_jump = self.jumps + 1, jump
             if jump > SUSPECT_S:
-                self._believable_s = AGREES_S
+                self._believable_s, self._ahead_s = AGREES_S, jump
                 self._hold(f"The wall clock jumped ahead by {jump:.0f} s.", needs_accept=jump > NEEDS_ACCEPT_S)
                 return self._wall + elapsed
         self._wall, self._boot = wall, boot
@@ -88,7 +91,7 @@ class TrustedClock:
         gap = self._clock.time() - last
         if last > 0 and gap > OUTAGE_MAX_S:
             self._wall, self._boot = last, self._clock.boottime()
-            self._believable_s = OUTAGE_MAX_S
+            self._believable_s, self._ahead_s = OUTAGE_MAX_S, gap
             self._hold(f"The wall clock is {gap / 86_400:.0f} days past the last entry of the log.", needs_accept=True)
 
     def accept(self) -> None:
@@ -119,6 +122,16 @@ class TrustedClock:
             jumps=self.jumps,
             last_jump=self.last_jump,
         )
+
+    def _note_more(self, ahead: float) -> None:
+        """Take note of a clock that jumps on while it is held: what the kernel may vouch for is the whole distance."""
+        if ahead - self._ahead_s <= NOTICED_S:
+            return
+        self.jumps, self.last_jump = self.jumps + 1, ahead - self._ahead_s
+        self._ahead_s = ahead
+        self._synchronised_since = None
+        needs_accept = self._needs_accept or ahead > NEEDS_ACCEPT_S
+        self._hold(f"The wall clock jumped ahead by {ahead:.0f} s.", needs_accept=needs_accept)
 
     def _hold(self, reason: str, *, needs_accept: bool) -> None:
         self._held, self._reason, self._needs_accept = True, reason, needs_accept

@@ -163,3 +163,36 @@ def test_the_last_jump_is_told_with_its_size() -> None:
     wall.step(90)
     assert trusted.state().last_jump == pytest.approx(90)
     assert trusted.state().jumps == 2
+
+
+def test_a_held_clock_that_jumps_on_is_judged_by_the_whole_distance() -> None:
+    wall, trusted = clocks()
+    wall.step(3_600)
+    trusted.time()
+    wall.step(2 * DAY)
+    state = trusted.state()
+    assert (state.needs_accept, state.jumps) == (True, 2)
+    assert state.last_jump == pytest.approx(2 * DAY)
+    assert f"{2 * DAY + 3_600:.0f} s" in state.reason
+    for _ in range(10):
+        trusted.note_synchronised(True)
+        wall.advance(60)
+    assert trusted.state().held
+    assert trusted.state().jumps == 2
+
+
+def test_a_jump_while_held_begins_the_kernels_minute_anew() -> None:
+    wall, trusted = clocks()
+    wall.step(3_600)
+    trusted.time()
+    trusted.note_synchronised(True)
+    wall.advance(59)
+    wall.step(3_600)
+    trusted.time()
+    trusted.note_synchronised(True)
+    wall.advance(59)
+    trusted.note_synchronised(True)
+    assert trusted.state().held
+    wall.advance(2)
+    trusted.note_synchronised(True)
+    assert not trusted.state().held
