@@ -292,3 +292,14 @@ def test_the_command_explains_itself(flag: str) -> None:
 
     assert ended.returncode == 0
     assert "chronos" in ended.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [(["--help"], 0, "Say why a job ran at an instant"), (["nightly", "--at", "yesterday"], 2, "is no instant")],
+)
+def test_why_a_job_ran_can_be_asked_of_the_server_s_command_too(arguments: list[str], code: int, said: str) -> None:
+    command = [sys.executable, "-m", "chronos.cli.server", "explain", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert ended.returncode == code
+    assert said in ended.stdout + ended.stderr

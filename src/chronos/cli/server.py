@@ -56,6 +56,18 @@ def server(
     sys.exit(_run(_file(config_file), given, demo=demo, insecure=insecure))
 
 
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def explain(arguments: tuple[str, ...]) -> None:
+    """Say why a job ran at an instant, or why it did not.
+
+    The same as `chronosctl explain`.
+    """
+    from chronos.cli.chronosctl.root import run
+
+    sys.exit(run(["explain", *arguments]))
+
+
 @main.command()
 @click.option("--output", type=click.Path(path_type=Path), help="Write here instead of to stdout.")
 def openapi(output: Path | None) -> None:
