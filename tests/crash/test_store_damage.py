@@ -36,7 +36,7 @@ async def said(folder: Path) -> tuple[str, list[str], int]:
         for reader in (state._searcher, state._reader, state._segments):
             if reader is not None:
                 reader.close()
-        for holder in (store.log._file, state._writer, state.history._live):
+        for holder in (store.log._file, state._writer, *state.history._live.values()):
             if holder is not None and holder._db is not None:
                 holder._db.close()
         store.log._place._executor.shutdown()

@@ -103,13 +103,13 @@ async def abandon(store: Store) -> None:
     await asyncio.gather(*store.commands._tasks, return_exceptions=True)
     store.log._place._executor.shutdown()  # a write of its thread goes on after its task was cancelled
     file, state = store.log._file, store.state
-    live = state.history._live
     if state._searcher is not None:
         state._searcher.close()
     if state._reader is not None:
         state._reader.close()
     state._segments.close()
-    for holder in (file, state._writer, live):
+    state.archive._reader.close()
+    for holder in (file, state._writer, *state.history._live.values()):
         if holder is not None and holder._db is not None:
             holder._db.close()
 

@@ -29,6 +29,7 @@ class EventType(StrEnum):
     RANGE_SKIPPED = "range_skipped"
     LATE_RESULT = "late_result"
     DEAD_LETTER_DROPPED = "dead_letter_dropped"
+    HISTORY_DROPPED = "history_dropped"
     LEADER_CHANGED = "leader_changed"
     DOCUMENT_CHANGED = "document_changed"
     CLOCK_RESET = "clock_reset"

@@ -24,7 +24,10 @@ from chronos.model.limits import (
 from chronos.model.notify import Notify
 from chronos.model.target import HttpTarget, Target
 from chronos.timing.calendar import Shift
+from chronos.timing.duration import DAY_US, parse_duration
 from chronos.timing.zone import Gap, OverlapTime
+
+RETENTION_US_MAX = 365 * DAY_US
 
 
 class Concurrency(StrEnum):
@@ -94,6 +97,18 @@ class Dependencies(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     timeout: DurationText | None = None
 
 
+class HistoryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of the job's past is kept; what is left out is as the server or the namespace says.
+
+    Attributes:
+        retention: At least this long, at most 365 days; kept is the next of 1, 7, 30, 90 and 365 days.
+        max_count: At least this many executions, the latest due; older ones go earlier than `retention` says.
+    """
+
+    retention: DurationText | None = None
+    max_count: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a user writes it.
 
@@ -141,6 +156,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     probe_url: Url | None = None
     notify: Notify | None = None
     dependencies: Dependencies | None = None
+    history: HistoryPolicy | None = None
 
     def normal(self) -> JobSpec:
         """Return the spec with the target in `target` and every schedule in `schedules`.
@@ -155,6 +171,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         schedules = self.schedules or ([self.schedule] if self.schedule is not None else [])
         if not schedules and self.dependencies is None:
             raise JobInvalid('Give a `schedule`, like "*/5 * * * *" or "@every 30s".', field="schedule")
+        if self.history and self.history.retention and parse_duration(self.history.retention) > RETENTION_US_MAX:
+            raise JobInvalid("`history.retention` is at most 365d.", field="history.retention")
         return replace(self, target=self.target or self.webhook, webhook=None, schedules=schedules, schedule=None)
 
 

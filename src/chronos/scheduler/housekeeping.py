@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from chronos.errors import ChronosError
-from chronos.scheduler.ports import Commands
+from chronos.scheduler.ports import Commands, Readings
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import ExpireDead
 
@@ -21,8 +21,11 @@ DAY_US = 86_400_000_000
 class Housekeeper:
     """Proposes the end of dead letters that are old enough, and of what belongs to history that is gone."""
 
-    def __init__(self, commands: Commands, settings: SchedulerSettings, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, commands: Commands, readings: Readings, settings: SchedulerSettings, now_us: Callable[[], int]
+    ) -> None:
         self._commands = commands
+        self._readings = readings
         self._settings = settings
         self._now_us = now_us
 
@@ -31,7 +34,8 @@ class Housekeeper:
             await asyncio.sleep(EVERY_S)
             now_us = self._now_us()
             dead_us = now_us - self._settings.dead_letter_days * DAY_US
-            forgotten_us = now_us - int(self._settings.history_days * DAY_US)
+            # As long as a segment is there, whatever it may speak of is.
+            forgotten_us = min(now_us - int(self._settings.history_days * DAY_US), self._readings.history_begins_us())
             try:
                 await self._commands.submit([ExpireDead(dead_us, forgotten_us=forgotten_us)])
             except ChronosError as error:

@@ -81,7 +81,7 @@ class Scheduler:
         self._settler.executor = self.executor
         self._attend_long_runs(clock, tell_cancelled, redactor)
         self._catchup = CatchupRunner(commands, self.agenda)
-        self._housekeeper = Housekeeper(commands, self.settings, lambda: self.now_us)
+        self._housekeeper = Housekeeper(commands, readings, self.settings, lambda: self.now_us)
         self._turn = Turn(
             commands,
             self.agenda,

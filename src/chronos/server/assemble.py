@@ -40,6 +40,7 @@ from chronos.server.gate import Asgi, host_of
 from chronos.server.gauges import register_gauges
 from chronos.server.host import ServerHost
 from chronos.server.journal import Journal
+from chronos.server.keeping import Keeping, keeping_of
 from chronos.server.lastruns import LastRuns
 from chronos.server.listener import Listener
 from chronos.server.live import Live
@@ -166,6 +167,7 @@ class Drive:
     bodies: Bodies
     successes: Successes
     incarnation: str
+    keeping: Keeping
 
 
 @dataclass(frozen=True)
@@ -224,9 +226,8 @@ def _truth(house: House) -> Truth:
     state = house.outside.state(house.folder)
     commands = CommandLog(log, state, house.clock, house.outside.chance, telemetry=house.telemetry)
     queries = Queries(state, house.premises.key("cursors"))
-    retention = TruncationSettings(retention_days=parse_duration(house.settings.history.retention) / DAY_US)
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
-    return Truth(log, state, commands, queries, retention, watch)
+    return Truth(log, state, commands, queries, TruncationSettings(), watch)
 
 
 def _host(house: House, truth: Truth) -> ServerHost:
@@ -294,19 +295,20 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     host.provide(Successes, successes)
     pulse = _pulse(house, truth, scheduler)
     host.provide(Pulse, pulse)
-    host.provide(Evidence, Evidence(truth.queries, truth.commands.view, partial(_progress, truth, scheduler)))
+    host.provide(Evidence, Evidence(truth.queries, truth.commands.view, partial(_progress, house, truth, scheduler)))
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
     register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch, pulse)
-    return Drive(executors[0], scheduler, jobs, pauses, bodies, successes, incarnation)
+    keeping = keeping_of(truth.state.archive, truth.commands, truth.queries, settings.history, bodies, exits.outputs)
+    return Drive(executors[0], scheduler, jobs, pauses, bodies, successes, incarnation, keeping)
 
 
-def _progress(truth: Truth, scheduler: Scheduler) -> Progress:
+def _progress(house: House, truth: Truth, scheduler: Scheduler) -> Progress:
     return Progress(
         now_us=scheduler.now_us,
         shard=scheduler.shard,
         waits_for=scheduler.status()["waits_for"] or "",
         clock_note=truth.watch.standing().note,
-        kept_days=truth.truncation.retention_days,
+        kept_days=parse_duration(house.settings.history.retention) / DAY_US,
     )
 
 

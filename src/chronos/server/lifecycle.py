@@ -136,6 +136,8 @@ class Lifecycle:
         )
         self._background(running, "truncation", truncation.run())
         self._background(running, "disk", self._watch_disk())
+        self._background(running, "sealing", node.drive.keeping.sealing.run())
+        self._background(running, "retention", node.drive.keeping.retention.run())
         self._background(running, "clock", node.truth.watch.run())
         await running.enter_async_context(node.exits.router)
         await running.enter_async_context(node.exits.outputs)

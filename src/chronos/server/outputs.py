@@ -14,6 +14,8 @@ from typing import Self
 
 import structlog
 
+from chronos.server.bodies import remove_before
+
 log = structlog.get_logger("chronos.outputs")
 
 FLUSH_S = 0.2
@@ -80,6 +82,11 @@ class Outputs:
         """Write what was put aside."""
         async with self._writing:
             await self._write_pending()
+
+    async def expire(self, before_s: int) -> int:
+        """Remove what belongs to executions that had ended before `before_s`; return how many files."""
+        async with self._writing:
+            return await asyncio.to_thread(remove_before, self._folder, before_s)
 
     async def _run(self) -> None:
         while True:

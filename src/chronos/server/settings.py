@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import fields
 
 from chronos.model.job import MissedRunPolicy, RetryPolicy
-from chronos.model.limits import DurationText
+from chronos.model.limits import DurationText, Namespace
 from chronos.model.secret import STARS, Credential
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -193,10 +193,29 @@ class Dispatcher(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     workers: Annotated[int, Meta(ge=0, le=256)] | None = None
 
 
+class NamespaceHistory(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a namespace's past is kept; what is left out is as for all.
+
+    Attributes:
+        retention: At least this long; kept is the next of 1, 7, 30, 90 and 365 days.
+        max_count: At least this many executions of all its jobs together.
+    """
+
+    retention: DurationText | None = None
+    max_count: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+
+
 class History(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long what happened is kept."""
+    """How much of what happened is kept; a job's `history` goes first, then its namespace.
+
+    Attributes:
+        retention: How long.
+        max_count: At least this many executions of each job; None keeps any number.
+    """
 
     retention: DurationText = "30d"
+    max_count: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    namespaces: Annotated[dict[Namespace, NamespaceHistory], Meta(max_length=1_000)] = field(default_factory=dict)
 
 
 class Logging(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

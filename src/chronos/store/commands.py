@@ -326,6 +326,39 @@ class NoteClock(Struct, frozen=True, array_like=True, tag=17):
     note: str = ""
 
 
+class Drop(Struct, frozen=True, array_like=True, tag=20):
+    """Say that retention takes a sealed segment, or rows out of it. The files follow when this is true.
+
+    Attributes:
+        rows: How many rows; those that were taken out of it before are counted along.
+        whole: Whether the whole segment goes.
+        why: A sentence.
+    """
+
+    segment: int
+    rows: int
+    whole: bool
+    why: str
+
+
+class KeepingRule(Struct, frozen=True, array_like=True):
+    """How long history of one namespace is kept.
+
+    Attributes:
+        retention: A duration; empty for what the server says for all.
+        max_count: How many executions are kept; 0 for any number.
+    """
+
+    retention: str = ""
+    max_count: int = 0
+
+
+class KeepHistory(Struct, frozen=True, array_like=True, tag=21):
+    """Set the rules by which records are put to segments: they have to be the same wherever the log is folded."""
+
+    namespaces: dict[str, KeepingRule]
+
+
 class Seal(Struct, frozen=True, array_like=True, tag=18):
     """Vouch for a segment of history that nothing is written to any more.
 
@@ -364,6 +397,8 @@ Command = (
     | NoteClock
     | Report
     | Seal
+    | Drop
+    | KeepHistory
 )
 
 

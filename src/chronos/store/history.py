@@ -1,4 +1,4 @@
-"""History on disk: a row of segment files, the newest being written, the oldest dropped as a whole.
+"""History on disk: a row of segment files, the newest being written, the oldest removed as a whole.
 
 `History` belongs to the thread that writes; `HistoryReader` to the one that searches. What they share is the tuple
 `History.infos`, which is replaced, never changed.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import apsw
@@ -20,7 +19,7 @@ from msgspec import Struct
 from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
 from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
-from chronos.store.records import Record, RecordFilter, Row, Source
+from chronos.store.records import Record, RecordFilter, Row, Source, row_of
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
 from chronos.store.sqlitefile import translated
 
@@ -52,96 +51,145 @@ class HistorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class History:
-    """Writes ended executions and range records; at any time complete up to one entry of the log."""
+    """Writes ended executions and range records; at any time complete up to one entry of the log.
+
+    There is one segment being written for each length of time that records are kept, so that what is old goes by
+    whole files. Segments are numbered in the order in which they were begun, and no number is used twice.
+    """
 
     def __init__(self, folder: Path, settings: HistorySettings | None = None, *, vfs: str | None = None) -> None:
         self._folder = folder
         self._vfs = vfs
         self._settings = settings or HistorySettings()
-        self._live: SegmentWriter | None = None
+        self._live: dict[int, SegmentWriter] = {}
         self._closed: tuple[SegmentInfo, ...] = ()
+        self._newest = 0
+        self.complete_to = 0
+        """Everything up to this entry of the log is here, through a power cut too."""
         self.infos: tuple[SegmentInfo, ...] = ()
 
-    @property
-    def complete_to(self) -> int:
-        """Everything up to this entry of the log is here, through a power cut too."""
-        return self.infos[-1].complete_to if self.infos else 0
+    def open(self, above: int = 0) -> None:
+        """Look at every segment, and open those that were being written.
 
-    def open(self) -> None:
-        """Open the newest segment, or begin the first."""
+        Args:
+            above: Numbers up to here were used, whether or not their files are still there.
+        """
         with translated(self._folder):
-            numbers = sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db"))
-            known = {info.number: info for info in self._read_manifest()}
-            live = numbers.pop() if numbers else 1
-            found = [known.get(number) or read_info(self._path(number), self._vfs) for number in numbers]
-            self._closed = tuple(info for info in found if info is not None)
-            complete_to = self._closed[-1].complete_to if self._closed else 0
-            self._live = SegmentWriter(self._path(live), SegmentInfo(live, complete_to=complete_to), self._vfs)
-            self._closed = _with_ends((*self._closed, self._live.info))
+            found = self._found()
+            self._newest = max([above, *(info.number for info in found)])
+            self.complete_to = max((info.complete_to for info in found), default=0)
+            ended = _with_ends(found)
+            self._closed = tuple(info for info in ended if info.closed_us)
+            for info in ended:
+                if not info.closed_us:
+                    self._live[info.days] = SegmentWriter(self._path(info.number), info, self._vfs)
             self._publish()
 
-    def write(self, records: Collection[Record], index: int, time_us: int) -> None:
+    def _found(self) -> list[SegmentInfo]:
+        """Return what is known of each file; one that a crash has kept from being begun will be begun anew."""
+        known = {info.number: info for info in self._read_manifest()}
+        infos = []
+        for number in sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db")):
+            info = known.get(number) or read_info(self._path(number), self._vfs)
+            if info is not None:
+                infos.append(info)
+        return infos
+
+    def write(
+        self, records: Collection[Record], index: int, time_us: int, days: Mapping[tuple[str, int], int] | None = None
+    ) -> None:
         """Write what has ended up to entry `index`, durably. Without records there is nothing to write.
 
+        Args:
+            days: By (id, series), how long each is kept; None for as long as the server says for all.
+
         Raises:
-            StorageFull: Nothing was written.
+            StorageFull: Nobody may count on what was written of it; writing it again is harmless.
         """
         if not records:
             return
-        assert self._live is not None
+        groups: dict[int, list[Record]] = {}
+        for record in records:
+            row = row_of(record)
+            groups.setdefault(days[row.id, row.series] if days else 0, []).append(record)
         with translated(self._folder):
-            if self._is_due(time_us):
-                self._rotate(time_us)
-            self._live.write(records, index, time_us)
+            for left, (kept, group) in enumerate(sorted(groups.items()), 1 - len(groups)):
+                # Only the last file says how far all of them have come: a crash may come between two of them.
+                complete_to = index if left == 0 else self.complete_to
+                self._writer(kept, time_us).write(group, complete_to, time_us)
+            self.complete_to = index
         self._publish()
 
-    def _is_due(self, time_us: int) -> bool:
-        assert self._live is not None
-        info = self._live.info
-        if info.rows >= self._settings.segment_rows:
-            return True
-        return info.rows > 0 and time_us - info.opened_us >= self._settings.segment_us
+    def _writer(self, days: int, time_us: int) -> SegmentWriter:
+        live = self._live.get(days)
+        if live is not None and self._is_due(live.info, time_us):
+            self._close_segment(days, time_us)
+            live = None
+        if live is None:
+            fresh = SegmentInfo(self._newest + 1, opened_us=time_us, complete_to=self.complete_to, days=days)
+            live = self._live[days] = SegmentWriter(self._path(fresh.number), fresh, self._vfs)
+            self._newest += 1
+        return live
 
-    def _rotate(self, time_us: int) -> None:
-        assert self._live is not None
-        info = msgspec.structs.replace(self._live.info, closed_us=time_us)
-        fresh = SegmentInfo(info.number + 1, opened_us=time_us, complete_to=info.complete_to)
-        successor = SegmentWriter(self._path(fresh.number), fresh, self._vfs)
-        self._live.close()
-        self._live, self._closed = successor, (*self._closed, info)
+    def close_due(self, time_us: int) -> None:
+        """Close the segments whose time is over, though nothing is written.
+
+        Raises:
+            StorageFull: It is tried again later.
+        """
+        with translated(self._folder):
+            due = [days for days, live in self._live.items() if self._is_due(live.info, time_us)]
+            for days in due:
+                self._close_segment(days, time_us)
+        if due:
+            self._publish()
+
+    def _is_due(self, info: SegmentInfo, time_us: int) -> bool:
+        return info.rows >= self._settings.segment_rows or time_us - info.opened_us >= self._settings.segment_us
+
+    def _close_segment(self, days: int, time_us: int) -> None:
+        """Close durably, in the file itself: what is sealed must never be written to again, whatever crashes."""
+        live = self._live[days]
+        # It is not younger for nobody having looked: behind its time nothing was written to it.
+        info = live.finish(min(time_us, live.info.opened_us + self._settings.segment_us))
         reach("history.rotate-midway")
+        live.close()
+        del self._live[days]
+        self._closed = tuple(sorted((*self._closed, info), key=lambda one: one.number))
         self._write_manifest()
 
-    def retire(self, before_us: int) -> int:
-        """Delete the segments that were closed before `before_us` (log time); return how many."""
-        old = [info for info in self._closed if 0 < info.closed_us < before_us]
-        if not old:
+    def remove(self, numbers: Collection[int]) -> int:
+        """Delete closed segments; return how many there were. Those being written stay."""
+        gone = [info.number for info in self._closed if info.number in numbers]
+        if not gone:
             return 0
-        self._closed = tuple(info for info in self._closed if info not in old)
+        self._closed = tuple(info for info in self._closed if info.number not in gone)
         self._publish()
         with translated(self._folder):
             self._write_manifest()
-            for info in old:
-                for suffix in ("", "-wal", "-shm"):
-                    self._path(info.number, suffix).unlink(missing_ok=True)
-        return len(old)
+            for number in gone:
+                self._unlink(number)
+        return len(gone)
 
     def checkpoint(self) -> None:
-        """Fold the newest segment's write-ahead log in."""
-        assert self._live is not None
+        """Fold the write-ahead logs of what is being written in."""
         with translated(self._folder):
-            self._live.checkpoint()
+            for live in self._live.values():
+                live.checkpoint()
 
     def close(self) -> None:
-        """Close the newest segment."""
-        if self._live is not None:
-            with translated(self._folder):
-                self._live.close()
-            self._live = None
+        """Close the files."""
+        with translated(self._folder):
+            while self._live:
+                self._live.popitem()[1].close()
 
     def _publish(self) -> None:
-        assert self._live is not None
-        self.infos = (*self._closed, self._live.info)
+        live = [writer.info for writer in self._live.values()]
+        self.infos = tuple(sorted((*self._closed, *live), key=lambda info: info.number))
+
+    def _unlink(self, number: int) -> None:
+        for suffix in ("-shm", "-wal", ""):  # the file last: as long as it is there, the rest is found again
+            self._path(number, suffix).unlink(missing_ok=True)
 
     def _path(self, number: int, suffix: str = "") -> Path:
         return segment_path(self._folder, number, suffix)
@@ -179,12 +227,14 @@ def manifest_head(text: bytes) -> tuple[int, str]:
     return head.format, head.needs
 
 
-def _with_ends(infos: tuple[SegmentInfo, ...]) -> tuple[SegmentInfo, ...]:
-    """Return all but the last, each closed when the next was opened: a crash may have kept that from being noted."""
-    return tuple(
-        info if info.closed_us else msgspec.structs.replace(info, closed_us=following.opened_us)
-        for info, following in pairwise(infos)
-    )
+def _with_ends(infos: list[SegmentInfo]) -> list[SegmentInfo]:
+    """Return the same, each closed when the next of its kind was opened: in older files it is not noted."""
+    opened: dict[int, int] = {}
+    found = []
+    for info in reversed(infos):
+        follower_us, opened[info.days] = opened.get(info.days, 0), info.opened_us
+        found.append(info if info.closed_us else msgspec.structs.replace(info, closed_us=follower_us))
+    return found[::-1]
 
 
 def segment_path(folder: Path, number: int, suffix: str = "") -> Path:
@@ -236,6 +286,12 @@ class HistoryReader:
         while len(self._open) > OPEN_MAX:
             self._open.popitem(last=False)[1].close()
         return reader
+
+    def forget(self, numbers: Collection[int]) -> None:
+        """Close segments that are gone: as long as they are open, their space is not free."""
+        for number in numbers:
+            if (reader := self._open.pop(number, None)) is not None:
+                reader.close()
 
     def close(self) -> None:
         """Close all segments."""

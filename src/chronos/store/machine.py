@@ -17,7 +17,9 @@ from chronos.store.commands import (
     Command,
     Decide,
     DeleteJob,
+    Drop,
     ExpireDead,
+    KeepHistory,
     NewLeader,
     NoteClock,
     PutDocument,
@@ -55,6 +57,8 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     ResetClock: planning.reset_clock,
     NoteClock: planning.note_clock,
     Seal: sealing.seal,
+    Drop: sealing.drop,
+    KeepHistory: sealing.keep_history,
 }
 
 _UNDECIDED = frozenset({"plan-moved", "catching-up"})

@@ -200,6 +200,10 @@ class Queries:
                 best = record
         return best
 
+    def history_begins_us(self) -> int:
+        """Return log time before which nothing of what is in history has happened; now, when it is empty."""
+        return self._state.history_begins_us()
+
     def open_executions(self) -> list[Execution]:
         """Return the executions that have not ended, in the order of their ids."""
         return self._state.open_executions()

@@ -126,11 +126,20 @@ def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, li
     streams = [_ranked(source.matching(wanted, before), rank) for rank, source in enumerate(sources)]
     together = heapq.merge(*streams, key=lambda ranked: newest_first(ranked[1]), reverse=True)
     real = (ranked for ranked in together if ranked[1].series != _NO_SERIES)
-    best = (
-        min(versions, key=lambda ranked: (-ranked[1].series, ranked[0]))
-        for _, versions in groupby(real, key=lambda ranked: ranked[1].position)
-    )
+    best = (_newest(list(versions)) for _, versions in groupby(real, key=lambda ranked: ranked[1].position))
     return [record_in(row) for rank, row in islice((r for r in best if not _superseded(sources, *r)), limit)]
+
+
+def _newest(versions: list[tuple[int, Row]]) -> tuple[int, Row]:
+    """Return the version that counts. A range only grows, and whatever matches a part of it matches more of it."""
+    if len(versions) > 1 and versions[0][1].id.startswith(RANGE_PREFIX):
+        return max(versions, key=lambda ranked: (_count(ranked[1]), -ranked[0]))
+    return min(versions, key=lambda ranked: (-ranked[1].series, ranked[0]))
+
+
+def _count(row: Row) -> int:
+    record = record_in(row)
+    return record.count if isinstance(record, RangeRecord) else 0
 
 
 def _ranked(rows: Iterator[Row], rank: int) -> Iterator[tuple[int, Row]]:
@@ -144,6 +153,8 @@ def newest_first(row: Row) -> tuple[int, str, int]:
 
 def _superseded(sources: Sequence[Source], rank: int, row: Row) -> bool:
     """Whether a version of `row` that the filter has kept out is newer than it."""
+    if row.id.startswith(RANGE_PREFIX):
+        return False
     for other, source in enumerate(sources):
         series = source.series_of(row.instant_s, row.id)
         if series > row.series or (series == row.series and other < rank):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
@@ -66,12 +66,32 @@ _RANGES = " AND is_range = 1 AND last_s >= :since"
 _RARE = {"unwell_job", "unwell_namespace", "unplanned_namespace"}
 _UNWELL = " AND status = :status AND status <> 'success'"
 _UNPLANNED = " AND kind = :kind AND kind <> 'schedule'"
+_IN_ORDER = "SELECT scheduled_s, id, series, data FROM records WHERE (id, series) > (:id, :series) "
+_THINNED_IN_ORDER = "UNION ALL SELECT -1, id, series, leaf FROM thinned WHERE (id, series) > (:id, :series) "
+_IN_ORDER_THINNED = _IN_ORDER + _THINNED_IN_ORDER + "ORDER BY id, series LIMIT :most"
+_IN_ORDER += "ORDER BY id, series LIMIT :most"
+_THINNED = """
+CREATE TABLE IF NOT EXISTS thinned (id TEXT NOT NULL, series INTEGER NOT NULL, leaf BLOB NOT NULL,
+PRIMARY KEY (id, series)) WITHOUT ROWID
+"""
+_GROUPS = {
+    by: f"SELECT {by}, count(*) FROM records WHERE {by} > ? AND is_range = 0 GROUP BY {by} LIMIT ?"  # noqa: S608
+    for by in ("job_id", "namespace")
+}
+_EARLIEST = {by: f"{_SELECT}{by} = ? AND is_range = 0 ORDER BY scheduled_s, id, series LIMIT ?" for by in _GROUPS}
 _NAMESPACES = """
 WITH RECURSIVE found (n) AS (
   SELECT min(namespace) FROM records
   UNION ALL SELECT (SELECT min(namespace) FROM records WHERE namespace > n) FROM found WHERE n IS NOT NULL
 ) SELECT n FROM found WHERE n IS NOT NULL
 """
+
+
+class Group(NamedTuple):
+    """A job or a namespace, and how many of its executions lie in a segment."""
+
+    of: str
+    executions: int
 
 
 class SegmentInfo(Struct, frozen=True):
@@ -81,8 +101,9 @@ class SegmentInfo(Struct, frozen=True):
         rows: At least this many rows were written.
         first_s: Lowest instant any record in it holds; above `last_s` when it is empty.
         opened_us: Log time at which it was begun.
-        closed_us: Log time at which the next one was begun; 0 for the one being written.
-        complete_to: It, and those before it, hold everything up to this entry of the log.
+        closed_us: Log time at which it was closed; 0 for one being written.
+        complete_to: When it was last written to, everything up to this entry of the log was in history.
+        days: How long it is kept once it is closed; 0 is what the server's configuration says.
     """
 
     number: int
@@ -92,6 +113,7 @@ class SegmentInfo(Struct, frozen=True):
     opened_us: int = 0
     closed_us: int = 0
     complete_to: int = 0
+    days: int = 0
 
     def covers(self, first_s: int, last_s: int) -> bool:
         """Whether a record in it may hold an instant from `first_s` to `last_s`."""
@@ -128,6 +150,14 @@ class SegmentWriter:
             db.executemany(_UPSERT, rows)
             _write_info(db, info)
         self.info = info
+
+    def finish(self, closed_us: int) -> SegmentInfo:
+        """Note durably that nothing is written to it any more; return what is known of it now."""
+        info = msgspec.structs.replace(self.info, closed_us=closed_us)
+        with transaction(self._db) as db:
+            _write_info(db, info)
+        self.info = info
+        return info
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file."""
@@ -189,6 +219,34 @@ class SegmentReader:
         ).fetchone()
         return Row(*row) if row else None
 
+    def in_order(self, after: tuple[str, int], most: int) -> list[Row]:
+        """Return up to `most` rows behind `after` in the order of (id, series): that in which they are vouched for.
+
+        A row that was taken out has the instant -1, and its hash for a value.
+        """
+        statement = _IN_ORDER_THINNED if _is_thinned(self._db) else _IN_ORDER
+        rows: list[Any] = self._db.execute(statement, {"id": after[0], "series": after[1], "most": most}).fetchall()
+        return [Row(*row) for row in rows]
+
+    def groups(self, by: str, after: str, most: int) -> list[Group]:
+        """Return up to `most` jobs or namespaces behind `after`, and how many executions of each lie here."""
+        rows: list[Any] = self._db.execute(_GROUPS[by], (after, most)).fetchall()
+        return [Group(*row) for row in rows]
+
+    def executions_of(self, job_id: str) -> int:
+        """Return how many executions of a job lie here."""
+        rows: list[Any] = self._db.execute(
+            "SELECT count(*) FROM records WHERE job_id = ? AND is_range = 0", (job_id,)
+        ).fetchall()
+        return int(rows[0][0])
+
+    def thinned(self) -> int:
+        """Return how many rows were taken out."""
+        if not _is_thinned(self._db):
+            return 0
+        rows: list[Any] = self._db.execute("SELECT count(*) FROM thinned").fetchall()
+        return int(rows[0][0])
+
     def ranges_at(self, instant_s: int, most: int) -> list[RangeRecord]:
         """Return up to `most` range records that `instant_s` lies in."""
         rows: list[Any] = self._db.execute(
@@ -196,6 +254,39 @@ class SegmentReader:
             (instant_s, instant_s, most),
         ).fetchall()
         return [msgspec.msgpack.decode(data, type=RangeRecord) for (data,) in rows]
+
+
+def _is_thinned(db: apsw.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'thinned'").fetchone() is not None
+
+
+class SegmentThinner:
+    """A connection that takes rows out of a segment nobody writes to any more. Their hashes stay in their places."""
+
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        if not path.exists():
+            raise apsw.CantOpenError(str(path))
+        # What a power cut undoes is done once more.
+        self._db = open_writer(path, durable=False, vfs=vfs, of=SEGMENT)
+
+    def thin(self, by: str, of: str, most: int, hash_of: Callable[[Row], bytes]) -> int:
+        """Take up to `most` executions of a job or namespace out, those due first; return how many."""
+        found: list[Any] = self._db.execute(_EARLIEST[by], (of, most)).fetchall()
+        rows = [Row(*row) for row in found]
+        with transaction(self._db) as db:
+            db.execute(_THINNED)
+            db.executemany("INSERT INTO thinned VALUES (?, ?, ?)", [(row.id, row.series, hash_of(row)) for row in rows])
+            db.executemany("DELETE FROM records WHERE id = ? AND series = ?", [(row.id, row.series) for row in rows])
+        return len(rows)
+
+    def compact(self) -> None:
+        """Write the file anew without what is gone."""
+        self._db.execute("VACUUM")
+
+    def close(self) -> None:
+        """Close, with nothing left in the write-ahead log."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
 
 
 class SegmentSource:

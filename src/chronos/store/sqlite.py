@@ -20,7 +20,9 @@ from msgspec import Struct, field
 from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
+from chronos.store.archive import Archive
 from chronos.store.history import History, HistoryReader, HistorySettings
+from chronos.store.keeping import days_kept
 from chronos.store.offload import Offload, Thread
 from chronos.store.port import Changes
 from chronos.store.records import (
@@ -37,7 +39,8 @@ from chronos.store.records import (
 from chronos.store.sqlitefile import translated
 from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest
 from chronos.store.statefile import StateReader, StateWriter
-from chronos.store.tables import OPEN, TABLES, Table
+from chronos.store.tables import META, OPEN, TABLES, Table
+from chronos.timing.duration import DAY_US
 
 T = TypeVar("T")
 
@@ -67,11 +70,13 @@ class _Generation(Struct):
 
     Attributes:
         fresh: Keys of `puts` that are not in state.db; deleting one forgets it.
+        days: How long each of `records` is kept; 0 is as long as the server says for all.
     """
 
     puts: dict[Key, Any] = field(default_factory=dict)
     fresh: set[Key] = field(default_factory=set)
     records: dict[tuple[str, int], Record] = field(default_factory=dict)
+    days: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 class SqliteState:
@@ -97,6 +102,15 @@ class SqliteState:
         self._segments = HistoryReader(folder / "history", vfs=vfs)
         self._writing: Offload = offload("chronos-state")
         self._searching: Offload = offload("chronos-search")
+        self.archive = Archive(
+            folder / "history",
+            self._history,
+            self._segments,
+            writing=self._writing,
+            searching=self._searching,
+            own=offload("chronos-archive"),
+            vfs=vfs,
+        )
         self._writer: StateWriter | None = None
         self._reader: StateReader | None = None
         self._searcher: StateReader | None = None
@@ -140,7 +154,10 @@ class SqliteState:
             (self._path.parent / "history").mkdir(mode=0o700, exist_ok=True)
             self._writer = StateWriter(self._path, self._settings.pages_max, self._vfs)
             self._writer.verify()
-        self._history.open()
+            meta = StateReader(self._path, self._vfs)
+            found = meta.get(META.name, "meta")
+            meta.close()
+        self._history.open(_DECODERS[META.name](found).sealed if found else 0)
 
     async def stop(self) -> None:
         if self._writer is not None:
@@ -156,6 +173,7 @@ class SqliteState:
         self._reader.close()
         await self._searching.run(self._searcher.close)
         await self._searching.run(self._segments.close)
+        await self.archive.stop()
         await self._writing.run(self._history.close)
         await self._writing.run(partial(self._translate, self._writer.close))
         self._writer = None
@@ -192,10 +210,10 @@ class SqliteState:
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         assert index == self._index + 1
         for change in changes:
+            if index > self._recorded:  # a crash may have come between history's flush and state's
+                self._record(change)  # before the puts: what a deleted job leaves is kept as the job said
             for (table, key), value in change.puts.items():
                 self._put(table, key, value)
-            if index > self._recorded:  # a crash may have come between history's flush and state's
-                self._record(change)
         self._index, self._time_us = index, time_us
 
     def _put(self, table: str, key: str, value: Any) -> None:
@@ -215,10 +233,15 @@ class SqliteState:
             self._open[key] = value
 
     def _record(self, change: Changes) -> None:
+        dirty = self._dirty
         for execution in change.ended:
-            self._dirty.records[execution.id, execution.series] = execution
+            place = (execution.id, execution.series)
+            dirty.records[place] = execution
+            dirty.days[place] = days_kept(self, execution.job_id, execution.namespace, execution.revision)
         for skipped in change.ranges:
-            self._dirty.records[range_id(skipped), 0] = skipped
+            place = (range_id(skipped), 0)
+            dirty.records[place] = skipped
+            dirty.days[place] = days_kept(self, skipped.job_id, skipped.namespace)
 
     async def flush(self) -> None:
         async with self._turn:
@@ -242,7 +265,7 @@ class SqliteState:
         """History first: through a power cut it has then everything that state no longer has."""
         assert self._writer is not None
         reach("state.flush-before")
-        self._history.write(batch.records.values(), index, time_us)
+        self._history.write(batch.records.values(), index, time_us, batch.days)
         reach("state.flush-midway")
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us)
@@ -253,6 +276,7 @@ class SqliteState:
         newer.fresh -= batch.puts.keys()
         newer.puts = {**batch.puts, **newer.puts}
         newer.records = {**batch.records, **newer.records}
+        newer.days = {**batch.days, **newer.days}
 
     async def _checkpoint_if_long(self) -> None:
         assert self._writer is not None
@@ -321,6 +345,10 @@ class SqliteState:
 
         return await self._searching.run(partial(self._translate, search))
 
+    def history_begins_us(self) -> int:
+        # What a segment speaks of is older than the segment: a job may be gone by the time its last run ends.
+        return min((info.opened_us - 2 * DAY_US for info in self._history.infos), default=self._time_us)
+
     async def ranges_at(self, instant_s: int) -> list[Record]:
         wanted = RecordFilter(since_s=instant_s, until_s=instant_s)
         pending = [r for r in self._pending() if not isinstance(r, Execution) and matches(wanted, r)]
@@ -337,6 +365,3 @@ class SqliteState:
     def _translate(self, search: Callable[[], T]) -> T:
         with translated(self._path):
             return search()
-
-    async def retire(self, before_us: int) -> int:
-        return await self._writing.run(partial(self._history.retire, before_us))

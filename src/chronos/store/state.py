@@ -104,12 +104,12 @@ class State(View, Protocol):
         """Return the newest version of an ended execution."""
         ...
 
-    async def ranges_at(self, instant_s: int) -> list[Record]:
-        """Return the range records that `instant_s` lies in, at most `RANGES_MAX`."""
+    def history_begins_us(self) -> int:
+        """Return log time before which nothing of what is in history has happened; now, when it is empty."""
         ...
 
-    async def retire(self, before_us: int) -> int:
-        """Drop whole segments of history that were closed before `before_us`; return how many."""
+    async def ranges_at(self, instant_s: int) -> list[Record]:
+        """Return the range records that `instant_s` lies in, at most `RANGES_MAX`."""
         ...
 
 
@@ -232,10 +232,10 @@ class MemoryState:
         series = MemorySource(self._history.values()).series_of(instant_s, record_id)
         return self._history.get((record_id, series))
 
+    def history_begins_us(self) -> int:
+        return self._time_us  # nobody keeps anything here for longer than asked
+
     async def ranges_at(self, instant_s: int) -> list[Record]:
         wanted = RecordFilter(since_s=instant_s, until_s=instant_s)
         rows = MemorySource(self._history.values()).matching(wanted, AFTER_ALL)
         return [self._history[row.id, row.series] for row in rows if row.id.startswith("rng_")]
-
-    async def retire(self, before_us: int) -> int:
-        return 0

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
-from chronos.store.commands import Idem
+from chronos.store.commands import Idem, KeepingRule
 
 T = TypeVar("T")
 
@@ -89,6 +89,8 @@ class Meta(Struct, frozen=True, array_like=True):
     seal_hash: bytes = b""
     changes: int = 0
     changes_hash: bytes = b""
+    forgotten_head: int = 0
+    forgotten_tail: int = 0
 
 
 class IdemRecord(Struct, frozen=True, array_like=True):
@@ -209,6 +211,26 @@ class SealRecord(Struct, frozen=True, array_like=True):
     previous: bytes
 
 
+class DropRecord(Struct, frozen=True, array_like=True):
+    """What retention has taken of a segment; kept for ever, like its seal.
+
+    Attributes:
+        rows: How many rows; all of them when `whole`.
+    """
+
+    segment: int
+    rows: int
+    whole: bool
+    why: str
+    time_us: int
+
+
+class KeepingRules(Struct, frozen=True, array_like=True):
+    """How long history is kept, by namespace."""
+
+    namespaces: dict[str, KeepingRule]
+
+
 JOBS = Table("jobs", Job)  # job id
 NAMES = Table("names", Name)  # namespace/name
 REVISIONS = Table("revisions", Revision)  # job id/revision, ten digits
@@ -227,6 +249,9 @@ DOCUMENTS = Table("documents", Document)  # prefix/namespace/key
 SEALS = Table("seals", SealRecord)  # segment, twelve digits: for ever
 KEPT_DOCUMENTS = Table("kept_documents", KeptDocument)  # prefix/namespace/key/change, twelve digits
 RESETS = Table("resets", Reset)  # restore epoch, ten digits
+DROPS = Table("drops", DropRecord)  # segment, twelve digits: for ever
+KEEPING = Table("keeping", KeepingRules)  # "namespaces"
+FORGOTTEN = Table("forgotten", RingItem)  # sequence, twelve digits: the hash of a change that is gone
 
 TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
     JOBS,
@@ -247,6 +272,9 @@ TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
     SEALS,
     KEPT_DOCUMENTS,
     RESETS,
+    DROPS,
+    KEEPING,
+    FORGOTTEN,
 )
 
 

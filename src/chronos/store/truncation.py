@@ -1,4 +1,4 @@
-"""Forgetting what no longer has to be in the log, and what history is too old to keep."""
+"""Forgetting what no longer has to be in the log."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from chronos.failpoints import reach
 from chronos.store.port import Log
 from chronos.store.state import State
 
-_DAY_US = 86_400 * 1_000_000
-
 
 class TruncationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is kept.
@@ -22,17 +20,15 @@ class TruncationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         every_s: Seconds between two turns.
         reserve_entries: How many entries stay in the log though they are safe elsewhere …
         reserve_bytes: … as long as they weigh no more than this.
-        retention_days: How long history is kept, in days of log time.
     """
 
     every_s: float = 10.0
     reserve_entries: int = 10_000
     reserve_bytes: int = 64 * 1024 * 1024
-    retention_days: float = 30.0
 
 
 class Truncation:
-    """Cuts the log below what is safe in state and history, minus a reserve; and drops old history."""
+    """Cuts the log below what is safe in state and history, minus a reserve."""
 
     def __init__(self, log: Log, state: State, epoch: Any, settings: TruncationSettings | None = None) -> None:
         self._log = log
@@ -50,13 +46,11 @@ class Truncation:
                 continue
 
     async def turn(self) -> int:
-        """Checkpoint, truncate and retire once; return the first entry the log may still have.
+        """Checkpoint and truncate once; return the first entry the log may still have.
 
         What is not on disk in state *and* history stays in the log, whatever the log weighs.
         """
         settings = self._settings
-        # First, because it makes space and needs next to none.
-        await self._state.retire(self._state.time_us - int(settings.retention_days * _DAY_US))
         durable = await self._state.checkpoint()
         keep_from = await self._log.keep_from(settings.reserve_entries, settings.reserve_bytes)
         below = min(durable + 1, keep_from)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from chronos.model.execution import Attempt, AttemptStatus, Kind, Ongoing, RangeRecord, SkipReason, Waited
-from chronos.model.job import Dependencies, JobSpec, Pause, RetryPolicy
+from chronos.model.job import Dependencies, HistoryPolicy, JobSpec, Pause, RetryPolicy
 from chronos.model.notify import Notify, NotifyEmail, NotifySlack, NotifyWebhook
 from chronos.model.target import BearerAuth, Completion, HttpTarget, ProcessTarget
 from chronos.store.commands import (
@@ -26,8 +26,11 @@ from chronos.store.commands import (
     Command,
     Decide,
     DeleteJob,
+    Drop,
     ExpireDead,
     Idem,
+    KeepHistory,
+    KeepingRule,
     LogEntry,
     NewLeader,
     Next,
@@ -89,6 +92,7 @@ SPEC = JobSpec(
         channels=[NotifyWebhook(url="http://localhost/"), NotifySlack(url="sealed:u"), NotifyEmail(to=["a@localhost"])]
     ),
     dependencies=Dependencies(depends_on=["two"]),
+    history=HistoryPolicy(retention="7d", max_count=100),
 )
 PAUSE = Pause(reason="r", until=datetime(2027, 2, 1, tzinfo=UTC), by="me", at=datetime(2027, 1, 1, tzinfo=UTC))
 ATTEMPT = Attempt(
@@ -116,6 +120,8 @@ SAMPLES: list[Command] = [
     NoteClock(ClockNote.JUMP, "me", "why"),
     Report("occ_1", 1, 40, "half of it"),
     Seal(3, 1_000, 1_799_999_000, 1_800_000_000, bytes(32), 900, 5_000, 1_799_900_000_000_000, 1_800_000_000_000_000),
+    Drop(3, 1_000, True, "kept for 30d"),
+    KeepHistory({"default": KeepingRule("7d", 100)}),
 ]
 # A process target travels inside PutJob; it is pinned by one of its own.
 PROCESS = PutJob("J2", JobSpec(name="two", schedules=["@daily"], target=ProcessTarget(argv=["true"])), "me")

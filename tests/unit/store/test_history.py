@@ -83,10 +83,10 @@ def test_what_is_older_than_its_retention_goes_by_whole_segments(tmp_path: Path)
     history = opened(tmp_path, segment_rows=2)
     for instant in range(9):
         history.write([ended(instant)], instant + 1, instant * SECOND)
-    assert history.retire(5 * SECOND) == 2
+    assert history.remove([1, 2]) == 2
     assert segments(tmp_path) == ["000003.db", "000004.db", "000005.db"]
     assert read(tmp_path, history) == [8, 7, 6, 5, 4]
-    assert history.retire(5 * SECOND) == 0
+    assert history.remove([1, 2]) == 0
     history.close()
     again = opened(tmp_path, segment_rows=2)
     assert read(tmp_path, again) == [8, 7, 6, 5, 4]
@@ -97,7 +97,7 @@ def test_what_is_older_than_its_retention_goes_by_whole_segments(tmp_path: Path)
 def test_the_segment_being_written_is_never_dropped(tmp_path: Path) -> None:
     history = opened(tmp_path)
     history.write([ended(1)], 1, SECOND)
-    assert history.retire(1_000 * SECOND) == 0
+    assert history.remove([1]) == 0
     history.close()
 
 
@@ -118,7 +118,7 @@ def test_a_search_goes_on_when_retention_takes_a_segment_from_under_it(tmp_path:
     for instant in range(6):
         history.write([ended(instant)], instant + 1, instant * SECOND)
     infos = history.infos
-    history.retire(3 * SECOND)
+    history.remove([1])
     reader = HistoryReader(tmp_path)
     found = merged(reader.sources(infos, RecordFilter()), RecordFilter(), AFTER_ALL, 100)
     assert len(found) == 4

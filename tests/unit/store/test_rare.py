@@ -88,9 +88,11 @@ def test_a_segment_finds_what_a_search_in_memory_finds(
 
 def _without_indexes(folder: Path) -> None:
     """Make of a segment one that an earlier version has written."""
-    with apsw.Connection(str(next(folder.glob("*.db")))) as db:
+    for path in folder.glob("*.db"):
+        db = apsw.Connection(str(path))
         for name in ("unwell_job", "unwell_namespace", "unplanned_namespace"):
             db.execute(f"DROP INDEX {name}")
+        db.close()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ def _without_indexes(folder: Path) -> None:
 def test_a_search_for_what_is_rare_goes_by_an_index_of_it(tmp_path: Path, wanted: RecordFilter, index: str) -> None:
     history = History(tmp_path)
     history.open()
+    history.write([RangeRecord("J1", "default", 1, 2, 2, SkipReason.MISFIRE)], 1, 0)
     asked: list[str] = []
     reader = HistoryReader(tmp_path)
     found = reader.reader(1)

@@ -49,6 +49,8 @@ _FLAGS: list[Callable[[Any], Any]] = [
     click.option("--jitter", metavar="DURATION", help="Spread starts over this long."),
     click.option("--priority", type=click.IntRange(0, 9), help="Higher first when capacity is short (5)."),
     click.option("--on-unknown", type=click.Choice(["retry", "fail", "probe"]), help="When its fate is unknown."),
+    click.option("--retention", metavar="DURATION", help="Keep its history this long, at most 365d."),
+    click.option("--keep", "keep", type=click.IntRange(1, 1_000_000), help="Keep at least so many executions."),
 ]
 PLAIN = (
     "timezone",
@@ -92,6 +94,8 @@ def document_of(flags: Mapping[str, Any], argv: Sequence[str] = ()) -> Document:
         document["tags"] = dict(split_pair(text, "--tag") for text in flags["tags"])
     if retries := _retries_of(flags):
         document["retry_policy"] = retries
+    if history := _history_of(flags):
+        document["history"] = history
     if argv and any(flags.get(name) for name in HTTP_FLAGS):
         raise Invalid("Give --url for an HTTP target or a command behind `--` for a process, not both.")
     if argv:
@@ -141,6 +145,11 @@ def _retries_of(flags: Mapping[str, Any]) -> Document:
     if flags.get("retry_max_interval"):
         policy["max_interval"] = flags["retry_max_interval"]
     return policy
+
+
+def _history_of(flags: Mapping[str, Any]) -> Document:
+    said = {"retention": flags.get("retention"), "max_count": flags.get("keep")}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _webhook_of(flags: Mapping[str, Any]) -> Document:

@@ -11,7 +11,7 @@ from chronos.store import proof
 from chronos.store.commands import ExpireDead
 from chronos.store.fold import rings
 from chronos.store.fold.draft import Draft, accepted
-from chronos.store.fold.rings import DELETED_PLACES, LATE_PLACES, ring_key
+from chronos.store.fold.rings import DELETED_PLACES, FORGOTTEN_PLACES, LATE_PLACES, ring_key
 from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.port import Result
 from chronos.store.tables import DEAD, DEAD_RING, LATE, REVISIONS, LateResults, RingItem, revision_key
@@ -19,6 +19,7 @@ from chronos.store.tables import DEAD, DEAD_RING, LATE, REVISIONS, LateResults, 
 DEAD_LETTERS_MAX = 10_000
 LATE_MAX = 10_000
 NOTES_MAX = 20
+FORGOTTEN_MAX = 1_000_000
 
 
 def expire_dead(draft: Draft, command: ExpireDead) -> Result:
@@ -100,12 +101,29 @@ def _forget_revisions(draft: Draft, command: ExpireDead) -> None:
         newest = int(text)
         remains = max(0, newest - left)
         for number in range(newest, remains, -1):
-            draft.delete(REVISIONS, revision_key(job_id, number))
+            _forget_revision(draft, revision_key(job_id, number))
         left -= newest - remains
         if remains:
             rings.put_oldest(draft, DELETED_PLACES, RingItem(revision_key(job_id, remains), item.time_us, item.seq))
         else:
+            _keep_leaf(draft, item.seq, proof.deletion_line(job_id, item))
             rings.drop_oldest(draft, DELETED_PLACES)
+
+
+def _forget_revision(draft: Draft, key: str) -> None:
+    """Forget a revision; its hash stays, without which the chain could not be followed past it."""
+    revision = draft.get(REVISIONS, key)
+    if revision is not None:
+        _keep_leaf(draft, revision.seq, proof.revision_line(revision))
+        draft.delete(REVISIONS, key)
+
+
+def _keep_leaf(draft: Draft, seq: int, line: bytes) -> None:
+    if seq == 0:  # from before changes were counted
+        return
+    rings.append(draft, FORGOTTEN_PLACES, proof.leaf(line).hex(), seq=seq)
+    if rings.length(draft, FORGOTTEN_PLACES) > FORGOTTEN_MAX:
+        rings.drop_oldest(draft, FORGOTTEN_PLACES)
 
 
 # Late results.

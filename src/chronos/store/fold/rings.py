@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from chronos.store.fold.draft import Draft
-from chronos.store.tables import DELETED_RING, LATE_RING, RingItem, Table
+from chronos.store.tables import DELETED_RING, FORGOTTEN, LATE_RING, RingItem, Table
 
 
 class Ring(NamedTuple):
@@ -19,6 +19,7 @@ class Ring(NamedTuple):
 
 LATE_PLACES = Ring(LATE_RING, "late")
 DELETED_PLACES = Ring(DELETED_RING, "deleted")
+FORGOTTEN_PLACES = Ring(FORGOTTEN, "forgotten")
 
 
 def ring_key(sequence: int) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from chronos.errors import VersionConflict
+from chronos.errors import Conflict, VersionConflict
+from chronos.model.events import EventType
 from chronos.store import proof
-from chronos.store.commands import Seal
+from chronos.store.commands import Drop, KeepHistory, Seal
 from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.port import Result
-from chronos.store.tables import SEALS, SealRecord
+from chronos.store.tables import DROPS, KEEPING, SEALS, DropRecord, KeepingRules, SealRecord
 
 
 def seal(draft: Draft, command: Seal) -> Result:
@@ -26,6 +27,26 @@ def seal(draft: Draft, command: Seal) -> Result:
     draft.put(SEALS, f"{kept.segment:012d}", kept)
     draft.put_meta(replace(meta, sealed=kept.segment, seal_hash=proof.leaf(proof.seal_line(kept))))
     return accepted(kept)
+
+
+def drop(draft: Draft, command: Drop) -> Result:
+    """Note what retention takes of a segment: its seal says what it was, this that nobody else took it."""
+    meta, key = draft.meta(), f"{command.segment:012d}"
+    if command.segment > meta.sealed:
+        return rejected(Conflict, f"Segment {command.segment} is not sealed yet, and stays.", sealed=meta.sealed)
+    earlier = draft.get(DROPS, key)
+    if earlier is not None and (earlier.whole or (command.rows <= earlier.rows and not command.whole)):
+        return accepted(earlier)
+    kept = DropRecord(command.segment, command.rows, command.whole, command.why, draft.at.time_us)
+    draft.put(DROPS, key, kept)
+    draft.emit(EventType.HISTORY_DROPPED, by="chronos", key=str(command.segment), note=command.why)
+    return accepted(kept)
+
+
+def keep_history(draft: Draft, command: KeepHistory) -> Result:
+    """Set how long the namespaces' history is kept."""
+    draft.put(KEEPING, "namespaces", KeepingRules(command.namespaces))
+    return accepted()
 
 
 def next_change(draft: Draft) -> int:
