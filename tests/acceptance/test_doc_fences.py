@@ -60,6 +60,7 @@ UNRUN = {
         "      --volume chronos:/data --publish 127.0.0.1:8080:8080 chronos"
     ): "it needs an engine of containers, and a registry",
     "docker exec chronos cat /data/admin.key": "it needs an engine of containers, and a registry",
+    "chronos explain nightly --at '2027-06-01 03:00' --data-dir /var/lib/chronos": "tests/acceptance/test_explain.py does",
     "promtool check metrics < metrics.txt": "promtool is optional; the tests of the metrics run it where it is",
 }
 # Blocks that show something and are typed nowhere.

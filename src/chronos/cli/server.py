@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -116,9 +117,49 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
         sys.exit(2 if isinstance(exc, NotFound) else 65 if isinstance(exc, FormatUnreadable) else 75)
 
 
+@main.command()
+@click.argument("job")
+@click.option(
+    "--at", default="", metavar="INSTANT", help="RFC 3339, or a wall time in the job's zone. [default: its last]"
+)
+@click.option("--config", "config_file", envvar="CHRONOS_CONFIG", type=click.Path(path_type=Path), help="YAML file.")
+@click.option("--data-dir", help="Of the server that is down. [default: ./data]")
+@click.option("--namespace", default="default", show_default=True)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def explain(job: str, at: str, config_file: Path | None, data_dir: str | None, namespace: str, output: str) -> None:
+    """Say why a job ran at an instant, or why not, while its server is down.
+
+    A server that runs is asked with `chronosctl explain`.
+    """
+    from chronos.cli.chronosctl.commands.explain import as_text
+    from chronos.cli.chronosctl.output import as_json
+    from chronos.errors import ChronosError, DataFolderInUse, FormatUnreadable, Invalid, NotFound
+    from chronos.server.asking import ask, folder_of
+
+    config = load_config(_file(config_file), {"cluster.data_dir": data_dir} if data_dir else {}, os.environ)
+    _be_quiet()
+    question = {"path": {"job": job}, "query": {"at": at}}
+    try:
+        answer = asyncio.run(ask(config, folder_of(config), "explain_job", namespace=namespace, **question))
+    except ChronosError as exc:
+        hint = " Ask it with `chronosctl explain`." if isinstance(exc, DataFolderInUse) else ""
+        click.echo(f"chronos: {exc}{hint}", err=True)
+        sys.exit(2 if isinstance(exc, NotFound | Invalid) else 65 if isinstance(exc, FormatUnreadable) else 75)
+    click.echo(as_json(answer) if output == "json" else as_text(answer))
+
+
 main.add_command(doctor)
 main.add_command(health)
 main.add_command(service)
+
+
+def _be_quiet() -> None:
+    """Let nothing but the answer be printed: what opening a folder logs is for servers."""
+    import structlog
+    from structlog.typing import FilteringBoundLogger
+
+    silent: type[FilteringBoundLogger] = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent)
 
 
 def _rebuild_state(data_dir: Path) -> None:

@@ -44,6 +44,9 @@ class Case(Struct, frozen=True, kw_only=True):
 def explain(case: Case) -> Explanation:
     """Return the verdict on one instant of one job, with the facts it rests on."""
     force = case.life.in_force(case.at_s)
+    if force is None and case.records:
+        # Asked for by hand in the very second in which the job was made: the record is what counts.
+        force = case.life.versions[0 if case.at_s * 1_000_000 <= case.life.versions[0][0].updated_at_us else -1]
     if force is None:
         return _outside(case)
     job, comment = force

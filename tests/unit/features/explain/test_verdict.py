@@ -423,6 +423,12 @@ def test_a_run_that_no_schedule_asked_for_is_explained_at_its_instant(kind: Kind
     assert "by bob" in next(fact.text for fact in answer.facts if fact.kind is FactKind.DECISION)
 
 
+def test_a_run_by_hand_in_the_second_in_which_the_job_was_made_is_explained() -> None:
+    made = replace(a_job(), updated_at_us=DUE * US + 300_000)
+    answer = explain(a_case(an_execution(kind=Kind.MANUAL, by="bob"), job=made))
+    assert (answer.reason, answer.version) == (Reason.ON_TIME, 1)
+
+
 def test_a_manual_run_that_was_refused_names_what_was_in_the_way() -> None:
     refused = waiting("overlap", status=Status.SKIPPED, kind=Kind.MANUAL, blocked_by=OTHER_RUN)
     answer = explain(a_case(refused))

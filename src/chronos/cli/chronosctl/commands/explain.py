@@ -37,7 +37,7 @@ def explain(session: Session, ref: str, at: str | None) -> None:
 
     wanted = _instant(session, at) if at is not None else None
     answer = session.on_job(ref, lambda job: ops.explain_job(job, at=wanted))
-    emit(session, answer, _text)
+    emit(session, answer, as_text)
 
 
 def _instant(session: Session, text: str) -> str:
@@ -50,7 +50,8 @@ def _instant(session: Session, text: str) -> str:
         return parse_instant(text, session.clock, option="--at").isoformat()
 
 
-def _text(answer: Any) -> str:
+def as_text(answer: Any) -> str:
+    """Return the answer for people: the verdict, then the facts, then the neighbours."""
     lines = [visible(answer.get("verdict")), f"  asked about {visible(answer.get('local'))} ({answer.get('timezone')})"]
     lines.append(f"  reason {visible(answer.get('reason'))}, version {visible(answer.get('version'))}{_record(answer)}")
     lines.append("")
