@@ -25,7 +25,7 @@ test: $(VENV)/.dev ## Run every test that needs no optional service
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 proof: $(VENV)/.dev ## Simulate all seeds, kill servers and install anew, as CI does: what `make test` samples
-	@CHRONOS_PROOF=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/simulation tests/torture tests/acceptance/test_package.py $(ARGS)
+	@CHRONOS_PROOF=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/simulation tests/torture tests/acceptance/test_package.py tests/unit/verify $(ARGS)
 
 simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard)
 	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)

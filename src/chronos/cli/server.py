@@ -17,6 +17,7 @@ from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
 from chronos.cli.health import health
 from chronos.cli.service.commands import service
+from chronos.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -151,6 +152,7 @@ def explain(job: str, at: str, config_file: Path | None, data_dir: str | None, n
 main.add_command(doctor)
 main.add_command(health)
 main.add_command(service)
+main.add_command(verify)
 
 
 def _be_quiet() -> None:

@@ -157,8 +157,8 @@ class RowLine(Line, frozen=True, kw_only=True):
 
     Attributes:
         leaf: Hash of `data`, hex: the seal says that something is wrong, and this which row it is.
-        after: Id of the row before it in the segment, unless that is of `elsewhere`: if that row is gone, its id
-            still says which job and instant it was about.
+        after: `id/series` of the row before it in the segment, empty when there is none or it is of `elsewhere`:
+            if that row is gone, its id still says which instant it was about.
     """
 
     segment: int

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
 from io import BytesIO
@@ -115,8 +116,13 @@ class Zones:
             tzif = self._given[name] if name in self._given else packaged(name)
             if tzif is None:
                 raise NotUnderstood(f"nobody knows the rules of a time zone {name!r}")
-            known = self._zones[name] = Zone(name, tzif)
+            known = self._zones[name] = _zone_of(name, tzif)
         return known
+
+
+@lru_cache(maxsize=1024)
+def _zone_of(name: str, tzif: bytes) -> Zone:
+    return Zone(name, tzif)
 
 
 def packaged(name: str) -> bytes | None:
