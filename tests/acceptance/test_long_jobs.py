@@ -4,6 +4,8 @@ reports that mean harm."""
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.acceptance.fences import fences
 from tests.acceptance.node import Node
 from tests.acceptance.recording_target import Arrival, RecordingTarget
 
@@ -228,6 +231,47 @@ async def test_a_job_whose_target_could_never_report_is_refused(
         assert why in refused.json()["detail"]
     finally:
         await node.stop()
+
+
+async def test_every_report_is_an_event_of_the_stream(tmp_path: Path) -> None:
+    async with LateTarget() as target, running(tmp_path / "data") as node:
+        _, address = await started(node, target)
+        async with (
+            asyncio.timeout(WAIT_S),
+            httpx2.AsyncClient(trust_env=False, timeout=30) as client,
+            client.stream("GET", f"{node.url}/api/v1/executions/stream") as stream,
+        ):
+            seen: list[str] = []
+            async for line in stream.aiter_lines():
+                if line == ": watching":
+                    await report(address, {"progress": 40, "message": "four of ten"})
+                seen.append(line)
+                if line.startswith("data: "):
+                    break
+    assert "event: execution_progress" in seen
+    assert '"progress":40,"message":"four of ten"' in seen[-1]
+
+
+async def test_the_target_of_the_documentation_works_as_it_stands_there(tmp_path: Path) -> None:
+    [fence] = [fence for fence in fences() if fence.option("example") == "long-target"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "target.py").write_text(fence.text.replace("9000", str(port)))
+    process = await asyncio.create_subprocess_exec(sys.executable, str(tmp_path / "target.py"))
+    try:
+        async with running(tmp_path / "data") as node, asyncio.timeout(60):
+            webhook = {"url": f"http://127.0.0.1:{port}/", "completion": "callback"}
+            # It may take a moment to come up: that is what retries are for.
+            policy = {"max_attempts": 20, "initial_interval": "500ms", "multiplier": 1.0}
+            job = {"name": "backup", "schedule": "@yearly", "webhook": webhook, "retry_policy": policy}
+            assert (await node.call("POST", "/api/v1/jobs", job)).status_code == 201
+            run = (await node.call("POST", "/api/v1/jobs/backup/trigger?wait=30s", {})).json()
+            done = await execution(node, run["id"])
+            assert (done["status"], done["progress"], done["message"]) == ("success", 100, "events is done")
+            assert done["attempts"][-1]["excerpt"] == "4 tables"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def test_a_published_address_is_what_targets_are_told(tmp_path: Path) -> None:

@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     )
     from chronos.client.asynchronous import AsyncClient
     from chronos.client.blocking import Client
+    from chronos.client.callback import AsyncCallback, Callback, Reported
     from chronos.client.exchange import Patience
     from chronos.client.operation import Operation
     from chronos.client.problems import ServerFailed, UnknownAnswer
     from chronos.client.wire import StreamEvent
 
 __all__ = [
+    "AsyncCallback",
     "AsyncClient",
     "AttemptAnswer",
+    "Callback",
     "Client",
     "ExecutionAnswer",
     "ExecutionPage",
@@ -43,6 +46,7 @@ __all__ = [
     "Operation",
     "Patience",
     "PauseAnswer",
+    "Reported",
     "SchedulePreview",
     "ServerFailed",
     "StreamEvent",
@@ -51,10 +55,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncCallback": "callback",
     "AsyncClient": "asynchronous",
+    "Callback": "callback",
     "Client": "blocking",
     "Patience": "exchange",
     "Operation": "operation",
+    "Reported": "callback",
     "ServerFailed": "problems",
     "UnknownAnswer": "problems",
     "StreamEvent": "wire",

@@ -82,10 +82,15 @@ class AttemptAnswer(Struct, frozen=True, kw_only=True):
     status_code: int | None = None
     error: str | None = None
     node: str = ""
+    ongoing: dict[str, Any] | None = None
 
 
 class ExecutionAnswer(Struct, frozen=True, kw_only=True):
-    """One due instant of one job."""
+    """One due instant of one job.
+
+    Attributes:
+        progress: How far a long job is, in percent, as its target has reported.
+    """
 
     id: str
     job_id: str
@@ -102,6 +107,8 @@ class ExecutionAnswer(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     blocked_by: str | None = None
     revision: int = 0
+    progress: int | None = None
+    message: str = ""
     attempts: list[AttemptAnswer] = field(default_factory=list)
 
     @property

@@ -148,7 +148,8 @@ class Reports:
         execution, attempt = self._running(heard)
         if execution is None or attempt is None:
             return await self._note_late(heard)
-        self._held.pop(heard.execution_id, None)
+        if (held := self._held.pop(heard.execution_id, None)) is not None:
+            await self._write_held(held)
         outcome = await self._outcome(execution, attempt, heard)
         now_us = int(self._clock.time() * 1_000_000)
         began_us = attempt.started_at_us or min(attempt.not_before_us, now_us)

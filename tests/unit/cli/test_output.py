@@ -201,3 +201,73 @@ def test_people_see_a_program_s_output_as_it_comes_and_not_again_at_the_end(ctl:
     ctl.server.answers["GET", "/api/v1/executions/occ_1/logs"] = stream(failed, piece, log)
     ctl.server.on("GET", "/api/v1/executions/occ_1", 200, {"id": "occ_1", "status": "success"})
     assert ctl("execution", "logs", "occ_1", "-f").out == "--- attempt 1\nno connection\n--- attempt 2\nhello\n"
+
+
+LONG = {
+    "id": "occ_1",
+    "job_id": "j",
+    "job_name": "backup",
+    "status": "running",
+    "kind": "schedule",
+    "attempt": 1,
+    "progress": 40,
+    "message": "four of ten",
+}
+
+
+def test_how_far_a_long_run_is_stands_in_the_list(ctl: Ctl) -> None:
+    done = LONG | {"id": "occ_2", "status": "success", "progress": 100}
+    ctl.server.on("GET", "/api/v1/executions", 200, {"executions": [LONG, done]})
+    listed = ctl("execution", "list").out
+    assert "running 40 %" in listed
+    assert "100 %" not in listed
+
+
+def test_what_was_heard_of_a_long_run_is_shown(ctl: Ctl) -> None:
+    ongoing = {
+        "accepted_at": "2027-01-01T00:00:00Z",
+        "deadline": "2027-01-01T04:00:00Z",
+        "heard_at": "2027-01-01T01:00:00Z",
+        "progress": 40,
+        "message": "four of ten",
+    }
+    attempts = [{"attempt": 1, "status": "started", "ongoing": ongoing}]
+    ctl.server.on("GET", "/api/v1/executions/occ_1", 200, LONG | {"attempts": attempts})
+    shown = ctl("execution", "get", "occ_1").out
+    assert "40 %: four of ten" in shown
+    assert "Last heard" in shown
+    assert "Deadline" in shown
+    silent = [{"attempt": 1, "status": "started", "ongoing": ongoing | {"progress": None, "message": ""}}]
+    ctl.server.on("GET", "/api/v1/executions/occ_1", 200, LONG | {"attempts": silent})
+    assert "not reported" in ctl("execution", "get", "occ_1").out
+
+
+def test_the_log_of_a_long_run_says_how_far_it_came(ctl: Ctl) -> None:
+    entry = {"attempt": 1, "text": "", "is_excerpt": True, "progress": 40, "message": "four of ten"}
+    ctl.server.on("GET", "/api/v1/executions/occ_1/logs", 200, {"execution_id": "occ_1", "logs": [entry]})
+    assert ctl("execution", "logs", "occ_1").out == "--- attempt 1 (40 %: four of ten)\n"
+
+
+def test_reports_are_followed_and_told_once(ctl: Ctl) -> None:
+    path = "/api/v1/executions/occ_1"
+    first, second = ({"event": "progress", "attempt": 1, "progress": n, "message": ""} for n in (10, 20))
+    log = {"event": "log", "attempt": 1, "text": "done", "is_excerpt": False}
+    streams = iter([stream(first), stream(first, second, log)])
+    statuses = iter(["running", "success"])
+    ctl.server.answers["GET", f"{path}/logs"] = lambda request: next(streams)(request)
+    ctl.server.answers["GET", path] = lambda _: httpx2.Response(200, json={"id": "occ_1", "status": next(statuses)})
+    session = Session(environ={"HOME": str(ctl.home)}, transport=ctl.server.transport, given_clock=FixedClock())
+    told = list(follow_logs(session, "occ_1", sleep=lambda _: None))
+    assert [(e["event"], e.get("progress")) for e in told] == [
+        ("progress", 10),
+        ("progress", 20),
+        ("log", None),
+        ("end", None),
+    ]
+
+
+def test_people_see_reports_as_they_come(ctl: Ctl) -> None:
+    report = {"event": "progress", "attempt": 1, "progress": 40, "message": "four\x07"}
+    ctl.server.answers["GET", "/api/v1/executions/occ_1/logs"] = stream(report, {"event": "end", "status": "success"})
+    ctl.server.on("GET", "/api/v1/executions/occ_1", 200, {"id": "occ_1", "status": "success"})
+    assert ctl("execution", "logs", "occ_1", "-f").out == "attempt 1: 40 %: four\\x07\n"

@@ -355,6 +355,18 @@ async def test_progress_is_written_once_a_second_and_the_last_of_it_always() -> 
 
 
 @virtual_time
+async def test_the_last_that_was_said_before_the_result_is_kept() -> None:
+    async with Node(a_world()) as node:
+        key = await begun(node)
+        for percent in range(10, 101, 10):
+            await say(node, key, progress=percent)
+        await say(node, key, success=True)
+        ongoing = (await found(node, key)).attempts[0].ongoing
+        assert ongoing is not None
+        assert ongoing.progress == 100
+
+
+@virtual_time
 async def test_what_is_reported_is_redacted_and_bounded() -> None:
     world = a_world()
     world.secrets = frozenset({"s3cret-value"})

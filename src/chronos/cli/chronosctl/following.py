@@ -20,6 +20,7 @@ class Told:
     def __init__(self) -> None:
         self._bytes: dict[int, int] = {}
         self._ended = 0
+        self._progress: Document | None = None
 
     def news(self, event: str, data: Document) -> Document | None:
         """Return what of an event is new; None when nothing is."""
@@ -28,6 +29,9 @@ class Told:
             return {"event": event, **data}
         if event == "output":
             return self._news_of_output(data)
+        if event == "progress" and data != self._progress and data["attempt"] > self._ended:
+            self._progress = data
+            return {"event": event, **data}
         return None
 
     def _news_of_output(self, data: Document) -> Document | None:
@@ -39,8 +43,9 @@ class Told:
 
 
 def follow_logs(session: Session, ref: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Document]:
-    """Yield what an execution writes: `output` while a program prints, `log` after each attempt, `end` at the end.
+    """Yield what an execution writes, and at its end `end`.
 
+    While a program prints `output`, as the target of a long job reports `progress`, after each attempt `log`.
     A stream that breaks off, or that the server ends before the execution has ended, is taken up again; everything
     is told once all the same.
 

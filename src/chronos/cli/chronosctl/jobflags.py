@@ -24,6 +24,9 @@ _FLAGS: list[Callable[[Any], Any]] = [
     click.option("--body", metavar="TEXT", help="HTTP body; @FILE reads a file."),
     click.option("--bearer", metavar="'${secret:env:NAME}'", help="Bearer token, by reference."),
     click.option("--success-code", "success_codes", multiple=True, type=int, help="Status that counts as success."),
+    click.option("--callback", is_flag=True, help="The target may answer 202 and report the result later."),
+    click.option("--deadline", metavar="DURATION", help="With --callback: how long the work may take (1h)."),
+    click.option("--heartbeat", metavar="DURATION", help="With --callback: longest silence between two reports."),
     click.option("--description", metavar="TEXT"),
     click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Repeatable."),
     click.option("--timeout", metavar="DURATION", help="Bounds one attempt, like 30s."),
@@ -66,7 +69,7 @@ PLAIN = (
     "priority",
     "on_unknown",
 )
-HTTP_FLAGS = ("url", "method", "headers", "body", "bearer", "success_codes")
+HTTP_FLAGS = ("url", "method", "headers", "body", "bearer", "success_codes", "callback", "deadline", "heartbeat")
 
 
 def job_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,6 +167,9 @@ def _webhook_of(flags: Mapping[str, Any]) -> Document:
         webhook["body"] = _body_of(flags["body"])
     if flags.get("success_codes"):
         webhook["success_codes"] = list(flags["success_codes"])
+    if flags.get("callback"):
+        webhook["completion"] = "callback"
+    webhook |= {name: flags[name] for name in ("deadline", "heartbeat") if flags.get(name)}
     if flags.get("bearer"):
         webhook["auth"] = {"type": "bearer", "token": _by_reference(flags["bearer"], "--bearer")}
     return webhook

@@ -85,6 +85,19 @@ def why_of(execution: Document) -> str:
     return " ".join(parts)
 
 
+def progress_of(execution: Document) -> str:
+    """Return how far work is that its target reports about: `40 %: four of ten`; empty when nothing was said."""
+    percent, message = execution.get("progress"), execution.get("message")
+    return ": ".join(part for part in (f"{percent} %" if percent is not None else "", message or "") if part)
+
+
+def _status_of(execution: Document) -> str:
+    """Return the status, and of long work that runs how far it is."""
+    percent = execution.get("progress")
+    going = execution.get("status") == "running" and percent is not None
+    return f"running {percent} %" if going else str(execution.get("status"))
+
+
 def executions_table(executions: Sequence[Document]) -> str:
     """Return executions as a table, or a sentence when there is none."""
     if not executions:
@@ -93,7 +106,7 @@ def executions_table(executions: Sequence[Document]) -> str:
         (
             item.get("id"),
             item.get("job_name") or item.get("job_id"),
-            item.get("status"),
+            _status_of(item),
             item.get("kind"),
             item.get("attempt"),
             local_time(item.get("scheduled_time")),
@@ -113,6 +126,7 @@ def execution_details(execution: Document) -> str:
             ("Job", f"{execution.get('job_name', '')} ({execution.get('job_id', '-')})"),
             ("Status", execution.get("status")),
             ("Why", why_of(execution)),
+            *_long_details(execution),
             ("Kind", execution.get("kind")),
             ("Due", local_time(execution.get("scheduled_time"))),
             ("Started", local_time(execution.get("started_at"))),
@@ -125,6 +139,18 @@ def execution_details(execution: Document) -> str:
     if not attempts:
         return head
     return f"{head}\n\n{attempts_table(attempts)}{_excerpt(attempts[-1])}"
+
+
+def _long_details(execution: Document) -> list[tuple[str, object]]:
+    """Return what is known of work that a target has taken on; nothing for any other run."""
+    ongoing = (execution.get("attempts") or [{}])[-1].get("ongoing")
+    if not ongoing:
+        return []
+    return [
+        ("Progress", progress_of(ongoing) or "not reported"),
+        ("Last heard", local_time(ongoing.get("heard_at"))),
+        ("Deadline", local_time(ongoing.get("deadline"))),
+    ]
 
 
 def attempts_table(attempts: Sequence[Document]) -> str:
@@ -150,6 +176,7 @@ def execution_line(execution: Document) -> str:
         visible(execution.get("status")).ljust(9),
         visible(execution.get("job_name") or execution.get("job_id")),
         visible(execution.get("id")),
+        progress_of(execution) if execution.get("status") == "running" else "",
         why_of(execution),
     ]
     return "  ".join(part for part in told if part and part != "-")

@@ -36,7 +36,8 @@ class LogsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         attempt: Only this one; all when absent.
         follow: Send what is there, then what comes, until the execution has ended: `output` with every piece a
-            program prints, `log` when an attempt is over, `end` at the end.
+            program prints, `progress` with what the target of a long job reports, `log` when an attempt is over, `end`
+            at the end.
     """
 
     attempt: Annotated[int, Meta(ge=1, le=100_000)] | None = None
@@ -47,6 +48,8 @@ class LogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one attempt answered or printed, as far as it was kept.
 
     Attributes:
+        progress: How far the attempt's target has said it is, in percent.
+        message: What it said last.
         is_excerpt: There was more. Of an answer, the first KiB is kept, with `store_response: node` 64 KiB; of what
             a program prints, 16 MiB are kept and the first MiB is shown here.
     """
@@ -54,6 +57,16 @@ class LogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attempt: int
     text: str
     is_excerpt: bool
+    progress: int | None = None
+    message: str = ""
+
+
+class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the target of a long job has just reported."""
+
+    attempt: int
+    progress: int | None
+    message: str
 
 
 class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,7 +148,16 @@ class Streams:
             return LogEntry(attempt=attempt.n, text=printed.decode(errors="replace"), is_excerpt=is_cut)
         body = self._core.bodies.read(execution_id, attempt.n) if attempt.body_ref else None
         text = (body.decode(errors="replace") if body is not None else attempt.excerpt) or attempt.error
-        return LogEntry(attempt=attempt.n, text=text, is_excerpt=body is None) if text else None
+        told = progress_of(attempt)
+        if not text and told is None:
+            return None
+        return LogEntry(
+            attempt=attempt.n,
+            text=text,
+            is_excerpt=body is None,
+            progress=told.progress if told else None,
+            message=told.message if told else "",
+        )
 
     async def _printed(self, execution_id: str, attempt: Attempt, seen: dict[int, int]) -> AsyncIterator[bytes]:
         """Yield what the attempt has printed since the last time, in whole characters."""
@@ -148,6 +170,7 @@ class Streams:
     async def _follow(self, execution: Execution, only: int | None) -> AsyncIterator[bytes]:
         seen: dict[int, int] = {}
         told: set[int] = set()
+        reported: Progress | None = None
         began = quiet_since = self._core.clock.boottime()
         while True:
             for attempt in execution.attempts:
@@ -155,6 +178,9 @@ class Streams:
                     continue
                 async for piece in self._printed(execution.id, attempt, seen):
                     yield piece
+                if (now := progress_of(attempt)) not in (None, reported):
+                    reported = now
+                    yield _event("progress", now)
                 if attempt.ended_at_us and (entry := await self._entry(execution.id, attempt)) is not None:
                     told.add(attempt.n)
                     yield _event("log", entry)
@@ -168,6 +194,15 @@ class Streams:
             newer = await self._core.queries.execution(execution.id)
             execution = newer if isinstance(newer, Execution) else execution
         yield _event("end", {"status": execution.status.value})
+
+
+def progress_of(attempt: Attempt) -> Progress | None:
+    """Return what the target of a long job has said of an attempt; None when it has said nothing."""
+    ongoing = attempt.ongoing
+    if ongoing is None or (ongoing.progress < 0 and not ongoing.message):
+        return None
+    percent = ongoing.progress if ongoing.progress >= 0 else None
+    return Progress(attempt=attempt.n, progress=percent, message=ongoing.message)
 
 
 def whole_characters(piece: bytes) -> bytes:

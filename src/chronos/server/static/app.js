@@ -186,6 +186,12 @@ function lastCell(last) {
   return cell;
 }
 
+// How far work is that its target reports about.
+function progressOf(one) {
+  const percent = typeof one.progress === "number" ? `${one.progress} %` : "";
+  return [percent, one.message].filter(Boolean).join(": ");
+}
+
 function executionRow(one, isFresh) {
   const row = make("tr", null, isFresh ? "fresh" : "");
   const due = make("td", clock(one.scheduled_time), "due");
@@ -194,6 +200,8 @@ function executionRow(one, isFresh) {
   job.scope = "row";
   const status = make("td");
   status.append(pill(one.status));
+  const far = one.status === "running" ? progressOf(one) : "";
+  if (far) status.append(make("span", far, "sub"));
   const why = one.reason || one.error;
   if (why && one.status !== "success") status.append(make("span", why, "sub"));
   const answer = make("td", one.status_code === null ? "" : one.status_code);
@@ -287,7 +295,7 @@ function state(name, text) {
   byId("live-text").textContent = text;
 }
 
-const SHOWN = /^execution_(decided|started|retrying|cancelling|finished|redriven)$/;
+const SHOWN = /^execution_(decided|started|retrying|progress|cancelling|finished|redriven)$/;
 let lastId = "";
 
 function take(frame) {

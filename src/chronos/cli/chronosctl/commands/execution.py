@@ -81,7 +81,8 @@ def get(session: Session, ref: str) -> None:
 def logs(session: Session, ref: str, follow: bool) -> None:
     """Print what an execution's program wrote, or what its target answered.
 
-    With --follow what a program prints is shown as it comes, and every attempt until the execution has ended.
+    With --follow what a program prints, or the target of a long job reports, is shown as it comes, and every attempt
+    until the execution has ended.
     Ctrl-C ends the following, not the execution.
 
     \b
@@ -89,6 +90,7 @@ def logs(session: Session, ref: str, follow: bool) -> None:
       chronosctl execution logs occ_… -f
     """
     from chronos.cli.chronosctl.following import follow_logs
+    from chronos.cli.chronosctl.views import progress_of
     from chronos.client import operations as ops
 
     if not follow:
@@ -100,6 +102,8 @@ def logs(session: Session, ref: str, follow: bool) -> None:
             click.echo(_live(session, told))
         elif told["event"] == "end":
             session.note(f"The execution has ended: {told['status']}.")
+        elif told["event"] == "progress":
+            click.echo(f"attempt {told['attempt']}: {visible_text(progress_of(told))}")
         elif told["event"] == "output":
             _print_piece(told, is_first=told["attempt"] != printed)
             printed = told["attempt"]
@@ -118,9 +122,12 @@ def _logs_text(answer: dict[str, Any]) -> str:
 
 
 def _entry_text(entry: dict[str, Any]) -> str:
+    from chronos.cli.chronosctl.views import progress_of
+
     text = visible_text(str(entry.get("text", ""))).rstrip("\n")
     cut = " (only its beginning was kept)" if entry.get("is_excerpt") and len(text) >= _EXCERPT_CHARS else ""
-    return f"--- attempt {entry.get('attempt')}{cut}\n{text}"
+    far = visible_text(progress_of(entry))
+    return f"--- attempt {entry.get('attempt')}{cut}{f' ({far})' if far else ''}\n{text}".rstrip("\n")
 
 
 @leaf()
