@@ -15,8 +15,17 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 
 def explain(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Run `chronos explain`; return its exit code and what it said on stdout and stderr."""
-    command = [sys.executable, "-m", "chronos.cli.server", "explain", "--data-dir", str(folder), *arguments]
+    """Run `chronos explain --offline`; return its exit code and what it said on stdout and stderr."""
+    command = [
+        sys.executable,
+        "-m",
+        "chronos.cli.server",
+        "explain",
+        "--offline",
+        "--data-dir",
+        str(folder),
+        *arguments,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout, done.stderr
 

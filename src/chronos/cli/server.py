@@ -19,6 +19,8 @@ from chronos.cli.health import health
 from chronos.cli.service.commands import service
 from chronos.cli.verify import verify
 
+OFFLINE = "--offline"
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chronos")
@@ -63,10 +65,12 @@ def server(
 def explain(arguments: tuple[str, ...]) -> None:
     """Say why a job ran at an instant, or why it did not.
 
-    The same as `chronosctl explain`.
+    The same as `chronosctl explain`; with `--offline` from the data folder of a server that is down.
     """
     from chronos.cli.chronosctl.root import run
 
+    if OFFLINE in arguments:
+        explain_offline.main([each for each in arguments if each != OFFLINE], prog_name=f"chronos explain {OFFLINE}")
     sys.exit(run(["explain", *arguments]))
 
 
@@ -118,7 +122,7 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
         sys.exit(2 if isinstance(exc, NotFound) else 65 if isinstance(exc, FormatUnreadable) else 75)
 
 
-@main.command()
+@click.command()
 @click.argument("job")
 @click.option(
     "--at", default="", metavar="INSTANT", help="RFC 3339, or a wall time in the job's zone. [default: its last]"
@@ -127,7 +131,9 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
 @click.option("--data-dir", help="Of the server that is down. [default: ./data]")
 @click.option("--namespace", default="default", show_default=True)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def explain(job: str, at: str, config_file: Path | None, data_dir: str | None, namespace: str, output: str) -> None:
+def explain_offline(
+    job: str, at: str, config_file: Path | None, data_dir: str | None, namespace: str, output: str
+) -> None:
     """Say why a job ran at an instant, or why not, while its server is down.
 
     A server that runs is asked with `chronosctl explain`.
