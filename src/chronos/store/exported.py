@@ -66,8 +66,8 @@ class Change(Line, frozen=True, kw_only=True):
     """
 
     seq: int
-    data: Raw
     leaf: str | UnsetType = UNSET
+    data: Raw
 
 
 class RevisionLine(Change, frozen=True, kw_only=True, tag="revision"):
@@ -162,9 +162,9 @@ class RowLine(Line, frozen=True, kw_only=True):
     """
 
     segment: int
-    data: Raw
     leaf: str | UnsetType = UNSET
     after: str | UnsetType = UNSET
+    data: Raw
 
 
 class ExecutionLine(RowLine, frozen=True, kw_only=True, tag="execution"):

@@ -117,6 +117,8 @@ def _item(item: str, bounds: Bounds, hash_key: str) -> range:
     last = int(match[2]) if match[2] else (high if slash else first)
     if bounds is _WEEKDAY and last == 0 < first:
         last = 7
+    if not low <= first <= last <= high:
+        raise NotUnderstood(f"{item!r} is no {label}")
     return range(first, last + 1, step)
 
 

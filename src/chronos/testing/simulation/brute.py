@@ -1,70 +1,50 @@
-"""Which instants a definition owes, found the slow way: minute by minute, with the standard library's zones.
-
-It shares no code with `chronos.timing`, on purpose. It knows the schedules that the simulation's load is made of,
-and refuses every other: fields of `*`, numbers, ranges and steps, with a minute or hour that begins with `*`
-(so that clock changes need no rule of their own), and `@every`.
-"""
+"""What was owed, found by the evaluator that verifies exports: slow, obvious, sharing no code with `chronos.timing`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from functools import cache, cached_property
-from zoneinfo import ZoneInfo
+from functools import cached_property, lru_cache
+from typing import Final
 
 from chronos.model.job import Job
 from chronos.testing.simulation.evidence import Evidence
+from chronos.verify.definition import Definition
+from chronos.verify.zones import Zones
 
-_EVERY = re.compile(r"@every (\d+)s")
-_BOUNDS = ((0, 59), (0, 59), (0, 23))
+_ZONES: Final = Zones()
 
 
 def instants(job: Job, after_s: int, to_s: int) -> Iterator[int]:
-    """Yield the instants in (`after_s`, `to_s`] that the job's schedule names, ascending.
+    """Yield the instants in (`after_s`, `to_s`] that the job's schedules name, ascending.
 
     Raises:
-        ValueError: The schedule is not one this evaluator knows.
+        ValueError: It has a calendar, which this does not heed, or a schedule that is none.
     """
-    [text] = job.spec.schedules
-    every = _EVERY.fullmatch(text)
-    if every is not None:
-        yield from _every(int(every[1]), job.anchor_s, after_s, to_s)
-        return
-    seconds, minutes, hours = _fields(text)
-    for minute_s in range(after_s // 60 * 60, to_s + 1, 60):
-        hour, minute = _wall(job.spec.timezone, minute_s)
-        if minute in minutes and hour in hours:
-            yield from (minute_s + second for second in seconds if after_s < minute_s + second <= to_s)
+    spec = job.spec
+    if spec.calendar is not None:
+        raise ValueError(f"{spec.name}: this does not know what its calendar says")
+    limits = tuple(at.isoformat() if at else "" for at in (spec.start_at, spec.end_at))
+    zone = (spec.timezone, spec.dst.gap.value, spec.dst.overlap.value)
+    what = _definition(spec.namespace, spec.name, tuple(spec.schedules), zone, limits, job.anchor_s)
+    yield from what.owed(after_s, to_s, _ZONES).runs
 
 
-def _every(period: int, anchor_s: int, after_s: int, to_s: int) -> Iterator[int]:
-    first = max(1, (after_s - anchor_s) // period + 1)
-    yield from range(anchor_s + first * period, to_s + 1, period)
-
-
-@cache
-def _fields(text: str) -> tuple[tuple[int, ...], frozenset[int], frozenset[int]]:
-    fields = text.split()
-    fields = fields if len(fields) == 6 else ["0", *fields]
-    if fields[3:] != ["*", "*", "*"] or not (fields[1].startswith("*") or fields[2].startswith("*")):
-        raise ValueError(f"{text!r}: this evaluator does not know such a schedule")
-    seconds, minutes, hours = (_values(field, *bounds) for field, bounds in zip(fields, _BOUNDS, strict=False))
-    return tuple(sorted(seconds)), minutes, hours
-
-
-def _values(field: str, low: int, high: int) -> frozenset[int]:
-    span, _, step = field.partition("/")
-    if span != "*":
-        first, _, last = span.partition("-")
-        low, high = int(first), int(last or first)
-    return frozenset(range(low, high + 1, int(step or 1)))
-
-
-@cache
-def _wall(zone: str, minute_s: int) -> tuple[int, int]:
-    local = datetime.fromtimestamp(minute_s, UTC).astimezone(ZoneInfo(zone))
-    return local.hour, local.minute
+@lru_cache(maxsize=4096)
+def _definition(
+    namespace: str, name: str, schedules: tuple[str, ...], zone: tuple[str, ...], limits: tuple[str, ...], anchor_s: int
+) -> Definition:
+    timezone, gap, overlap = zone
+    start_at, end_at = limits
+    spec = {
+        "namespace": namespace,
+        "name": name,
+        "schedules": list(schedules),
+        "timezone": timezone,
+        "dst": {"gap": gap, "overlap": overlap},
+        "start_at": start_at,
+        "end_at": end_at,
+    }
+    return Definition(spec, anchor_s)
 
 
 class Span:
