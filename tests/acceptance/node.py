@@ -84,6 +84,11 @@ class Node:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, and do not wait."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def ended(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         return await self._end(None)
