@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 
 import msgspec
 import pytest
-from tests.unit.scheduler.harness import BEGIN, BEGIN_S, Node, World
+from tests.unit.scheduler.harness import BEGIN, BEGIN_S, Node, World, lasting
 
 from chronos.dispatch.port import Delivered, Delivery, NotSent, Outcome, Refused
 from chronos.errors import JobNotFound, Unprocessable
 from chronos.features.explain.model import Explanation, FactKind, Reason
 from chronos.features.explain.service import Explainer
+from chronos.features.explain.verdict import id_of
+from chronos.model.execution import RangeRecord
 from chronos.scheduler.evidence import Evidence, Progress
 from chronos.store.commands import PutDocument
 from chronos.testing import virtual_time
@@ -267,3 +270,43 @@ async def test_a_calendar_answers_as_it_was_at_the_instant() -> None:
         told = [[fact.text for fact in a.facts if fact.kind is FactKind.CALENDAR] for a in (left_out, ran)]
         assert "leaves it out" in told[0][0]
         assert "lets it through" in told[1][0]
+
+
+@virtual_time
+async def test_every_second_of_an_eventful_life_is_explained_by_its_record_and_none_has_no_record() -> None:
+    world = World(seed=3)
+    world.answers["nightly"] = lasting(2.5)
+    async with Node(world) as node:
+        job = await node.create(schedule="* * * * * *")
+        await world.until(20)
+        await node.put(schedule="*/2 * * * * *", concurrency="queue")
+        await world.until(40)
+        await node.jobs.pause("nightly", namespace="default", by="bob")
+        await world.until(60)
+        await node.jobs.resume("nightly", namespace="default", by="bob")
+        await world.until(80)
+        await node.put(schedule="*/3 * * * * *", concurrency="replace")
+        await world.until(100)
+    await world.until(200)
+    async with Node(world) as node:
+        await world.until(230)
+        records = {id_of(record): record for record in await node.records(job)}
+        told = dict(await node.told(job))
+        words: Counter[Reason] = Counter()
+        for second in range(1, 221):
+            answer = await why(node, second)
+            words[answer.reason] += 1
+            if not answer.is_instant:
+                assert answer.reason is Reason.NOT_DUE, (second, answer.verdict)
+                assert answer.record_id == ""
+                continue
+            record = records[answer.record_id]
+            assert answer.version > 0
+            if isinstance(record, RangeRecord):
+                assert record.first_s <= BEGIN_S + second <= record.last_s
+                assert answer.reason.value == record.reason.value
+            else:
+                assert record.scheduled_s == BEGIN_S + second
+                assert record.status.value == told[second]
+        assert Reason.NO_RECORD not in words
+        assert {Reason.OVERLAP, Reason.PAUSED, Reason.COALESCED, Reason.SUPERSEDED, Reason.NOT_DUE} <= set(words)
