@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import Final
 
 from chronos.verify.fields import NotUnderstood
+from chronos.verify.hashes import number_in
 from chronos.verify.ledger import Book, Gone, Stretch
 from chronos.verify.lines import Row
 from chronos.verify.lives import Life, Resets, lives_of
@@ -98,7 +99,7 @@ class _Sweep:
     def _stretch(self, rows: Rows, a: int, b: int) -> int:
         """Account for (a, b]; return about how much there was to do."""
         records: dict[str, list[Row]] = defaultdict(list)
-        leaves: set[str] = set()
+        leaves: set[int] = set()
         work = 0
         for row in rows.up_to(b):
             work += 1
@@ -112,15 +113,15 @@ class _Sweep:
             self._tell_of_stranger(job_id, mine)
         return work
 
-    def _sort_in(self, row: Row, records: dict[str, list[Row]], leaves: set[str]) -> None:
+    def _sort_in(self, row: Row, records: dict[str, list[Row]], leaves: set[int]) -> None:
         if row.type != "leaf":
             records[row.job_id].append(row)
         elif row.id.startswith("rng_"):
             records[row.id[17:].rpartition("_")[0]].append(row)
         else:
-            leaves.add(row.id)
+            leaves.add(number_in(row.id) or 0)
 
-    def _account_for(self, life: Life, records: list[Row], leaves: set[str], a: int, b: int) -> int:
+    def _account_for(self, life: Life, records: list[Row], leaves: set[int], a: int, b: int) -> int:
         book = self._books.get(life.job_id)
         if book is None:
             counts = self._report.jobs.setdefault(life.job_id, JobCounts(job=life.name))
@@ -144,8 +145,8 @@ class _Sweep:
         for span in life.spans_in(a, b):
             runs, left_out = span.owed(a, b, self._zones)
             must = [self._must_be_there(life, instant) for instant in runs]
-            if span.is_paused and span.is_last:
-                stretch.in_pause.update(t for t, needed in zip(runs, must, strict=True) if needed)
+            if (span.is_paused and span.is_last) or not span.is_sure:
+                stretch.in_pause.update(t for t, needed in zip(runs, must, strict=True) if needed and span.is_sure)
                 stretch.may.update(runs)
                 stretch.may_left_out.update(left_out)
                 continue
@@ -176,7 +177,7 @@ class _Sweep:
             return
         self._unknown.add(job_id)
         first = min(records, key=lambda row: row.due_s)
-        if self._export.has_forgotten or not first.job_name:
+        if self._export.forgotten or not first.job_name:
             return
         self._report.wrong(
             Wrong.JOB_UNKNOWN,
@@ -190,7 +191,7 @@ class _Sweep:
         """Settle what is still open, and what lies behind the window."""
         to_s = self._window.to_s
         late: dict[str, list[Row]] = defaultdict(list)
-        leaves: set[str] = set()
+        leaves: set[int] = set()
         for row in rows.up_to(1 << 61):
             self._sort_in(row, late, leaves)
         for life in self._lives:

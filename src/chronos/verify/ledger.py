@@ -20,7 +20,7 @@ class Stretch:
         may: Instants that may have a record and need none; `may_left_out` likewise.
         in_pause: Those of `may` that wait for the end of a pause.
         opens: Instants whose executions have not ended.
-        leaves: Ids of executions that are not here, but whose hashes are.
+        leaves: Numbers (in their ids) of executions that are not here, but whose hashes are.
     """
 
     after_s: int
@@ -31,7 +31,7 @@ class Stretch:
     may_left_out: set[int] = field(default_factory=set)
     in_pause: set[int] = field(default_factory=set)
     opens: set[int] = field(default_factory=set)
-    leaves: set[str] = field(default_factory=set)
+    leaves: set[int] = field(default_factory=set)
 
 
 class Gone:
@@ -150,7 +150,7 @@ class Book:
             if known is not row and known != row and not self._resets.is_twice(row.scheduled_s):
                 self._wrong(Wrong.INSTANT_TWICE, f"execution {row.id} is there twice, and differs", row.scheduled_s)
         for row in rows:
-            if row.series and (row.id, row.series - 1) not in failed and row.id not in stretch.leaves:
+            if row.series and (row.id, row.series - 1) not in failed and number_in(row.id) not in stretch.leaves:
                 self._check_redriven(row)
         return ran
 
@@ -196,8 +196,7 @@ class Book:
     def _has_leaf(self, instant: int, stretch: Stretch) -> bool:
         if not stretch.leaves:
             return False
-        number = execution_number(self._life.job_id, "schedule", str(instant), instant)
-        return any(number_in(leaf) == number for leaf in stretch.leaves if leaf.startswith("occ_"))
+        return execution_number(self._life.job_id, "schedule", str(instant), instant) in stretch.leaves
 
     # Ranges.
 

@@ -36,6 +36,7 @@ class Span(NamedTuple):
     Attributes:
         seq: Place of the revision among the changes; `end_seq` is that of what followed it.
         is_last: Nothing followed: neither an edit, nor a pause, nor a deletion.
+        is_sure: Nothing may have followed that is forgotten since.
     """
 
     definition: Definition
@@ -45,6 +46,7 @@ class Span(NamedTuple):
     end_seq: int
     is_paused: bool
     is_last: bool
+    is_sure: bool
     pieces: list[Piece]
 
     def owed(self, a: int, b: int, zones: Zones) -> Owed:
@@ -128,13 +130,23 @@ def _life(
             end_seq=end_seq,
             is_paused=job.paused is not None,
             is_last=group is groups[-1] and deletion is None,
+            is_sure=deletion is None
+            or group is not groups[-1]
+            or not _is_forgotten(export, group[-1].seq, deletion.seq),
             pieces=[],
         )
         span.pieces.extend(_pieces(job_id, span, documents, compiled))
         spans.append(span)
     numbers = frozenset(each.job.revision for each in revisions)
-    is_complete = numbers == set(range(1, len(numbers) + 1))
+    is_complete = numbers == set(range(1, len(numbers) + 1)) and spans[-1].is_sure
     return Life(job_id, export.name_of(job_id), spans, numbers, is_complete)
+
+
+def _is_forgotten(export: Export, after: int, before: int) -> bool:
+    """Whether a change between two others is forgotten: of a deleted job, the newest revisions go first."""
+    if export.header.namespace is not None or export.header.job_id:
+        return False  # those are the changes of others
+    return any(after < seq < before for seq in export.forgotten)
 
 
 def _definition(spec: dict[str, Any], anchor_s: int, known: dict[bytes, Definition]) -> Definition:

@@ -92,7 +92,7 @@ class Export:
     resets: list[lines.ResetData] = field(default_factory=list)
     zones: dict[str, lines.ZoneLine] = field(default_factory=dict)
     opens: list[Row] = field(default_factory=list)
-    has_forgotten: bool = False
+    forgotten: set[int] = field(default_factory=set)
 
     def name_of(self, job_id: str) -> str:
         """Return namespace and name of a job, as far as they are known."""
@@ -274,7 +274,7 @@ class _Reader:
 
     def _take_change(self, said: lines.Change | lines.Forgotten) -> None:
         if isinstance(said, lines.Forgotten):
-            self.export.has_forgotten = True
+            self.export.forgotten.add(said.seq)
             self.export.changes.append(Chained(said.seq, unhexed(said.leaf), f"change {said.seq}, which is forgotten"))
             return
         data = bytes(said.data)

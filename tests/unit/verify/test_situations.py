@@ -248,3 +248,23 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
         counts = [len(list(rows.up_to(begin_s() + n * HOUR))) for n in range(11)]
         assert counts == [0] + [60] * 10
         assert rows.next_s is None
+
+
+def test_a_deleted_job_whose_newest_definitions_are_forgotten_is_not_accused(tmp_path: Path) -> None:
+    server = Server()
+    server.put("J", a_spec("j", "* * * * *"))
+    server.run_to(begin_s() + HOUR)
+    server.put("J", a_spec("j", "*/10 * * * *"))
+    server.run_to(begin_s() + 2 * HOUR)
+    server.delete("J")
+    lines = []
+    for line in server.exporter.lines()[:-1]:
+        said = msgspec.json.decode(line)
+        if said["type"] == "revision" and said["data"]["job"]["revision"] == 2:
+            line = (
+                msgspec.json.encode({"type": "forgotten", "format": 1, "seq": said["seq"], "leaf": said["leaf"]})
+                + b"\n"
+            )
+        lines.append(line)
+    report = judged(tmp_path, ended(lines))
+    assert report.problems == []
