@@ -33,6 +33,14 @@ NAMES = (
     "drain.before",  # asked to stop, with attempts under way
 )
 
+IN_COMMANDS = (
+    "backup.midway",  # a piece of the backup is written
+    "backup.before-rename",  # the backup is whole, and has not its name yet
+    "restore.midway",  # a piece of the backup is read, and maybe written
+    "restore.before-rename",  # the folder is whole, and not in its place yet
+)
+"""Places that a command comes to, and no server."""
+
 _folder: Path | None = None
 
 

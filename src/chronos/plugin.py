@@ -58,7 +58,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `value` is encoded as JSON; `text` is sent as it is; `stream` as server-sent events."""
+    """An answer. `value` is encoded as JSON; `text` is sent as it is.
+
+    A `stream` is one of server-sent events, unless `content_type` says what else it is.
+    """
 
     value: Any = None
     status: int | None = None

@@ -47,11 +47,7 @@ UNRUN = {
     "sudo chronos service uninstall": "it changes the machine",
     "chronos service status": "it needs the service of the installation",
     "chronosctl --data-dir /var/lib/chronos key create deploy": "the folder is the one of the installation before",
-    "systemctl stop chronos": "it needs the service of the installation",
     "systemctl restart chronos": "it needs the service of the installation",
-    "systemctl start chronos": "it needs the service of the installation",
-    "tar --create --gzip --file chronos-backup.tar.gz --directory /var/lib chronos": "its folder is the installation's",
-    "tar --extract --gzip --file chronos-backup.tar.gz --directory /var/lib": "its folder is the installation's",
     "docker build -f deploy/container/Dockerfile -t chronos .": "it needs an engine of containers, and a registry",
     (
         "docker run --detach --name chronos --restart on-failure"
@@ -64,6 +60,17 @@ UNRUN = {
     "chronos verify april.ndjson --head b4e3ca27238605a45466ae9d33220dd461338c5582d0d5ee7b308b4f4e017ccc": "likewise",
     "chronos verify export.ndjson --since 2027-03-01T00:00:00Z --until 2027-03-31T23:59:59Z -v": "likewise",
     "chronos explain nightly --offline --data-dir /var/lib/chronos": "the folder is elsewhere here",
+    "chronos backup chronos.backup --server https://cron.example.com --api-key-file my.key --without-keys": (
+        "the server is somewhere else; tests/acceptance/test_backup.py does it to one that is here"
+    ),
+    'chronos backup "/backups/chronos-$(date +%F).backup" --data-dir /var/lib/chronos '
+    "--passphrase-file /etc/chronos/backup.pass": "its folders are the installation's",
+    "chronos restore chronos.backup --data-dir there --as-of 2027-01-01T09:00:00Z": (
+        "no server of a test was there then; tests/integration/server/test_backup_round_trip.py restores any instant"
+    ),
+    "chronos restore newer.backup --base older.backup --data-dir there --as-of 2027-01-01T09:00:00Z": (
+        "no server of a test was there then; tests/integration/server/test_backup_round_trip.py does it"
+    ),
     "promtool check metrics < metrics.txt": "promtool is optional; the tests of the metrics run it where it is",
 }
 # Blocks that show something and are typed nowhere.

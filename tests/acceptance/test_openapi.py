@@ -121,7 +121,16 @@ def test_every_operation_succeeds_as_it_is_described(world: World) -> None:
 
 def _read_the_server(world: World) -> None:
     public = ["get_health", "get_healthz", "get_ready", "get_readyz", "read_metrics"]
-    private = ["whoami", "get_openapi", "cluster_status", "get_clock", "accept_clock", "reset_clock", "list_breakers"]
+    private = [
+        "whoami",
+        "get_openapi",
+        "cluster_status",
+        "get_clock",
+        "accept_clock",
+        "reset_clock",
+        "list_breakers",
+        "take_backup",
+    ]
     for operation in [*public, *private]:
         world.do(operation)
 

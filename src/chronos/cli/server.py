@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from chronos import __version__
+from chronos.cli.backup import backup, restore
 from chronos.cli.configured import config_file as _file
 from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
@@ -232,6 +233,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
 
+
+main.add_command(backup)
+main.add_command(restore)
 
 if __name__ == "__main__":
     main()

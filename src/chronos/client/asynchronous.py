@@ -33,6 +33,7 @@ from chronos.client.wire import (
     check_stream,
     event_of,
     options_of,
+    pieces_args,
     reason_of,
     received,
     request_args,
@@ -164,6 +165,22 @@ class AsyncClient:
             check_stream(response, self._caller.server)
             async for sse in httpx2.EventSource(response):
                 yield event_of(sse)
+
+    async def pieces(self, operation: Operation[bytes]) -> AsyncIterator[bytes]:
+        """Yield the bytes of an answer as they come, once; a lost connection is not taken up again.
+
+        Raises:
+            Unavailable: Nobody answered, or the connection was lost on the way.
+        """
+        try:
+            async with self._http.stream(**pieces_args(operation, self._caller)) as response:
+                if not response.is_success:
+                    await response.aread()
+                    verdict(received(response), self._caller.server)
+                async for piece in response.aiter_raw():
+                    yield piece
+        except httpx2.RequestError as exc:
+            raise Unavailable(f"{self._caller.server} cannot be reached: {reason_of(exc)}.") from exc
 
     # -- jobs
 

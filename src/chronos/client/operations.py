@@ -250,6 +250,11 @@ def reset_clock() -> Operation[Document]:
     return Operation("POST", path_of("clock", "reset"), dict)
 
 
+def take_backup() -> Operation[bytes]:
+    """Ask for a backup; gathering it may take a while before the first byte comes."""
+    return Operation("POST", path_of("backups"), bytes, patience_s=600.0)
+
+
 def api_keys() -> Operation[Any]:
     return Operation("GET", path_of("api-keys"), object)
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from chronos.client.exchange import Caller, Received, Send
+from chronos.client.operation import Operation
 from chronos.client.problems import UnknownAnswer
 from chronos.errors import Invalid
 
@@ -84,6 +85,13 @@ def stream_args(path: str, params: Mapping[str, str], caller: Caller, last_id: s
         headers["Last-Event-ID"] = last_id
     timeout = httpx2.Timeout(STREAM_QUIET_S, connect=5.0)
     return {"method": "GET", "url": path, "params": dict(params) or None, "headers": headers, "timeout": timeout}
+
+
+def pieces_args(operation: Operation[bytes], caller: Caller) -> dict[str, Any]:
+    """Return the arguments of httpx2's `stream` for an answer that is taken piece by piece."""
+    headers = {**caller.headers(), "Accept": "*/*", "Content-Type": operation.content_type}
+    timeout = httpx2.Timeout(caller.patience.timeout_s + operation.patience_s, connect=5.0)
+    return {"method": operation.method, "url": operation.path, "headers": headers, "timeout": timeout}
 
 
 def received(response: httpx2.Response) -> Received:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from chronos.cluster.logfile import LogFile
+from chronos.cluster.logfile import Fork, LogFile
 from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import ChronosError, Fenced, LogFailed, SnapshotNeeded
 
@@ -124,6 +124,14 @@ class LocalLog:
 
     async def bounds(self) -> tuple[int, int]:
         return await self._place.run(self._file.bounds)
+
+    async def base(self) -> tuple[int, bytes]:
+        """Return the last entry that was forgotten, and its hash: what the first one is chained to."""
+        return await self._place.run(lambda: self._file.base)
+
+    async def forks(self) -> list[Fork]:
+        """Return where this log was cut off, oldest first."""
+        return await self._place.run(self._file.forks)
 
     async def truncate(self, below: int, epoch: Epoch) -> None:
         self._fence(epoch)

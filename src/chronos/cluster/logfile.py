@@ -245,18 +245,33 @@ class LogFile:
 
     def fork(self, fork: Fork, base: int, base_hash: bytes, entries: Iterable[Entry]) -> None:
         """Fill an empty log with the entries that another one still has, and record that it has lost the others."""
-        before = base_hash
+        self.begin_after(base, base_hash)
+        self.extend(entries)
+        self.record(fork)
+
+    def begin_after(self, base: int, base_hash: bytes) -> None:
+        """Let an empty log begin behind the entry `base`."""
         with self._translated(), _transaction(self._open()) as db:
             db.execute("UPDATE meta SET value = ? WHERE key = 'base'", (base,))
             db.execute("UPDATE meta SET value = ? WHERE key = 'base_hash'", (base_hash,))
+        self._load_ends(self._open())
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Take in the entries that follow the last one, in one transaction."""
+        before = self._last_hash
+        with self._translated(), _transaction(self._open()) as db:
             for index, epoch, data in entries:
                 before = link(before, index, epoch, data)
                 db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, epoch, len(data), data, before))
+        self._load_ends(self._open())
+
+    def record(self, fork: Fork) -> None:
+        """Remember where a log was cut off."""
+        with self._translated(), _transaction(self._open()) as db:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS forks (last_good INTEGER, lost_to INTEGER, goes_on_at INTEGER, time_us)"
             )
             db.execute("INSERT INTO forks VALUES (?, ?, ?, ?)", fork)
-        self._load_ends(self._open())
 
     @property
     def base(self) -> tuple[int, bytes]:

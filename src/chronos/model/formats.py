@@ -83,6 +83,7 @@ STATE = FileFormat("state")
 SEGMENT = FileFormat("a segment of history")
 MANIFEST = FileFormat("the list of history's segments")
 KEY = FileFormat("a key")
+BACKUP = FileFormat("a backup")
 
 
 class Marker(Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from chronos.scheduler.pulse import Pulse
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.successes import Successes
 from chronos.server import manifest
+from chronos.server.backup.service import Backups
 from chronos.server.bodies import Bodies
 from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
@@ -144,6 +145,7 @@ class Truth:
     queries: Queries
     truncation: TruncationSettings
     watch: ClockWatch
+    backups: Backups
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,8 @@ def _truth(house: House) -> Truth:
     commands = CommandLog(log, state, house.clock, house.outside.chance, telemetry=house.telemetry)
     queries = Queries(state, house.premises.key("cursors"))
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
-    return Truth(log, state, commands, queries, TruncationSettings(), watch)
+    backups = Backups(house.folder, log, state, house.clock)
+    return Truth(log, state, commands, queries, TruncationSettings(), watch, backups)
 
 
 def _host(house: House, truth: Truth) -> ServerHost:
@@ -298,6 +301,7 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     host.provide(Evidence, Evidence(truth.queries, truth.commands.view, partial(_progress, house, truth, scheduler)))
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
     register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch, pulse)
+    house.telemetry.gauge_from("backup_age_seconds", truth.backups.age_s)
     keeping = keeping_of(truth.state.archive, truth.commands, truth.queries, settings.history, bodies, exits.outputs)
     return Drive(executors[0], scheduler, jobs, pauses, bodies, successes, incarnation, keeping)
 
@@ -333,6 +337,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         bodies=drive.bodies,
         outputs=exits.outputs,
         watch=truth.watch,
+        backups=truth.backups,
         settings=settings,
         clock=house.clock,
         chance=house.outside.chance,

@@ -132,7 +132,11 @@ class Lifecycle:
         )
         running.push_async_callback(node.truth.commands.stop)
         truncation = Truncation(
-            node.truth.log, node.truth.state, await node.truth.log.campaign(), node.truth.truncation
+            node.truth.log,
+            node.truth.state,
+            await node.truth.log.campaign(),
+            node.truth.truncation,
+            quiet=node.truth.backups.quiet,
         )
         self._background(running, "truncation", truncation.run())
         self._background(running, "disk", self._watch_disk())

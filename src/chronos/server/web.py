@@ -266,7 +266,8 @@ def _if_match(endpoint: Endpoint, headers: Mapping[str, str]) -> int | None:
 def _response(endpoint: Endpoint, reply: Reply) -> Response[Any]:
     status = reply.status or endpoint.status
     if reply.stream is not None:
-        return Stream(reply.stream, status_code=status, media_type="text/event-stream", headers=reply.headers)
+        kind = "text/event-stream" if reply.content_type == "application/json" else reply.content_type
+        return Stream(reply.stream, status_code=status, media_type=kind, headers=reply.headers)
     if status == 204:
         return Response(b"", status_code=204, headers=reply.headers, media_type=reply.content_type)
     content = reply.text if reply.text is not None else msgspec.json.encode(reply.value)

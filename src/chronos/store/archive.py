@@ -5,6 +5,7 @@ All of it in pieces of a few milliseconds, in a place of its own, so that neithe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,9 @@ class Archive:
         writing: The place where history is written.
         searching: The place where `searched` is read.
         own: A place for the work of this class.
+
+    Attributes:
+        still: Held by whoever needs the closed segments to stay as they are; nothing is thinned out meanwhile.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Archive:
         self._writing, self._searching, self._own = writing, searching, own
         self._vfs = vfs
         self._reader = HistoryReader(folder, vfs=vfs)
+        self.still = asyncio.Lock()
 
     @property
     def infos(self) -> tuple[SegmentInfo, ...]:
@@ -125,7 +130,8 @@ class Archive:
             finally:
                 thinner.close()
 
-        return await self._own.run(partial(self._translate, work))
+        async with self.still:
+            return await self._own.run(partial(self._translate, work))
 
     async def thinned(self, number: int) -> int:
         """Return how many rows of a segment are gone."""
@@ -146,7 +152,8 @@ class Archive:
             finally:
                 thinner.close()
 
-        await self._own.run(partial(self._translate, work))
+        async with self.still:
+            await self._own.run(partial(self._translate, work))
 
     async def remove(self, numbers: Collection[int]) -> int:
         """Delete closed segments; return how many there were."""

@@ -305,10 +305,18 @@ class PutDocument(Struct, frozen=True, array_like=True, tag=15):
 
 
 class ResetClock(Struct, frozen=True, array_like=True, tag=16):
-    """Open a new restore epoch with the high-water mark at `hwm_s`, whatever it was."""
+    """Open a new restore epoch with the high-water mark at `hwm_s`, whatever it was.
+
+    Attributes:
+        epoch: The epoch opened is at least this one.
+        restored: This is a copy that was brought back: the mark moves ahead to `hwm_s` or stays, and what is being
+            made up for stays, too.
+    """
 
     hwm_s: int
     by: str
+    epoch: int = 0
+    restored: bool = False
 
 
 class ClockNote(StrEnum):

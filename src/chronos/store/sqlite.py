@@ -21,6 +21,7 @@ from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.store.archive import Archive
+from chronos.store.copying import copy_files
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.keeping import days_kept
 from chronos.store.offload import Offload, Thread
@@ -294,6 +295,25 @@ class SqliteState:
     async def checkpoint(self) -> int:
         await self.flush()
         return await self._writing.run(self._checkpoint)
+
+    async def copy(self, into: Path) -> int:
+        """Copy state and history into the empty folder `into`, and return the last entry that either has.
+
+        Writing waits meanwhile. What a file's write-ahead log holds is copied beside it, and has to be folded in
+        (`copying.fold_in`).
+
+        Raises:
+            StorageFull: There is no room for it.
+        """
+        await self.flush()
+        return await self._writing.run(partial(self._copy, into))
+
+    def _copy(self, into: Path) -> int:
+        assert self._writer is not None
+        closed = [info.number for info in self._history.infos if info.closed_us]
+        with translated(self._path):
+            copy_files(self._path.parent, into, closed)
+        return max(self._writer.applied, self._history.complete_to)
 
     async def digest(self) -> str:
         await self.flush()

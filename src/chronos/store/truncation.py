@@ -28,9 +28,22 @@ class TruncationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Truncation:
-    """Cuts the log below what is safe in state and history, minus a reserve."""
+    """Cuts the log below what is safe in state and history, minus a reserve.
 
-    def __init__(self, log: Log, state: State, epoch: Any, settings: TruncationSettings | None = None) -> None:
+    Args:
+        quiet: Held by whoever needs the log to stay as it is for a while; no turn is taken then.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        state: State,
+        epoch: Any,
+        settings: TruncationSettings | None = None,
+        *,
+        quiet: asyncio.Lock | None = None,
+    ) -> None:
+        self._quiet = quiet or asyncio.Lock()
         self._log = log
         self._state = state
         self._epoch = epoch
@@ -50,6 +63,10 @@ class Truncation:
 
         What is not on disk in state *and* history stays in the log, whatever the log weighs.
         """
+        async with self._quiet:
+            return await self._turn()
+
+    async def _turn(self) -> int:
         settings = self._settings
         durable = await self._state.checkpoint()
         keep_from = await self._log.keep_from(settings.reserve_entries, settings.reserve_bytes)

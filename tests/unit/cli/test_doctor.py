@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,31 @@ def test_what_a_key_may_not_see_is_no_finding(well: Ctl, path: str, status: int)
     assert problems(well) == (0, [])
 
 
+def backed_up(data: Path, *, hours: float) -> None:
+    """Let the last backup of a data folder be so many hours ago."""
+    now = datetime.strptime(NOW, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    taken_us = int((now - timedelta(hours=hours)).timestamp() * 1e6)
+    (data / "last-backup.json").write_text(json.dumps({"taken_us": taken_us, "entry": 7}))
+
+
+def test_a_backup_that_is_old_or_was_never_taken_is_found(well: Ctl, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "admin.key").write_text("k")
+    (tmp_path / "admin.key").chmod(0o600)
+    code, [found] = problems(well, "--data-dir", str(tmp_path))
+    assert (code, "was ever taken" in found["what"]) == (0, True)
+    assert "chronos backup" in found["advice"]
+    backed_up(tmp_path, hours=24 * 8)
+    assert "8 days old" in problems(well, "--data-dir", str(tmp_path))[1][0]["what"]
+    backed_up(tmp_path, hours=24 * 6)
+    assert problems(well, "--data-dir", str(tmp_path)) == (0, [])
+
+
 def test_a_data_folder_that_others_may_look_into_is_found(well: Ctl, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
     data.chmod(0o755)
+    backed_up(data, hours=3)
     (data / "admin.key").write_text("k")
     (data / "admin.key").chmod(0o600)
     code, [found] = problems(well, "--data-dir", str(data))
@@ -121,6 +143,7 @@ def test_a_data_folder_that_others_may_look_into_is_found(well: Ctl, tmp_path: P
 def test_an_admin_key_that_others_may_read_is_one_problem(well: Ctl, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
+    backed_up(data, hours=3)
     (data / "admin.key").write_text("k")
     (data / "admin.key").chmod(0o644)
     code, [found] = problems(well, "--data-dir", str(data))
@@ -153,6 +176,7 @@ def test_the_format_of_the_data_folder_is_looked_at(
 ) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
+    backed_up(data, hours=1)
     (data / "admin.key").touch(0o600)
     (data / "admin.key").write_text("chr_x")
     (data / "FORMAT").write_text(json.dumps(said))

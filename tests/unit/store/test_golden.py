@@ -116,7 +116,7 @@ SAMPLES: list[Command] = [
     Redrive(["occ_1", "occ_2"], "me", IDEM),
     ExpireDead(1_800_000_000_000_000, 10, 1_799_000_000_000_000),
     PutDocument("calendars", "default", "holidays", b"\x00\xff", "me", 2, True, IDEM),
-    ResetClock(1_800_000_000, "me"),
+    ResetClock(1_800_000_000, "me", 1_799_999_999, True),
     NoteClock(ClockNote.JUMP, "me", "why"),
     Report("occ_1", 1, 40, "half of it"),
     Seal(3, 1_000, 1_799_999_000, 1_800_000_000, bytes(32), 900, 5_000, 1_799_900_000_000_000, 1_800_000_000_000_000),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.store.fold.harness import BEGIN_S, NODE, Machine, S, a_machine, a_range, owed, schedule_id
 
 from chronos.model.events import EventType
@@ -135,6 +136,21 @@ def test_a_clock_reset_moves_the_mark_back_and_opens_an_epoch() -> None:
     [key] = machine.due(job, 11)
     machine.start(key)
     assert machine.open(key).attempts[0].token == f"1.1.{machine.index}"
+
+
+def test_a_restored_copy_opens_an_epoch_above_all_that_may_have_been_and_keeps_its_mark() -> None:
+    machine = a_machine()
+    job = machine.create()
+    assert machine.at(100).do(BeginCatchup(0, BEGIN_S, BEGIN_S + 100)).ok
+    before = machine.shard
+    result = machine.do(ResetClock(BEGIN_S + 10, "restore", epoch=1_800_000_000, restored=True))
+    assert result.facts == {"restore_epoch": 1_800_000_000}
+    assert machine.shard == replace(before, plan_version=before.plan_version + 1), "what is made up for goes on"
+    machine.do(ResetClock(BEGIN_S + 900, "restore", epoch=7, restored=True))
+    assert machine.shard.hwm_s == BEGIN_S + 900, "what was due until then was given up on purpose"
+    [key] = machine.due(job, 901)
+    machine.start(key)
+    assert machine.open(key).attempts[0].token == f"1800000001.1.{machine.index}"
 
 
 def test_skips_after_a_clock_reset_go_on_growing_one_record() -> None:

@@ -24,6 +24,7 @@ from chronos.model.formats import check_marker, read_marker
 
 SKEW_S_MAX = 2.0  # the Date header says whole seconds, and the answer was under way
 DISK_BYTES_MIN = 1 << 30
+BACKUP_DAYS_MAX = 7
 _PATIENCE_S = 5.0
 
 
@@ -205,6 +206,7 @@ def data_folder(session: Session) -> Iterator[Finding]:
     yield from _folder_mode(folder)
     yield from _format(folder)
     yield from _disk(folder)
+    yield from _backup(folder, session)
 
 
 def _folder_mode(folder: Path) -> Iterator[Finding]:
@@ -235,6 +237,22 @@ def _format(folder: Path) -> Iterator[Finding]:
         yield Finding(Level.WARNING, f"{folder} is in the middle of an upgrade to format {marker.format}", advice)
     else:
         yield Finding(Level.GOOD, f"{folder} is of format {marker.format}, which this release reads")
+
+
+def _backup(folder: Path, session: Session) -> Iterator[Finding]:
+    import msgspec
+
+    advice = f"chronos backup FILE --data-dir {folder} --passphrase-file PASS, and every night from now on"
+    try:
+        taken_us = msgspec.json.decode((folder / "last-backup.json").read_bytes())["taken_us"]
+        days = max(0.0, session.clock.time() - taken_us / 1e6) / 86_400
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        yield Finding(Level.WARNING, f"no backup of {folder} was ever taken", advice)
+        return
+    if days > BACKUP_DAYS_MAX:
+        yield Finding(Level.WARNING, f"the last backup of {folder} is {days:.0f} days old", advice)
+    else:
+        yield Finding(Level.GOOD, f"the last backup of {folder} is {days * 24:.0f} hours old")
 
 
 def _disk(folder: Path) -> Iterator[Finding]:

@@ -136,6 +136,7 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("executions_ongoing", _G, "Runs whose target has answered 202 and has yet to report the result."),
     Metric("queue_depth", _G, "What waits, by where.", ("queue",)),
     Metric("scheduling", _G, "Whether planning goes on: 1 or 0."),
+    Metric("backup_age_seconds", _G, "Seconds since the last backup of this node was taken; -1 before the first."),
     Metric("clock_hold_seconds", _G, "How far the clock and planning are apart while either is held; else 0."),
 )
 """Told by name through `chronos.telemetry`. A gauge shows up when somebody says its value: 0 would be a claim."""

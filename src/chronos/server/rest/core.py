@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chronos.scheduler.jobs import JobService
     from chronos.scheduler.loop import Scheduler
     from chronos.scheduler.successes import Successes
+    from chronos.server.backup.service import Backups
     from chronos.server.bodies import Bodies
     from chronos.server.clockwatch import ClockWatch
     from chronos.server.lastruns import LastRuns
@@ -55,6 +56,7 @@ class Core:
     bodies: Bodies
     outputs: Outputs
     watch: ClockWatch
+    backups: Backups
     settings: Settings
     clock: Clock
     chance: Chance

@@ -10,6 +10,7 @@ import msgspec
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.server.openapi import describe
 from chronos.server.rest import page
+from chronos.server.rest.backups import BackupHandlers
 from chronos.server.rest.calendars import Calendars
 from chronos.server.rest.core import Core
 from chronos.server.rest.executions import Executions
@@ -36,6 +37,7 @@ def endpoints(core: Core, features: Sequence[Endpoint]) -> list[Endpoint]:
         *Schedules(core).endpoints(),
         *Calendars(core).endpoints(),
         *Operations(core).endpoints(),
+        *BackupHandlers(core).endpoints(),
         *page.endpoints(),
     ]
     return [*own, _description([*own, *features])]

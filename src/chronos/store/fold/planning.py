@@ -59,25 +59,18 @@ def catchup(draft: Draft, command: Catchup) -> Result:
 
 def reset_clock(draft: Draft, command: ResetClock) -> Result:
     """Open a restore epoch. The only way the mark moves back; ids stay, so receivers still recognise repeats."""
-    meta = draft.meta()
-    draft.put_meta(replace(meta, restore_epoch=meta.restore_epoch + 1))
-    shard = draft.shard()
-    epoch = meta.restore_epoch + 1
-    reset = Reset(epoch, shard.hwm_s, command.hwm_s, draft.at.time_us, command.by, next_change(draft))
+    meta, shard = draft.meta(), draft.shard()
+    epoch = max(meta.restore_epoch + 1, command.epoch)
+    to_s = max(shard.hwm_s, command.hwm_s) if command.restored else command.hwm_s
+    draft.put_meta(replace(meta, restore_epoch=epoch))
+    reset = Reset(epoch, shard.hwm_s, to_s, draft.at.time_us, command.by, next_change(draft))
     draft.put(RESETS, f"{epoch:010d}", reset)
     note_change(draft, proof.reset_line(reset))
-    draft.put_shard(
-        replace(
-            shard,
-            hwm_s=command.hwm_s,
-            catchup_from_s=0,
-            catchup_to_s=0,
-            cursor="",
-            plan_version=shard.plan_version + 1,
-        )
-    )
+    if not command.restored:
+        shard = replace(shard, catchup_from_s=0, catchup_to_s=0, cursor="")
+    draft.put_shard(replace(shard, hwm_s=to_s, plan_version=shard.plan_version + 1))
     draft.emit(EventType.CLOCK_RESET, by=command.by)
-    return accepted(restore_epoch=meta.restore_epoch + 1)
+    return accepted(restore_epoch=epoch)
 
 
 def note_clock(draft: Draft, command: NoteClock) -> Result:
