@@ -143,7 +143,8 @@ def _failed(execution: Execution) -> tuple[Reason, str]:
     if execution.attempts and execution.attempts[-1].status is AttemptStatus.UNKNOWN:
         return Reason.UNKNOWN, f"may have run: nobody can say whether its last attempt arrived. {again}"
     tries = f"{len(execution.attempts)} attempt{'' if len(execution.attempts) == 1 else 's'}"
-    return Reason.FAILED, f"ran and failed for good after {tries}: {execution.reason.rstrip('.')}. {again}"
+    said = execution.attempts[-1].error if execution.attempts else ""
+    return Reason.FAILED, f"ran and failed for good after {tries}: {(said or execution.reason).rstrip('.')}. {again}"
 
 
 def _cancelled(execution: Execution, where: str) -> tuple[Reason, str]:

@@ -24,6 +24,8 @@ def told_of_range(record: RangeRecord, job: Job) -> Told:
     where = job.spec.timezone
     first, last = local(record.first_s, where), local(record.last_s, where)
     text = f"{runs(record.count)} from {first} to {last}, all `{record.reason.value}`"
+    if record.first_s == record.last_s:
+        text = f"One instant, {first}, `{record.reason.value}`"
     decided = f", written {clock_of(record.decided_at_us, where)}" if record.decided_at_us else ""
     why = _why_skipped(record.reason, job, record.into, record.facts)
     key = range_id(record)

@@ -97,7 +97,7 @@ def _parsed(schedules: list[Schedule], at_s: int) -> Iterator[Fact]:
         hit = schedule.next_s(at_s - 1) == at_s
         where = local(at_s, schedule.timezone)
         said = f"is due at {where}" if hit else f"is not due at {where}"
-        meant = f"`{schedule.text}` ({schedule.describe()}; read in {schedule.timezone})"
+        meant = f"`{schedule.text}` ({schedule.describe()})"
         yield Fact(kind=FactKind.SCHEDULE, text=f"{meant} {said}.")
 
 

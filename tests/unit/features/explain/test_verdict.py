@@ -350,6 +350,12 @@ def test_a_skip_names_the_run_that_was_in_the_way(reason: SkipReason, kind: Fact
     assert OTHER_RUN in fact.text
 
 
+def test_a_range_is_told_with_its_ends_and_a_single_instant_without() -> None:
+    several, single = a_range(SkipReason.OVERLAP), a_range(SkipReason.OVERLAP, first_s=DUE, last_s=DUE, count=1)
+    assert "5 instants from 2027-05-30 09:00:00-04:00 to" in texts(a_case(several), FactKind.RECORD)[0]
+    assert texts(a_case(single), FactKind.RECORD)[0].startswith("One instant, 2027-06-01 09:00:00-04:00, `overlap`")
+
+
 # The chain.
 
 

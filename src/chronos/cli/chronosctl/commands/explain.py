@@ -55,7 +55,7 @@ def as_text(answer: Any) -> str:
     lines = [visible(answer.get("verdict")), f"  asked about {visible(answer.get('local'))} ({answer.get('timezone')})"]
     lines.append(f"  reason {visible(answer.get('reason'))}, version {visible(answer.get('version'))}{_record(answer)}")
     lines.append("")
-    lines += [_fact(fact) for fact in answer.get("facts") or []]
+    lines += [_fact(fact, told=answer.get("record_id") or "") for fact in answer.get("facts") or []]
     for name in ("before", "after"):
         if neighbour := answer.get(name):
             lines.append(f"  {name:<10}{_neighbour(neighbour)}")
@@ -66,9 +66,10 @@ def _record(answer: Any) -> str:
     return f", record {visible(answer['record_id'])}" if answer.get("record_id") else ", no record"
 
 
-def _fact(fact: Any) -> str:
+def _fact(fact: Any, *, told: str) -> str:
+    """Return a line; the record is named where it is another than the one told on top."""
     record, text = fact.get("record_id") or "", visible(fact.get("text"))
-    named = f"  [{visible(record)}]" if record and record not in text else ""
+    named = f"  [{visible(record)}]" if record and record != told and record not in text else ""
     return f"  {visible(fact.get('kind')).replace('_', ' '):<10}{text}{named}"
 
 
