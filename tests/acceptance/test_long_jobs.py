@@ -192,6 +192,9 @@ async def test_what_means_harm_is_refused_and_changes_nothing(tmp_path: Path) ->
             assert foreign.status_code == 403
         after = await execution(node, key)
         assert after == before
+        metrics = (await node.call("GET", "/metrics")).text
+        assert f'chronos_callbacks_total{{outcome="refused"}} {len(forged)}.0' in metrics
+        assert "chronos_executions_ongoing 1.0" in metrics
         assert (await report(address, success)).status_code == 200
 
 

@@ -29,6 +29,7 @@ GAUGES: dict[str, Callable[[float], bool]] = {
     "chronos_jobs_total": lambda value: value == 3,
     "chronos_jobs_enabled": lambda value: value == 3,
     "chronos_executions_in_flight": lambda value: 0 <= value <= 3,
+    "chronos_executions_ongoing": lambda value: value == 0,
     "chronos_queue_depth": lambda value: 0 <= value <= 100,
     "chronos_backup_age_seconds": lambda value: value == -1,
     "chronos_clock_hold_seconds": lambda value: value == 0,

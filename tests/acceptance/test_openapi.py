@@ -25,6 +25,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.acceptance.served import Served, answering, served
 
+from chronos.features.callbacks.rules import Ticket, token_of
+from chronos.model.formats import key_of
 from chronos.server.outline import outline
 
 EXAMPLES = int(os.environ.get("CHRONOS_FUZZ_EXAMPLES", "200"))
@@ -57,8 +59,9 @@ def _as_lines(_: Any, value: Any) -> bytes:
 class World:
     """A server with something of everything in it."""
 
-    def __init__(self, server: Served, target: str) -> None:
+    def __init__(self, server: Served, target: str, folder: Path) -> None:
         self.server = server
+        self.folder = folder
         self.target = target
         self.session = requests.Session()
         self.session.trust_env = False
@@ -95,7 +98,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("openapi") / "data"
     with answering() as target, served(folder) as server:
-        yield World(server, target)
+        yield World(server, target, folder)
 
 
 def test_the_description_in_the_documentation_is_the_servers(world: World) -> None:
@@ -177,7 +180,19 @@ def _run_jobs(world: World) -> None:
     since, until = "2020-01-01T00:00:00Z", "2022-01-02T00:00:00Z"
     filled = world.do("backfill_job", path={"job": job["id"]}, body={"since": since, "until": until})
     assert filled["count"] == 3
+    _report(world)
     _fail_and_redrive(world)
+
+
+def _report(world: World) -> None:
+    """Report what is so already: the address of an attempt is made from the server's key, as the server makes it."""
+    webhook = {"url": world.target + "/yes", "completion": "callback"}
+    ended = world.run(world.job("reporting", webhook=webhook)["id"])
+    file = world.folder / "keys" / "callbacks"
+    key = key_of(file, file.read_text())
+    token = token_of(key, Ticket(ended["id"], 1, 99_999_999_999))
+    told = world.do("report_execution", query={"token": token}, body={"result": "success"})
+    assert told == {"execution_id": ended["id"], "status": "success", "cancelled": False}
 
 
 def _fail_and_redrive(world: World) -> None:

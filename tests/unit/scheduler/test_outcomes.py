@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.scheduler.harness import a_spec
 
-from chronos.dispatch.port import Answer, Cancelled, Delivered, Done, Lost, NoAnswer, NotSent, Outcome, Refused
+from chronos.dispatch.port import (
+    Accepted,
+    Answer,
+    Cancelled,
+    Delivered,
+    Done,
+    Lost,
+    NoAnswer,
+    NotSent,
+    Outcome,
+    Refused,
+)
 from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, Waited
 from chronos.model.job import Job
 from chronos.scheduler.outcomes import AGAIN_MIN_US, RETRY_AFTER_MAX_US, late_result, next_step
@@ -189,3 +200,19 @@ def test_a_late_result_says_what_came(outcome: Outcome, status: AttemptStatus) -
 @pytest.mark.parametrize("outcome", [NotSent("drain"), Lost("drain")])
 def test_nothing_that_came_late_is_no_result(outcome: Outcome) -> None:
     assert late_result(Done("occ_1", 3, outcome, NOW - S, NOW)) is None
+
+
+def test_work_that_is_taken_on_goes_on_until_its_deadline() -> None:
+    answer = Answer(202, 5, "ab", "on it")
+    settled = step(Accepted(answer, deadline_us=60 * S, heartbeat_us=10 * S, resent=True))
+    attempt = settled.attempt
+    assert (settled.next, settled.unknown, settled.retry_at_us) == (Next.GO_ON, False, 0)
+    assert (attempt.status, attempt.ended_at_us, attempt.status_code) == (AttemptStatus.STARTED, 0, 202)
+    assert (attempt.excerpt, attempt.resent, attempt.is_accepted) == ("on it", True, True)
+    assert attempt.ongoing is not None
+    assert (attempt.ongoing.deadline_us, attempt.ongoing.heartbeat_us) == (NOW - S + 60 * S, 10 * S)
+    assert (attempt.ongoing.accepted_us, attempt.ongoing.heard_us, attempt.ongoing.progress) == (NOW, NOW, -1)
+
+
+def test_that_work_was_taken_on_is_no_late_result() -> None:
+    assert late_result(Done("occ_1", 1, Accepted(Answer(202)), NOW, NOW)) is None
