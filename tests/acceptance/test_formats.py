@@ -92,7 +92,8 @@ def test_the_server_refuses_it_by_name_and_leaves_it_as_it_is(
     assert name in said
     assert "format 7" in said
     assert f"release {NEWER} or newer" in said
-    assert without_openings(data) == before
+    after = without_openings(data)
+    assert {name: after.get(name) for name in before} == before  # a key that was not there may have been drawn
 
 
 @pytest.mark.parametrize(("name", "fake"), FAKED)
