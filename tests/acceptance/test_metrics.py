@@ -34,7 +34,6 @@ GAUGES: dict[str, Callable[[float], bool]] = {
     "chronos_backup_age_seconds": lambda value: value == -1,
     "chronos_clock_hold_seconds": lambda value: value == 0,
     "chronos_scheduling": lambda value: value == 1,
-    "chronos_executions_ongoing": lambda value: value == 0,
     "chronos_job_last_success_age_seconds": lambda value: 0 < value < 3_600,
     "chronos_job_success_overdue_seconds": lambda value: 0 <= value < 3_600,
 }
