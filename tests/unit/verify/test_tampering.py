@@ -18,13 +18,15 @@ from chronos.verify.verifying import Question, verify
 PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 CASES = 100 if PROOF else 12
 DEEDS = ("delete", "alter", "add")
+LIVES = [("churn", 1), ("clock", 2)]
+LIVES += [(name, seed) for name in ("standard", "churn", "clock", "disk") for seed in range(3, 9)] if PROOF else []
 
 
 @cache
-def good(seed: int) -> list[bytes]:
+def good(profile: str, seed: int) -> list[bytes]:
     """Return the export of a server that has lived through a few bad minutes."""
     exporter = Exporter(rows_max=60)
-    for entry in lived(seed, profile=PROFILES["churn"], minutes=3).evidence.entries:
+    for entry in lived(seed, profile=PROFILES[profile], minutes=3).evidence.entries:
         exporter.take(entry.changes, entry.time_us)
     return exporter.lines()
 
@@ -46,9 +48,9 @@ def names(report: Report, told: Tampered, *, exactly: bool) -> bool:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_good_export_verifies(tmp_path: Path, seed: int) -> None:
-    report = verified(tmp_path, good(seed))
+@pytest.mark.parametrize(("profile", "seed"), LIVES)
+def test_a_good_export_verifies(tmp_path: Path, profile: str, seed: int) -> None:
+    report = verified(tmp_path, good(profile, seed))
     assert report.problems == []
     assert report.seals > 3
     assert report.counts.unaccounted == 0
@@ -63,7 +65,7 @@ def test_one_line_deleted_altered_or_added_is_found_and_its_instant_named(
     tmp_path: Path, deed: str, types: tuple[str, ...], is_careful: bool
 ) -> None:
     for case in range(CASES):
-        told = Forger(good(1), case, is_careful=is_careful).tamper(types, deed)
+        told = Forger(good(*LIVES[0]), case, is_careful=is_careful).tamper(types, deed)
         report = verified(tmp_path, told.lines)
         assert not report.is_verified, (case, told.what)
         # A careful forger of what was not due leaves only the seal to speak, which names the time of its segment.
