@@ -310,3 +310,17 @@ async def test_every_second_of_an_eventful_life_is_explained_by_its_record_and_n
                 assert record.status.value == told[second]
         assert Reason.NO_RECORD not in words
         assert {Reason.OVERLAP, Reason.PAUSED, Reason.COALESCED, Reason.SUPERSEDED, Reason.NOT_DUE} <= set(words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1970-01-01T00:00:00Z", "1970-01-01", "1970-01-03", "2499-12-31T23:59:59Z", "2499-12-31T23:59:59", "2499-12-30"],
+)
+@virtual_time
+async def test_the_ends_of_time_are_answered(text: str) -> None:
+    world = World()
+    async with Node(world) as node:
+        for zone in ("UTC", "America/New_York", "Pacific/Apia", "Asia/Kolkata"):
+            job = await node.create(zone.replace("/", "-"), "0 9 * * *", timezone=zone)
+            answer = await explainer(node).explain(job.id, "default", text)
+            assert answer.reason in (Reason.NOT_CREATED_YET, Reason.NOT_DUE, Reason.WILL_RUN)
