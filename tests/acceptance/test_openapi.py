@@ -134,7 +134,7 @@ def _read_the_server(world: World) -> None:
         "list_breakers",
         "take_backup",
     ]
-    for operation in [*public, *private]:
+    for operation in [*public, *private, "get_heartbeat"]:
         world.do(operation)
 
 
@@ -142,6 +142,7 @@ def _write_jobs(world: World) -> None:
     job = world.job("first", tags={"team": "a"})
     path = {"path": {"job": job["id"]}}
     assert world.do("get_job", **path)["name"] == "first"
+    world.do("explain_job", **path, query={"at": "2027-01-01T01:00:00Z"})
     assert [one["name"] for one in world.do("list_jobs", query={"text": "irs"})["jobs"]] == ["first"]
     document = {"name": "first", "schedule": "0 1 1 1 *", "webhook": {"url": world.target}}
     world.do("replace_job", **path, headers={"If-Match": '"1"'}, body=document)
