@@ -147,8 +147,32 @@ def execution_stream(*, job: str | None = None) -> Operation[Document]:
     return Operation("GET", path_of("executions", "stream"), dict, params_of(job=job))
 
 
-def dead_letters(*, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:
-    return Operation("GET", path_of("dead-letters"), dict, params_of(cursor=cursor, limit=limit))
+def dead_letters(*, job: str | None = None, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:
+    return Operation("GET", path_of("dead-letters"), dict, params_of(job=job, cursor=cursor, limit=limit))
+
+
+def export_executions(
+    *,
+    job: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    proof: bool = False,
+    cursor: str = "",
+) -> Operation[bytes]:
+    """Ask for the executions of a namespace as lines; `Client.lines` reads them."""
+    params = params_of(job=job, proof=proof or None, cursor=cursor or None, **_span(since, until))
+    return Operation("GET", path_of("executions", "export"), bytes, params)
+
+
+def export_history(
+    *, since: datetime | None = None, until: datetime | None = None, cursor: str = ""
+) -> Operation[bytes]:
+    """Ask for all there is as lines; `Client.lines` reads them."""
+    return Operation("GET", path_of("export"), bytes, params_of(cursor=cursor or None, **_span(since, until)))
+
+
+def _span(since: datetime | None, until: datetime | None) -> dict[str, str | None]:
+    return {"since": since.isoformat() if since else None, "until": until.isoformat() if until else None}
 
 
 def job_versions(ref: str, *, cursor: str | None = None, limit: int | None = None) -> Operation[Document]:

@@ -91,7 +91,13 @@ def pieces_args(operation: Operation[bytes], caller: Caller) -> dict[str, Any]:
     """Return the arguments of httpx2's `stream` for an answer that is taken piece by piece."""
     headers = {**caller.headers(), "Accept": "*/*", "Content-Type": operation.content_type}
     timeout = httpx2.Timeout(caller.patience.timeout_s + operation.patience_s, connect=5.0)
-    return {"method": operation.method, "url": operation.path, "headers": headers, "timeout": timeout}
+    return {
+        "method": operation.method,
+        "url": operation.path,
+        "params": dict(operation.params) or None,
+        "headers": headers,
+        "timeout": timeout,
+    }
 
 
 def received(response: httpx2.Response) -> Received:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from chronos import __version__
 from chronos.cluster.local import LocalLog
 from chronos.dispatch.breaker import Breakers, BreakerSettings
 from chronos.dispatch.check import check_target
@@ -54,6 +55,7 @@ from chronos.server.settings import Http, Settings
 from chronos.server.web import build
 from chronos.store.commandlog import CommandLog
 from chronos.store.datafolder import DataFolder
+from chronos.store.exporting import Exporter
 from chronos.store.queries import Queries
 from chronos.store.sqlite import SqliteState
 from chronos.store.truncation import TruncationSettings
@@ -302,6 +304,8 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
     register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch, pulse)
     house.telemetry.gauge_from("backup_age_seconds", truth.backups.age_s)
+    key, node = house.premises.key("cursors"), settings.cluster.node_id
+    host.provide(Exporter, Exporter(truth.state, key, version=__version__, node=node))
     keeping = keeping_of(truth.state.archive, truth.commands, truth.queries, settings.history, bodies, exits.outputs)
     return Drive(executors[0], scheduler, jobs, pauses, bodies, successes, incarnation, keeping)
 

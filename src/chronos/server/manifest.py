@@ -34,6 +34,7 @@ BUILT_IN = (
     BuiltIn("callbacks", "callbacks"),
     BuiltIn("versions", "versions"),
     BuiltIn("explain", "explain"),
+    BuiltIn("export", "export"),
     BuiltIn("heartbeat", "heartbeat"),
     BuiltIn("dependencies", "dependencies"),
     BuiltIn("notify", "notify"),

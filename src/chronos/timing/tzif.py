@@ -60,8 +60,12 @@ def version() -> str:
 
 def read(name: str) -> TzFile:
     """Return the rules of `name`, which must be one of `names()`: it becomes part of a path."""
-    data = (files("tzdata") / "zoneinfo").joinpath(*name.split("/")).read_bytes()
-    return decode(data)
+    return decode(raw(name))
+
+
+def raw(name: str) -> bytes:
+    """Return the TZif file of `name`, which must be one of `names()`: it becomes part of a path."""
+    return (files("tzdata") / "zoneinfo").joinpath(*name.split("/")).read_bytes()
 
 
 def decode(data: bytes) -> TzFile:

@@ -11,6 +11,7 @@ from chronos.cluster.memory import MemoryLog
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.model.job import HistoryPolicy, JobSpec
 from chronos.model.target import HttpTarget
+from chronos.store.archive import FIRST
 from chronos.store.commandlog import CommandLog
 from chronos.store.commands import Command, PutJob
 from chronos.store.history import HistorySettings
@@ -75,7 +76,7 @@ class Kept:
 
     def __init__(self, folder: Path, log: MemoryLog, clock: HandClock, rows: int, retention: RetentionSettings) -> None:
         settings = StateSettings(history=HistorySettings(segment_rows=rows, segment_us=DAY_S * 1_000_000))
-        self.clock = clock
+        self.clock, self.log = clock, log
         self.ending: list[Record] = []
         self.state = SqliteState(folder, settings, offload=Inline)
         chance = SeededChance(random.Random(1))
@@ -111,7 +112,9 @@ class Kept:
             schedules=["@daily"],
             history=HistoryPolicy(retention=retention, max_count=max_count),
         )
-        [result] = await self.commands.submit([PutJob(job_id, spec, "me")])
+        # Without an opinion a job that is there stays as it is: the command only moves log time.
+        expected = -1 if (retention or max_count) and self.queries.job(job_id) else 0
+        [result] = await self.commands.submit([PutJob(job_id, spec, "me", expected)])
         return result
 
     async def keep(self) -> None:
@@ -124,6 +127,15 @@ class Kept:
         """Return all of history that can be found."""
         found = await self.state.find_records(RecordFilter(), AFTER_ALL, 1_000_000)
         return {(row_of(record).id, row_of(record).series): record for record in found}
+
+    async def archived(self) -> dict[tuple[str, int], Record]:
+        """Return all of history, read segment by segment."""
+        found: dict[tuple[str, int], Record] = {}
+        for info in self.state.archive.infos:
+            for row in await self.state.archive.rows(info.number, FIRST, 100_000) or []:
+                if row.record is not None:
+                    found[row.place] = row.record
+        return found
 
     async def instants(self, job_id: str) -> list[int]:
         """Return the instants of a job that can be found, as days since the start."""

@@ -19,6 +19,7 @@ PROGRAM = "chronosctl"
 COMMANDS = {
     "job": Lazy("job:job", "Create, change, run, import and export jobs."),
     "execution": Lazy("execution:execution", "See what ran, what did not and why; cancel, replay, watch."),
+    "export": Lazy("export:export", "Write all of the past to a file that can be verified."),
     "explain": Lazy("explain:explain", "Say why a job ran at an instant, or why it did not."),
     "schedule": Lazy("schedule:schedule", "Ask what a schedule means; needs no server."),
     "calendar": Lazy("calendar:calendar", "Days on which jobs do not run."),

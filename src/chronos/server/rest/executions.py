@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from chronos.errors import ExecutionNotFound, Unprocessable
+from chronos.errors import ExecutionNotFound, JobNotFound, Unprocessable
 from chronos.model.execution import Execution, Kind, RangeRecord, Status
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.server.rest.core import PAGE, PAGE_MAX, Core, idem, reply
@@ -44,6 +44,16 @@ class PageQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     cursor: Annotated[str, Meta(max_length=1_024)] | None = None
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = PAGE
+
+
+class DeadLettersQuery(PageQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters to list, newest first.
+
+    Attributes:
+        job: Of this job only, by name or id; of a deleted one by its id.
+    """
+
+    job: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class ExecutionPage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,7 +183,7 @@ class Executions:
                 self.dead_letters,
                 "execution:read",
                 "List executions that failed for good and can be redriven, newest first.",
-                query=PageQuery,
+                query=DeadLettersQuery,
                 answers=ExecutionPage,
                 tag=TAG,
                 operation="list_dead_letters",
@@ -204,9 +214,21 @@ class Executions:
         return _page(page)
 
     async def dead_letters(self, call: Call) -> Reply:
-        query: PageQuery = call.query
-        page = self._core.queries.dead_letters(call.namespace, cursor=query.cursor or "", limit=query.limit)
+        query: DeadLettersQuery = call.query
+        page = self._core.queries.dead_letters(
+            call.namespace,
+            job_id=await self._job_id(query.job, call.namespace) if query.job else None,
+            cursor=query.cursor or "",
+            limit=query.limit,
+        )
         return _page(page)
+
+    async def _job_id(self, ref: str, namespace: str) -> str:
+        """Return the id of a job; of one that is gone what was said, for its dead letters outlive it."""
+        try:
+            return (await self._core.jobs.get(ref, namespace=namespace)).id
+        except JobNotFound:
+            return ref
 
     async def get(self, call: Call) -> Reply:
         return reply(record_document(await self._find(call), attempts=True))

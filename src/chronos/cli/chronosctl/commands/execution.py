@@ -27,6 +27,7 @@ _EXCERPT_CHARS = 1_000
         "replay": Lazy("execution:replay", "Run the job of an execution again, as a new execution."),
         "redrive": Lazy("execution:redrive", "Try a dead-lettered execution again, under its own id."),
         "dead-letters": Lazy("execution:dead_letters", "Show what failed for good and can be redriven."),
+        "export": Lazy("execution:export_executions", "Write executions to a file, as NDJSON."),
     },
 )
 def execution() -> None:
@@ -194,26 +195,83 @@ def replay(session: Session, ref: str) -> None:
 
 
 @leaf()
-@click.argument("refs", metavar="EXECUTION…", nargs=-1, required=True)
+@click.argument("refs", metavar="[EXECUTION]…", nargs=-1)
+@click.option("--job", metavar="JOB", help="All dead letters of this job.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters of the namespace.")
 @click.pass_obj
-def redrive(session: Session, refs: tuple[str, ...]) -> None:
-    """Try dead-lettered executions again, each under its own id."""
-    from chronos.client import operations as ops
+def redrive(session: Session, refs: tuple[str, ...], job: str | None, everything: bool) -> None:
+    """Try dead-lettered executions again, each under its own id.
 
-    for ref in refs:
+    \b
+    Examples:
+      chronosctl execution redrive occ_…
+      chronosctl execution redrive --job nightly
+    """
+    from chronos.cli.chronosctl.pages import pages
+    from chronos.client import operations as ops
+    from chronos.errors import Invalid
+
+    if (bool(refs) + (job is not None) + everything) != 1:
+        raise Invalid("Name executions, or give --job or --all.")
+    found = list(refs)
+    if not refs:
+        job_id = session.on_job(job, ops.job)["id"] if job else None
+        walk = pages(
+            session, "executions", lambda cursor: ops.dead_letters(job=job_id, cursor=cursor, limit=ops.PAGE_MAX)
+        )
+        # All of them before the first is started: starting one changes the list.
+        found = [dead["id"] for dead in walk]
+    for ref in found:
         answer = session.fetch(ops.redrive_execution(ref))
         say(session, answer, f"redriving {ref} ({answer.get('status', 'pending')})")
+    if not found:
+        session.note("There are no dead letters.")
 
 
 @leaf("dead-letters")
+@click.argument("ref", metavar="[JOB]", required=False, shell_complete=job_names)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
 @click.pass_obj
-def dead_letters(session: Session, limit: int) -> None:
-    """Show what failed for good and can be redriven, newest first."""
+def dead_letters(session: Session, ref: str | None, limit: int) -> None:
+    """Show what failed for good and can be redriven, newest first: of one job, or of all."""
     from chronos.cli.chronosctl.pages import pages
     from chronos.cli.chronosctl.views import executions_table
     from chronos.client import operations as ops
 
     size = min(limit, ops.PAGE_MAX)
-    walk = pages(session, "executions", lambda cursor: ops.dead_letters(cursor=cursor, limit=size))
+    job_id = session.on_job(ref, ops.job)["id"] if ref else None
+    walk = pages(session, "executions", lambda cursor: ops.dead_letters(job=job_id, cursor=cursor, limit=size))
     emit(session, list(islice(walk, limit)), executions_table)
+
+
+@leaf("export")
+@click.argument("ref", metavar="[JOB]", required=False, shell_complete=job_names)
+@click.option("--since", metavar="INSTANT", help="Due at or after: 2027-01-01, or 2h (ago).")
+@click.option("--until", metavar="INSTANT", help="Due before.")
+@click.option("--proof", is_flag=True, help="Also what verifying them needs.")
+@click.option("--to", "file", metavar="FILE", default="-", show_default=True, help="A new file; - is standard output.")
+@click.pass_obj
+def export_executions(
+    session: Session, ref: str | None, since: str | None, until: str | None, proof: bool, file: str
+) -> None:
+    """Write the executions of a namespace to a file, one JSON object a line: of one job, or of all.
+
+    What breaks off is picked up where it broke off. `chronosctl export` writes all namespaces, to be verified.
+
+    \b
+    Examples:
+      chronosctl execution export nightly --since 30d --to nightly.ndjson
+    """
+    from chronos.cli.chronosctl.downloading import download
+    from chronos.cli.chronosctl.when import parse_instant
+    from chronos.client import operations as ops
+
+    begin = parse_instant(since, session.clock, option="--since") if since else None
+    end = parse_instant(until, session.clock, option="--until") if until else None
+    job = session.on_job(ref, ops.job)["id"] if ref else None
+    records = download(
+        session,
+        lambda cursor: ops.export_executions(job=job, since=begin, until=end, proof=proof, cursor=cursor),
+        file,
+    )
+    session.note(f"Exported {records} records.")

@@ -1,0 +1,284 @@
+"""Writes an export, line by line as `chronos.store.exported` says, holding a few hundred rows at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from chronos.model.execution import Execution, instant_of
+from chronos.store import exported as out
+from chronos.store import proof
+from chronos.store.archive import FIRST, ArchiveRow, Place
+from chronos.store.cursors import Cursors
+from chronos.store.records import INSTANT_MAX, RecordFilter, matches
+from chronos.store.sealing import sealed_to
+from chronos.store.segment import SegmentInfo
+from chronos.store.sqlite import SqliteState
+from chronos.store.state import KEY_MAX
+from chronos.store.tables import (
+    DELETED_RING,
+    DROPS,
+    FORGOTTEN,
+    KEPT_DOCUMENTS,
+    LATE,
+    META,
+    RESETS,
+    REVISIONS,
+    SEALS,
+    SHARDS,
+    Meta,
+    Shard,
+    Table,
+)
+from chronos.timing import tzif
+
+T = TypeVar("T")
+
+ROWS_AT_ONCE = 100
+MARK_ROWS = 1_000
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What to export.
+
+    Attributes:
+        proof: Whether with everything that verifying needs; otherwise only executions and range records.
+    """
+
+    namespace: str | None = None
+    job_id: str = ""
+    since_s: int = 0
+    until_s: int = INSTANT_MAX
+    proof: bool = True
+
+
+class _At(Struct, frozen=True):
+    """Where a part begins: behind a row of a segment of which so many lines were written."""
+
+    segment: int = 0
+    place: Place = FIRST
+    rows: int = 0
+
+
+class Exporter:
+    """Exports what a state holds.
+
+    Args:
+        key: Signs cursors.
+    """
+
+    def __init__(self, state: SqliteState, key: bytes, *, version: str, node: str) -> None:
+        self._state = state
+        self._cursors = Cursors(key)
+        self._version, self._node = version, node
+
+    def begin(self, wanted: Wanted, cursor: str = "") -> AsyncIterator[bytes]:
+        """Return pieces of whole lines, of a whole export or of what comes after `cursor`.
+
+        Raises:
+            Invalid: The cursor is not one of such an export.
+        """
+        return self._written(wanted, cursor, self._place(wanted, cursor))
+
+    def _place(self, wanted: Wanted, cursor: str) -> _At | None:
+        if not cursor:
+            return None
+        segment, record_id, series, rows = self._cursors.read(_listing(wanted), cursor)
+        return _At(int(segment), (str(record_id), int(series)), int(rows))
+
+    async def _written(self, wanted: Wanted, cursor: str, start: _At | None) -> AsyncIterator[bytes]:
+        await self._state.flush()
+        digest, count = hashlib.blake2b(digest_size=32), 0
+        async for lines in self._parts(wanted, cursor, start):
+            piece = b"".join(out.encode_line(line) + b"\n" for line in lines)
+            digest.update(piece)
+            count += len(lines)
+            yield piece
+        yield out.encode_line(out.EndLine(lines=count, digest=digest.hexdigest())) + b"\n"
+
+    async def _parts(self, wanted: Wanted, cursor: str, start: _At | None) -> AsyncIterator[list[out.Line]]:
+        yield [self._header(wanted, cursor)]
+        if start is None and wanted.proof:
+            async for lines in self._changes(wanted):
+                yield lines
+            async for lines in self._seals():
+                yield lines
+        start = start or _At()
+        for info in self._state.archive.infos:
+            if info.number >= start.segment and info.covers(wanted.since_s, wanted.until_s):
+                begin = start if info.number == start.segment else _At(info.number)
+                async for lines in self._segment(wanted, info, begin):
+                    yield lines
+        async for lines in self._rest(wanted):
+            yield lines
+
+    def _header(self, wanted: Wanted, cursor: str) -> out.Header:
+        state = self._state
+        meta, shard = state.get(META, "meta") or Meta(), state.get(SHARDS, "0") or Shard()
+        return out.Header(
+            version=self._version,
+            node=self._node,
+            index=state.applied_index,
+            time_us=state.time_us,
+            namespace=wanted.namespace,
+            since_s=wanted.since_s,
+            until_s=wanted.until_s,
+            job_id=wanted.job_id,
+            proof=wanted.proof,
+            resumed=cursor,
+            sealed=meta.sealed,
+            seal_hash=meta.seal_hash.hex(),
+            changes=meta.changes,
+            changes_hash=meta.changes_hash.hex(),
+            restore_epoch=meta.restore_epoch,
+            hwm_s=shard.hwm_s,
+            catchup_from_s=shard.catchup_from_s,
+            catchup_to_s=shard.catchup_to_s,
+            catchup_cursor=shard.cursor,
+            tzdata=tzif.version(),
+        )
+
+    async def _changes(self, wanted: Wanted) -> AsyncIterator[list[out.Line]]:
+        zones: set[str] = set()
+        async for revisions in self._all(REVISIONS):
+            lines: list[out.Line] = []
+            for key, revision in revisions:
+                job_id = key.partition("/")[0]
+                mine = _is_mine(wanted, revision.job.namespace, job_id)
+                if mine:
+                    zones.add(revision.job.spec.timezone)
+                line = proof.revision_line(revision)
+                lines += _change(out.RevisionLine(seq=revision.seq, data=Raw(line)), mine=mine)
+            yield lines
+        async for items in self._all(DELETED_RING):
+            lines = []
+            for _, item in items:
+                job_id = item.key.partition("/")[0]
+                kept = self._state.get(REVISIONS, item.key)
+                mine = kept is not None and _is_mine(wanted, kept.job.namespace, job_id)
+                line = proof.deletion_line(job_id, item)
+                lines += _change(out.DeletionLine(seq=item.seq, data=Raw(line)), mine=mine or _is_all(wanted))
+            yield lines
+        async for documents in self._all(KEPT_DOCUMENTS):
+            lines = []
+            for _, document in documents:
+                mine = wanted.namespace in (None, document.key.split("/")[1])
+                change = out.DocumentLine(seq=document.seq, data=Raw(proof.document_line(document)))
+                lines += _change(change, mine=mine)
+            yield lines
+        async for resets in self._all(RESETS):
+            yield [out.ResetLine(seq=reset.seq, data=Raw(proof.reset_line(reset))) for _, reset in resets]
+        async for gone in self._all(FORGOTTEN):
+            yield [out.ForgottenLine(seq=item.seq, leaf=item.key) for _, item in gone]
+        known = set(tzif.names())
+        for name in sorted(zones & known):
+            yield [out.ZoneLine(name=name, tzdata=tzif.version(), tzif=tzif.raw(name))]
+
+    async def _seals(self) -> AsyncIterator[list[out.Line]]:
+        async for seals in self._all(SEALS):
+            yield [out.SealLine(segment=seal.segment, data=Raw(proof.seal_line(seal))) for _, seal in seals]
+        async for drops in self._all(DROPS):
+            yield [
+                out.DropLine(segment=drop.segment, rows=drop.rows, whole=drop.whole, why=drop.why, time_us=drop.time_us)
+                for _, drop in drops
+            ]
+
+    async def _segment(self, wanted: Wanted, info: SegmentInfo, begin: _At) -> AsyncIterator[list[out.Line]]:
+        if wanted.proof and begin.place == FIRST:
+            yield [self._segment_line(info)]
+        after, count = begin.place, begin.rows
+        while rows := await self._state.archive.rows(info.number, after, ROWS_AT_ONCE):
+            lines = [line for row in rows if (line := _row_line(wanted, info.number, row)) is not None]
+            after, count = rows[-1].place, count + len(rows)
+            if count // MARK_ROWS > (count - len(rows)) // MARK_ROWS:
+                lines.append(out.MarkLine(cursor=self._cursor(wanted, info.number, after, count)))
+            yield lines
+        if wanted.proof:
+            yield [out.SegmentEndLine(segment=info.number, rows=count)]
+        yield [out.MarkLine(cursor=self._cursor(wanted, info.number + 1, FIRST, 0))]
+
+    def _segment_line(self, info: SegmentInfo) -> out.SegmentLine:
+        return out.SegmentLine(
+            segment=info.number,
+            rows=info.rows,
+            first_s=info.first_s,
+            last_s=info.last_s,
+            opened_us=info.opened_us,
+            closed_us=info.closed_us,
+            days=info.days,
+            sealed=info.number <= sealed_to(self._state),
+        )
+
+    def _cursor(self, wanted: Wanted, segment: int, after: Place, count: int) -> str:
+        return self._cursors.write(_listing(wanted), [segment, *after, count])
+
+    async def _rest(self, wanted: Wanted) -> AsyncIterator[list[out.Line]]:
+        for execution in self._state.open_executions():
+            if matches(_filter(wanted), execution):
+                yield [out.OpenLine(data=Raw(proof.record_line(execution)))]
+        async for late in self._all(LATE):
+            lines: list[out.Line] = []
+            for key, results in late:
+                if _is_all(wanted) or await self._is_about(wanted, key):
+                    lines.append(out.LateLine(execution_id=key, notes=list(results.notes)))
+            yield lines
+
+    async def _is_about(self, wanted: Wanted, execution_id: str) -> bool:
+        record = await self._state.record(execution_id, instant_of(execution_id))
+        return record is not None and matches(_filter(wanted), record)
+
+    async def _all(self, table: Table[T]) -> AsyncIterator[list[tuple[str, T]]]:
+        low = ""
+        while rows := self._state.scan(table, low, KEY_MAX, ROWS_AT_ONCE):
+            yield rows
+            low = rows[-1][0] + "\0"
+            await asyncio.sleep(0)
+
+
+def _row_line(wanted: Wanted, segment: int, row: ArchiveRow) -> out.Line | None:
+    """Return the line of a row; None when it is neither wanted nor needed for the proof."""
+    if row.record is not None and matches(_filter(wanted), row.record):
+        kind = out.ExecutionLine if isinstance(row.record, Execution) else out.RangeLine
+        return kind(segment=segment, data=Raw(row.line))
+    if not wanted.proof:
+        return None
+    known = wanted.namespace is None or (row.record is not None and row.record.namespace == wanted.namespace)
+    why = "dropped" if row.record is None else "outside" if known else "elsewhere"
+    return out.LeafLine(
+        segment=segment,
+        leaf=row.leaf.hex(),
+        why=why,
+        id=row.id if known else "",
+        series=row.series if known else 0,
+    )
+
+
+def _change(change: out.Change, *, mine: bool) -> Iterator[out.Line]:
+    """Yield a change, or what is left of one that is not asked for."""
+    if mine:
+        yield change
+    elif change.seq:
+        yield out.ForgottenLine(seq=change.seq, leaf=proof.leaf(bytes(change.data)).hex())
+
+
+def _is_mine(wanted: Wanted, namespace: str, job_id: str) -> bool:
+    return wanted.namespace in (None, namespace) and wanted.job_id in ("", job_id)
+
+
+def _is_all(wanted: Wanted) -> bool:
+    return wanted.namespace is None and not wanted.job_id and (wanted.since_s, wanted.until_s) == (0, INSTANT_MAX)
+
+
+def _filter(wanted: Wanted) -> RecordFilter:
+    return RecordFilter(
+        namespace=wanted.namespace, job_id=wanted.job_id or None, since_s=wanted.since_s, until_s=wanted.until_s
+    )
+
+
+def _listing(wanted: Wanted) -> str:
+    return "export" + msgspec.json.encode(wanted, order="deterministic").decode()
