@@ -213,27 +213,13 @@ async def test_the_address_of_an_attempt_is_kept_nowhere(tmp_path: Path) -> None
     assert [path for path in folder.rglob("*") if path.is_file() and mac in path.read_bytes()] == []
 
 
-@pytest.mark.parametrize(
-    "flags, url, why",
-    [
-        ([], "http://reports.example.org/", "server.public_url"),
-        (["callbacks.enabled=false"], "http://127.0.0.1:9/", "switched off"),
-    ],
-)
-async def test_a_job_whose_target_could_never_report_is_refused(
-    tmp_path: Path, flags: list[str], url: str, why: str
-) -> None:
-    env = {f"CHRONOS_{name.upper().replace('.', '__')}": value for name, _, value in (f.partition("=") for f in flags)}
-    node = Node(tmp_path / "data", env=env)
-    await node.start()
-    try:
-        job = {"name": "long", "schedule": "@yearly", "webhook": {"url": url, "completion": "callback"}}
-        refused = await node.call("POST", "/api/v1/jobs", job)
+async def test_a_job_whose_target_could_never_report_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as node:
+        webhook = {"url": "http://reports.example.org/", "completion": "callback"}
+        refused = await node.call("POST", "/api/v1/jobs", {"name": "long", "schedule": "@yearly", "webhook": webhook})
         assert (refused.status_code, refused.json()["type"]) == (422, "job-invalid")
         assert refused.json()["field"] == "target.completion"
-        assert why in refused.json()["detail"]
-    finally:
-        await node.stop()
+        assert "server.public_url" in refused.json()["detail"]
 
 
 async def test_every_report_is_an_event_of_the_stream(tmp_path: Path) -> None:
@@ -288,18 +274,3 @@ async def test_a_published_address_is_what_targets_are_told(tmp_path: Path) -> N
             assert answer.status_code == 200
     finally:
         await node.stop()
-
-
-async def test_lengths_that_make_no_sense_are_refused_with_their_place(tmp_path: Path) -> None:
-    cases = [
-        ({"completion": "callback", "deadline": "31d"}, "target.deadline"),
-        ({"completion": "callback", "deadline": "soon"}, "target.deadline"),
-        ({"completion": "callback", "heartbeat": "1ms"}, "target.heartbeat"),
-        ({"deadline": "1h"}, "target.deadline"),
-        ({"completion": "later"}, "webhook.completion"),
-    ]
-    async with running(tmp_path / "data") as node:
-        for webhook, where in cases:
-            job = {"name": "odd", "schedule": "@yearly", "webhook": {"url": "http://127.0.0.1:9/", **webhook}}
-            refused = await node.call("POST", "/api/v1/jobs", job)
-            assert (refused.status_code, refused.json()["field"]) == (422, where), refused.text
