@@ -12,6 +12,7 @@ from tests.integration.store.workload import Workload
 
 from chronos.cluster.local import LocalLog, LocalLogSettings
 from chronos.cluster.port import Epoch
+from chronos.store.archive import FIRST
 from chronos.store.commandlog import CommandLog
 from chronos.store.commands import decode_entry
 from chronos.store.entryfold import fold_entry
@@ -19,14 +20,17 @@ from chronos.store.history import MANIFEST, HistorySettings
 from chronos.store.machine import apply
 from chronos.store.offload import Inline
 from chronos.store.port import At
+from chronos.store.proof import Tree
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, row_of
+from chronos.store.sealing import Sealing
 from chronos.store.sqlite import SqliteState, StateSettings
-from chronos.store.state import MemoryState
+from chronos.store.state import KEY_MAX, MemoryState
+from chronos.store.tables import SEALS
 from chronos.store.truncation import Truncation, TruncationSettings
 from chronos.testing.disk import POWER_CUTS, CrashDisk, Doing
 from chronos.timing.clock import SeededChance
 
-TINY = StateSettings(checkpoint_pages=30, history=HistorySettings(segment_rows=20))
+TINY = StateSettings(checkpoint_pages=30, history=HistorySettings(segment_rows=6))
 FEW = TruncationSettings(reserve_entries=3)
 
 Records = dict[tuple[str, int], Record]
@@ -117,6 +121,7 @@ class Oracle:
     """What folding the entries gives, by other means, at every one of them."""
 
     def __init__(self, entries: dict[int, bytes]) -> None:
+        self.seals = 0
         self.digests: dict[int, str] = {}
         self.records: dict[int, Records] = {}
         self._entries = entries
@@ -144,8 +149,20 @@ class Oracle:
             assert entry.data == self._entries[entry.index]
         assert await store.state.digest() == self.digests[last]
         assert await store.records() == self.records[last]
+        self.seals += await _check_seals(store)
         await store.state.stop()
         await store.log.stop()
+
+
+async def _check_seals(store: Store) -> int:
+    """Every segment that was sealed is what it was sealed as; return how many there are."""
+    seals = store.state.scan(SEALS, "", KEY_MAX, 1_000)
+    for _, seal in seals:
+        tree = Tree()
+        for row in await store.state.archive.rows(seal.segment, FIRST, 100_000) or []:
+            tree.add(row.leaf)
+        assert (tree.leaves, tree.root()) == (seal.rows, seal.root), "written to after it was sealed"
+    return len(seals)
 
 
 class Images:
@@ -180,11 +197,13 @@ class Images:
 
 
 async def work(store: Store, workload: Workload, chance: random.Random, steps: int) -> None:
-    """Live through a day in commands, with flushes and turns of the truncation in between."""
+    """Live through a day in commands, with flushes and turns of sealing and truncation in between."""
     epoch = await store.log.campaign()
     for _ in range(steps):
         await workload.step()
         if chance.random() < 0.3:
             await store.state.flush()
+        if chance.random() < 0.2:
+            await Sealing(store.state.archive, store.commands).turn()
         if chance.random() < 0.06:
             await Truncation(store.log, store.state, epoch, FEW).turn()
