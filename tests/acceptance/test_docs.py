@@ -43,6 +43,7 @@ BEFORE = {
         "chronosctl job update nightly --schedule '0 3 * * *'",
     ],
     "ask-why": ["chronosctl job create nightly --schedule '30 2 * * *' --url http://127.0.0.1:9000/"],
+    "prove": ["chronosctl job create nightly --schedule '* * * * * *' --url http://127.0.0.1:9000/"],
     "notify": ["chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/"],
     "backup": ["chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/"],
     "retries": ["chronosctl job create nightly --schedule '0 2 * * *' --url http://127.0.0.1:9000/"],

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from chronos.model.execution import Execution, instant_of
 from chronos.store import exported as out
@@ -172,7 +173,10 @@ class Exporter:
                 lines += _change(change, mine=mine)
             yield lines
         async for resets in self._all(RESETS):
-            yield [out.ResetLine(seq=reset.seq, data=Raw(proof.reset_line(reset))) for _, reset in resets]
+            lines = []
+            for _, reset in resets:
+                lines += _change(out.ResetLine(seq=reset.seq, data=Raw(proof.reset_line(reset))), mine=True)
+            yield lines
         async for gone in self._all(FORGOTTEN):
             yield [out.ForgottenLine(seq=item.seq, leaf=item.key) for _, item in gone]
         known = set(tzif.names())
@@ -191,15 +195,19 @@ class Exporter:
     async def _segment(self, wanted: Wanted, info: SegmentInfo, begin: _At) -> AsyncIterator[list[out.Line]]:
         if wanted.proof and begin.place == FIRST:
             yield [self._segment_line(info)]
-        after, count = begin.place, begin.rows
+        after, count, shown = begin.place, begin.rows, _shown(wanted, begin)
         while rows := await self._state.archive.rows(info.number, after, ROWS_AT_ONCE):
-            lines = [line for row in rows if (line := _row_line(wanted, info.number, row)) is not None]
+            lines: list[out.Line] = []
+            for row in rows:
+                line = _row_line(wanted, info.number, row, shown)
+                shown = "" if _is_elsewhere(wanted, row) else f"{row.id}/{row.series}"
+                lines += [line] if line is not None else []
             after, count = rows[-1].place, count + len(rows)
             if count // MARK_ROWS > (count - len(rows)) // MARK_ROWS:
                 lines.append(out.MarkLine(cursor=self._cursor(wanted, info.number, after, count)))
             yield lines
         if wanted.proof:
-            yield [out.SegmentEndLine(segment=info.number, rows=count)]
+            yield [out.SegmentEndLine(segment=info.number, rows=count, after=shown)]
         yield [out.MarkLine(cursor=self._cursor(wanted, info.number + 1, FIRST, 0))]
 
     def _segment_line(self, info: SegmentInfo) -> out.SegmentLine:
@@ -240,30 +248,41 @@ class Exporter:
             await asyncio.sleep(0)
 
 
-def _row_line(wanted: Wanted, segment: int, row: ArchiveRow) -> out.Line | None:
+def _row_line(wanted: Wanted, segment: int, row: ArchiveRow, after: str | UnsetType) -> out.Line | None:
     """Return the line of a row; None when it is neither wanted nor needed for the proof."""
+    leaf = row.leaf.hex()
     if row.record is not None and matches(_filter(wanted), row.record):
         kind = out.ExecutionLine if isinstance(row.record, Execution) else out.RangeLine
-        return kind(segment=segment, data=Raw(row.line))
+        if not wanted.proof:
+            return kind(segment=segment, data=Raw(row.line))
+        return kind(segment=segment, leaf=leaf, after=after, data=Raw(row.line))
     if not wanted.proof:
         return None
-    known = wanted.namespace is None or (row.record is not None and row.record.namespace == wanted.namespace)
-    why = "dropped" if row.record is None else "outside" if known else "elsewhere"
-    return out.LeafLine(
-        segment=segment,
-        leaf=row.leaf.hex(),
-        why=why,
-        id=row.id if known else "",
-        series=row.series if known else 0,
-    )
+    if _is_elsewhere(wanted, row):
+        return out.LeafLine(segment=segment, leaf=leaf, why="elsewhere", after=after)
+    why = "dropped" if row.record is None else "outside"
+    return out.LeafLine(segment=segment, leaf=leaf, why=why, id=row.id, series=row.series, after=after)
+
+
+def _is_elsewhere(wanted: Wanted, row: ArchiveRow) -> bool:
+    """Whether not even the id of a row may be told."""
+    return wanted.namespace is not None and (row.record is None or row.record.namespace != wanted.namespace)
+
+
+def _shown(wanted: Wanted, begin: _At) -> str | UnsetType:
+    """Return what may be told of the row before the first one of a part."""
+    if begin.place == FIRST:
+        return ""
+    return UNSET if wanted.namespace is not None else "{}/{}".format(*begin.place)
 
 
 def _change(change: out.Change, *, mine: bool) -> Iterator[out.Line]:
     """Yield a change, or what is left of one that is not asked for."""
+    leaf = proof.leaf(bytes(change.data)).hex()
     if mine:
-        yield change
+        yield replace(change, leaf=leaf)
     elif change.seq:
-        yield out.ForgottenLine(seq=change.seq, leaf=proof.leaf(bytes(change.data)).hex())
+        yield out.ForgottenLine(seq=change.seq, leaf=leaf)
 
 
 def _is_mine(wanted: Wanted, namespace: str, job_id: str) -> bool:

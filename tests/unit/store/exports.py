@@ -100,7 +100,7 @@ class Export:
         found = []
         for line, data in zip(self.lines, self.data, strict=True):
             if line["type"] in CHANGES:
-                found.append((line["seq"], bytes.fromhex(line["leaf"]) if "leaf" in line else leaf(data)))
+                found.append((line["seq"], bytes.fromhex(line["leaf"]) if line["type"] == "forgotten" else leaf(data)))
         assert [seq for seq, _ in sorted(found)] == list(range(1, header.get("changes", 0) + 1))
         for _, each in sorted(found):
             links.append(node(links[-1], each))
