@@ -443,6 +443,7 @@ def _http(settings: Settings) -> HttpSettings:
         connect_timeout_s=parse_duration(http.connect_timeout) / 1e6,
         idle_s=parse_duration(http.idle_conn_timeout) / 1e6,
         max_idle_conns=http.max_idle_conns,
+        max_conns_per_host=http.max_conns_per_host,
         ca_file=http.tls.ca_file,
     )
 

@@ -123,6 +123,7 @@ class DispatcherHttp(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: DurationText = "30s"
     connect_timeout: DurationText = "5s"
     max_idle_conns: Count = 1_024
+    max_conns_per_host: Count = 1_024
     idle_conn_timeout: DurationText = "4s"
     tls: Tls = Tls()
     signing_secret: Credential | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,10 @@ from tests.integration.dispatch.target_server import TargetServer
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http import HttpDispatcher, HttpSettings
-from chronos.dispatch.http.transport import tls_context
+from chronos.dispatch.http.dispatcher import hot_client
+from chronos.dispatch.http.exchange import Wanted
+from chronos.dispatch.http.tls import tls_context
+from chronos.dispatch.http.url import parse_url
 from chronos.dispatch.port import Delivered, NoAnswer, Outcome
 from chronos.errors import ConfigInvalid
 from chronos.timing.clock import SystemClock
@@ -98,3 +103,46 @@ def test_a_server_cannot_ask_for_one_handshake_after_another(verify: bool) -> No
 def test_authorities_that_cannot_be_read_are_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="ca_file"):
         HttpDispatcher(EgressGuard(), SystemClock(), HttpSettings(ca_file=str(tmp_path / "missing.pem")))
+
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_next_connection_to_a_place_resumes_its_session_and_no_other_place_s(
+    tmp_path: Path, version: ssl.TLSVersion, loop: str
+) -> None:
+    certificate = a_certificate(tmp_path, names=["127.0.0.1"])
+    resumed: list[bool] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                resumed.append(writer.get_extra_info("ssl_object").session_reused)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async def serve() -> asyncio.Server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = context.maximum_version = version
+        context.load_cert_chain(certificate)
+        return await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+
+    async def main() -> None:
+        client = hot_client(EgressGuard(), SystemClock(), HttpSettings(ca_file=str(certificate)))
+        async with asyncio.timeout(60), await serve() as here, await serve() as there:
+            for server in (here, here, there, here):
+                url = parse_url(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+                for is_fresh in (True, False):
+                    wire = f"GET / HTTP/1.1\r\nHost: {url.authority}\r\n\r\n".encode()
+                    assert (await client.exchange(Wanted(url, "GET", wire, is_fresh=is_fresh))).status == 200
+            await client.aclose()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(main())
+    assert resumed == [False] * 2 + [True] * 2 + [False] * 2 + [True] * 2

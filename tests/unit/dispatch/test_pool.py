@@ -1,168 +1,264 @@
-"""Which connection a request gets."""
+"""Which connection a request gets, and what becomes of it afterwards."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 
-import httpcore2
+import pytest
+from tests.unit.dispatch.wires import ANSWER, Wires, a_client, a_guard, call
 
-from chronos.dispatch.http.pool import Pool
-from chronos.dispatch.http.url import HttpUrl, parse_url
-from chronos.testing import virtual_time
-
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Wire(httpcore2.AsyncNetworkStream):
-    """A connection that answers every request."""
-
-    def __init__(self) -> None:
-        self.closed = False
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return ANSWER
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Takes whatever comes."""
-
-    async def aclose(self) -> None:
-        self.closed = True
+from chronos.dispatch.http.connector import Connector
+from chronos.dispatch.http.exchange import BrokenOff, ConnectFailed, StaleConnection, Wanted
+from chronos.dispatch.http.url import parse_url
+from chronos.testing import VirtualClock, virtual_time
 
 
-class Network(httpcore2.AsyncNetworkBackend):
-    def __init__(self) -> None:
-        self.wires: list[Wire] = []
-
-    async def connect_tcp(self, *args: object, **more: object) -> Wire:
-        self.wires.append(Wire())
-        return self.wires[-1]
-
-    @property
-    def open(self) -> int:
-        return sum(not wire.closed for wire in self.wires)
-
-
-def a_pool(network: Network, *, idle_max: int = 10, idle_s: float = 60.0) -> Pool:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return Pool(network, {True: context, False: context}, idle_max=idle_max, idle_s=idle_s)
-
-
-def a_request(url: HttpUrl) -> httpcore2.Request:
-    return httpcore2.Request(
-        "GET",
-        httpcore2.URL(scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=b"/"),
-        headers=[(b"Host", url.authority.encode())],
-    )
-
-
-async def call(pool: Pool, text: str, *, verify: bool = True, read: bool = True) -> None:
-    url = parse_url(text)
-    async with pool.answering(url, a_request(url), verify=verify) as response:
-        if read:
-            await response.aread()
-
-
-def test_one_after_the_other_share_a_connection_and_at_once_do_not() -> None:
-    async def main() -> None:
-        network = Network()
-        pool = a_pool(network)
-        for _ in range(3):
-            await call(pool, "http://a.test/")
-        assert len(network.wires) == 1
-        async with pool.answering(parse_url("http://a.test/"), a_request(parse_url("http://a.test/")), verify=True):
-            await call(pool, "http://a.test/")
-        assert len(network.wires) == 2
-
-    asyncio.run(main())
-
-
-def test_origins_and_kinds_of_trust_share_nothing() -> None:
-    async def main() -> None:
-        network = Network()
-        pool = a_pool(network)
-        for url in ("http://a.test/", "http://a.test:81/", "http://b.test/"):
-            await call(pool, url)
-        await call(pool, "http://a.test/", verify=False)
-        assert len(network.wires) == 4
-
-    asyncio.run(main())
-
-
-def test_an_answer_that_is_left_unread_costs_its_connection() -> None:
-    async def main() -> None:
-        network = Network()
-        pool = a_pool(network)
-        await call(pool, "http://a.test/", read=False)
-        assert network.open == 0
-        await call(pool, "http://a.test/")
-        assert len(network.wires) == 2
-
-    asyncio.run(main())
-
-
-def test_no_more_than_the_bound_are_kept_and_the_oldest_go_first() -> None:
-    async def main() -> None:
-        network = Network()
-        pool = a_pool(network, idle_max=3)
-        for n in range(10):
-            await call(pool, f"http://h{n}.test/")
-        assert [wire.closed for wire in network.wires] == [True] * 7 + [False] * 3
-        await call(pool, "http://h9.test/")
-        assert len(network.wires) == 10
-
-    asyncio.run(main())
-
-
-def test_what_was_idle_for_too_long_is_closed_by_anybody_s_next_request() -> None:
-    async def main() -> None:
-        network = Network()
-        pool = a_pool(network, idle_s=-1.0)
-        await call(pool, "http://a.test/")
-        assert network.open == 0
-        await call(pool, "http://b.test/")
-        assert network.open == 0
-
-    asyncio.run(main())
+async def turns() -> None:
+    """Let everything happen that takes no time."""
+    await asyncio.sleep(0.001)
 
 
 @virtual_time
-async def test_what_was_idle_for_too_long_is_closed_when_no_request_comes_any_more() -> None:
-    network = Network()
-    pool = a_pool(network, idle_s=4.0)
-    await call(pool, "http://a.test/")
-    await call(pool, "http://b.test/")
+async def test_one_after_the_other_share_a_connection_and_at_once_do_not() -> None:
+    client = a_client(wires := Wires())
+    for _ in range(3):
+        await call(client)
+    assert len(wires.made) == 1
+    await asyncio.gather(call(client), call(client))
+    assert len(wires.made) == 2
+
+
+@virtual_time
+async def test_places_and_kinds_of_trust_share_nothing() -> None:
+    client = a_client(wires := Wires())
+    for url in ("http://a.test/", "https://a.test/", "http://a.test:81/", "http://b.test/"):
+        await call(client, url)
+    await call(client, "http://a.test/", verify=False)
+    assert len(wires.made) == 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ANSWER + b"HTTP/1.1 200 OK\r\n",
+        ANSWER + b"left over",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + b"x" * 1_100_000,
+    ],
+)
+@virtual_time
+async def test_an_answer_that_nothing_may_follow_costs_its_connection(answer: bytes) -> None:
+    client = a_client(wires := Wires(answer=answer))
+    assert (await call(client)).status == 200
+    await turns()
+    assert wires.open == 0
+    assert (await call(client)).status == 200
+    assert len(wires.made) == 2
+
+
+@virtual_time
+async def test_an_answer_that_comes_before_the_request_is_all_sent_costs_its_connection() -> None:
+    client = a_client(wires := Wires())
+    await call(client)
+    wires.made[0].unsent = 1
+    await call(client)
+    await turns()
+    assert wires.open == 0
+
+
+@virtual_time
+async def test_what_comes_unasked_ends_a_kept_connection() -> None:
+    client = a_client(wires := Wires())
+    await call(client)
+    wires.made[0].say(ANSWER)
+    assert (await call(client)).status == 200
+    assert len(wires.made) == 2
+
+
+@virtual_time
+async def test_what_the_kernel_holds_unread_ends_a_kept_connection_before_it_is_used() -> None:
+    client = a_client(wires := Wires())
+    await call(client)
+    wires.made[0].far.send(b"an answer to nobody, or the end of the connection")
+    assert (await call(client)).status == 200
+    assert [len(wire.written) for wire in wires.made] == [1, 1]
+
+
+@virtual_time
+async def test_a_connection_that_was_used_before_and_closes_without_a_byte_is_stale() -> None:
+    client = a_client(wires := Wires())
+    await call(client)
+    wires.made[0].answer = b""
+    asked = asyncio.create_task(call(client))
+    await turns()
+    wires.made[0].hang_up()
+    with pytest.raises(StaleConnection):
+        await asked
+
+
+@pytest.mark.parametrize("said", [b"", b"H", b"HTTP/1.1 200 OK\r\n"])
+@virtual_time
+async def test_a_connection_that_has_begun_to_answer_or_is_new_is_not_stale(said: bytes) -> None:
+    client = a_client(wires := Wires(answer=b""))
+    asked = asyncio.create_task(call(client))
+    await turns()
+    if said:
+        wires.made[0].say(said)
+    wires.made[0].hang_up(ConnectionResetError())
+    with pytest.raises(BrokenOff) as ended:
+        await asked
+    assert not isinstance(ended.value, StaleConnection)
+
+
+@virtual_time
+async def test_a_fresh_connection_is_made_where_one_is_wanted() -> None:
+    client = a_client(wires := Wires())
+    await call(client)
+    await client.exchange(Wanted(parse_url("http://a.test/"), "GET", b"GET / HTTP/1.1\r\n\r\n", is_fresh=True))
+    assert len(wires.made) == 2
+
+
+@virtual_time
+async def test_a_cancelled_exchange_closes_its_connection() -> None:
+    client = a_client(wires := Wires(answer=b""))
+    asked = asyncio.create_task(call(client))
+    await turns()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await turns()
+    assert wires.open == 0
+
+
+@virtual_time
+async def test_no_more_than_the_bound_are_kept_and_the_oldest_go_first() -> None:
+    client = a_client(wires := Wires(), idle_max=3)
+    for n in range(10):
+        await call(client, f"http://h{n}.test/")
+    await turns()
+    assert [wire.closed for wire in wires.made] == [True] * 7 + [False] * 3
+    await call(client, "http://h9.test/")
+    assert len(wires.made) == 10
+
+
+@virtual_time
+async def test_what_was_idle_for_too_long_is_not_used_and_closed_when_no_request_comes_any_more() -> None:
+    client = a_client(wires := Wires(), idle_s=4.0)
+    await call(client, "http://a.test/")
+    await call(client, "http://b.test/")
     await asyncio.sleep(3.9)
-    assert network.open == 2
-    await call(pool, "http://b.test/")
-    await asyncio.sleep(0.2)
-    assert [wire.closed for wire in network.wires] == [True, False], "b was used in between"
+    assert wires.open == 2
+    await call(client, "http://b.test/")
+    await asyncio.sleep(0.7)
+    assert [wire.closed for wire in wires.made] == [True, False], "b was used in between"
     await asyncio.sleep(8.0)
-    assert network.open == 0
+    assert wires.open == 0
 
 
 @virtual_time
 async def test_a_connection_in_use_is_not_swept_away() -> None:
-    network = Network()
-    pool = a_pool(network, idle_s=4.0)
-    await call(pool, "http://a.test/")
-    url = parse_url("http://a.test/")
-    async with pool.answering(url, a_request(url), verify=True) as response:
-        await asyncio.sleep(20.0)
-        assert network.open == 1
-        assert await response.aread() == b"ok"
-    await pool.aclose()
-    assert network.open == 0
+    client = a_client(wires := Wires(), idle_s=4.0)
+    await call(client)
+    wires.made[0].answer = b""
+    asked = asyncio.create_task(call(client))
+    await asyncio.sleep(20.0)
+    assert wires.open == 1
+    wires.made[0].say(ANSWER)
+    assert (await asked).status == 200
 
 
-def test_a_closed_pool_keeps_nothing() -> None:
-    async def main() -> None:
-        network = Network()
-        pool = a_pool(network)
-        for url in ("http://a.test/", "http://b.test/"):
-            await call(pool, url)
-        await pool.aclose()
-        await pool.aclose()
-        assert network.open == 0
+@virtual_time
+async def test_a_name_is_looked_up_anew_when_its_connection_is_a_few_minutes_old() -> None:
+    client = a_client(wires := Wires())
+    for _ in range(150):
+        await call(client)
+        await asyncio.sleep(1.0)
+    assert len(wires.made) == 3
 
-    asyncio.run(main())
+
+@virtual_time
+async def test_connections_to_an_address_that_a_name_no_longer_has_are_not_used() -> None:
+    addresses = ["10.0.0.1"]
+    contexts = {verify: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for verify in (True, False)}
+    connector = Connector(a_guard(lambda: list(addresses)), VirtualClock(), contexts, 5.0, wires := Wires())
+    client = a_client(wires, connector)
+    await asyncio.gather(call(client), call(client))
+    addresses[:] = ["10.0.0.2"]
+    await asyncio.gather(call(client), call(client), call(client))
+    await call(client)
+    await asyncio.gather(*(call(client) for _ in range(3)))
+    assert [address for address, _ in wires.called] == ["10.0.0.1"] * 2 + ["10.0.0.2"] * 3
+
+
+@virtual_time
+async def test_a_full_place_lets_requests_wait_and_serves_them_in_their_order() -> None:
+    client = a_client(wires := Wires(answer=b""), per_place_max=2)
+    asked = [asyncio.create_task(call(client)) for _ in range(5)]
+    await turns()
+    assert len(wires.made) == 2
+    order: list[int] = []
+    for n, task in enumerate(asked):
+        task.add_done_callback(partial(lambda n, _: order.append(n), n))
+    for _ in range(5):
+        for wire in wires.made:
+            if len(wire.written) > wire.said:
+                wire.say(ANSWER)
+        await turns()
+    assert order == [0, 1, 2, 3, 4]
+    assert len(wires.made) == 2
+
+
+@virtual_time
+async def test_a_place_has_room_again_when_a_connection_is_lost_or_cannot_be_made() -> None:
+    client = a_client(wires := Wires(answer=b""), per_place_max=1)
+    first, second, third = (asyncio.create_task(call(client)) for _ in range(3))
+    await turns()
+    wires.made[0].hang_up()
+    wires.refuses = ConnectionRefusedError(111, "refused")
+    await turns()
+    assert isinstance(first.exception(), BrokenOff)
+    assert isinstance(second.exception(), ConnectFailed)
+    assert isinstance(third.exception(), ConnectFailed)
+
+
+@virtual_time
+async def test_a_place_given_to_somebody_who_left_goes_to_the_next() -> None:
+    client = a_client(wires := Wires(answer=b""), per_place_max=1)
+    first, second, third = (asyncio.create_task(call(client)) for _ in range(3))
+    await turns()
+    wires.made[0].say(ANSWER)
+    second.cancel()  # in the same turn in which the connection was promised to it
+    await turns()
+    assert second.cancelled()
+    wires.made[0].say(ANSWER)
+    await turns()
+    assert (first.result().status, third.result().status) == (200, 200)
+    assert len(wires.made) == 1
+
+
+@virtual_time
+async def test_places_without_connections_are_forgotten() -> None:
+    client = a_client(wires := Wires())
+    for n in range(50):
+        await call(client, f"http://h{n}.test/")
+    wires.refuses = ConnectionRefusedError(111, "refused")
+    with pytest.raises(ConnectFailed):
+        await call(client, "http://nobody.test/")
+    await asyncio.sleep(10.0)
+    assert not client.places
+
+
+@virtual_time
+async def test_a_closed_client_keeps_nothing_and_may_be_used_again() -> None:
+    client = a_client(wires := Wires())
+    await client.aclose()
+    for url in ("http://a.test/", "http://b.test/"):
+        await call(client, url)
+    await client.aclose()
+    await client.aclose()
+    assert wires.open == 0
+    assert (await call(client)).status == 200

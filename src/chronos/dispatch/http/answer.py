@@ -45,11 +45,17 @@ class NotHttp(Exception):
 
 
 class HeadWatch:
-    """Watches the bytes before an answer's body: how they begin, their size, and how many 1xx come first."""
+    """Watches the bytes before an answer's body: how they begin, their size, and how many 1xx come first.
+
+    Attributes:
+        size: Bytes of all heads that are complete, blank lines included.
+        ended: The final head is complete.
+    """
 
     def __init__(self) -> None:
         self._buffer = b""
         self._informational = 0
+        self.size = 0
         self.ended = False
 
     def feed(self, data: bytes) -> None:
@@ -65,6 +71,7 @@ class HeadWatch:
         # Bounded: every turn takes one informational head, and there are at most ten.
         while not self.ended and (end := _BLANK_LINE.search(self._buffer)):
             head, self._buffer = self._buffer[: end.start()], self._buffer[end.end() :]
+            self.size += end.end()
             self._check(head)
             self._count(head)
         if not self.ended:
@@ -86,6 +93,22 @@ class HeadWatch:
         self._informational += 1
         if self._informational > INFORMATIONAL_MAX:
             raise AnswerTooLarge(f"the answer begins with more than {INFORMATIONAL_MAX} informational responses")
+
+
+def is_one_head(data: bytes) -> bool:
+    """Whether `data` begins with one final head that is complete, plain, and within the limits of `HeadWatch`.
+
+    False says only that `HeadWatch` has to look.
+    """
+    end = data.find(b"\r\n\r\n")
+    return (
+        0 < end <= HEAD_BYTES_MAX
+        and data.startswith(_BEGINNING)
+        and data[9:10] != b"1"
+        and data.count(b"\n", 0, end) < HEADERS_MAX
+        and data.find(b"\n ", 0, end) < 0
+        and data.find(b"\n\t", 0, end) < 0
+    )
 
 
 class BodyReader:

@@ -53,6 +53,11 @@ class Request(Struct, frozen=True):
             headers["webhook-signature"] = signatures(self.keys, self.chronos["webhook-id"], stamp, self.body)
         return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 
+    def wire(self) -> bytes:
+        """Return head and body as they go out."""
+        first = f"{self.method} {self.url.target} HTTP/1.1".encode("ascii")
+        return b"\r\n".join((first, *(b"%b: %b" % line for line in self.lines()), b"", self.body))
+
 
 def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Request:
     """Return the request for this attempt.

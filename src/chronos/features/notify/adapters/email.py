@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import aiosmtplib
 
 from chronos.dispatch.egress import LookupFailed
-from chronos.dispatch.http.transport import tls_context
+from chronos.dispatch.http.tls import tls_context
 from chronos.errors import ChronosError, EgressRefused
 from chronos.features.notify.model import Notice, Smtp, SmtpTls
 from chronos.features.notify.port import Egress, Result, Sent, Unsent

@@ -10,7 +10,7 @@ import httpx2
 
 import chronos
 from chronos.dispatch.egress import LookupFailed
-from chronos.dispatch.http.transport import tls_context
+from chronos.dispatch.http.tls import tls_context
 from chronos.dispatch.http.url import HttpUrl, parse_url
 from chronos.errors import EgressRefused
 from chronos.features.notify.port import Egress, Result, Sent, Unsent

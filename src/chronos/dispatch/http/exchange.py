@@ -1,0 +1,91 @@
+"""What an HTTP client is asked (`Wanted`), what it answers (`Read`), and the ways in which there is no answer."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from msgspec import Struct
+
+from chronos.dispatch.http.answer import BodyReader
+from chronos.dispatch.http.url import HttpUrl
+
+
+class Wanted(Struct, frozen=True):
+    """One request, ready to be written.
+
+    Attributes:
+        wire: Head and body, byte for byte.
+        verify: Whether the far side's certificate is checked.
+        is_fresh: A new connection is wanted: a kept one has just turned out to be closed.
+    """
+
+    url: HttpUrl
+    method: str
+    wire: bytes
+    verify: bool = True
+    is_fresh: bool = False
+
+
+class Read(Struct, frozen=True):
+    """An answer as it was read: status, headers of interest, body. Headers that came more than once are joined."""
+
+    status: int
+    location: str
+    retry_after: list[str]
+    body: BodyReader
+
+
+class HttpClient(Protocol):
+    """Sends one request and reads its answer within the limits, over connections that the egress guard has vetted."""
+
+    async def exchange(self, wanted: Wanted) -> Read:
+        """Return the answer; a body that breaks off, or breaks a limit, is noted in `Read.body`.
+
+        The deadline is the caller's: a cancelled exchange closes its connection. Nothing is sent twice.
+
+        Raises:
+            EgressRefused: The guard forbids the place.
+            LookupFailed: The name has no address.
+            AnswerTooLarge: What comes before the body breaks a limit.
+            Unanswered: There is no answer that could be understood.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection. May be called twice."""
+        ...
+
+
+class Unanswered(Exception):
+    """No answer came. The message says why, without the host; `error_class` is a stable word."""
+
+    error_class: ClassVar[str] = "reset"
+
+
+class ConnectFailed(Unanswered):
+    """No connection was made."""
+
+    error_class = "connect"
+
+
+class TlsFailed(Unanswered):
+    """The connection was made, but no trust was found."""
+
+    error_class = "tls"
+
+
+class Malformed(Unanswered):
+    """What came is not an answer of HTTP/1."""
+
+    error_class = "protocol"
+
+
+class BrokenOff(Unanswered):
+    """The connection ended before the answer's head did."""
+
+    def __init__(self, message: str = "it closed the connection without an answer") -> None:
+        super().__init__(message)
+
+
+class StaleConnection(BrokenOff):
+    """A connection that had been used before was closed without one byte of an answer."""

@@ -1,0 +1,225 @@
+"""From the bytes of an answer to what it says. Never waits, knows no socket; counts a byte before it is believed."""
+
+from __future__ import annotations
+
+import re
+
+import httptools
+
+from chronos.dispatch.http.answer import (
+    HEAD_BYTES_MAX,
+    INFORMATIONAL_MAX,
+    WIRE_BYTES_MAX,
+    AnswerTooLarge,
+    BodyReader,
+    HeadWatch,
+    NotHttp,
+    is_one_head,
+)
+from chronos.dispatch.http.exchange import Malformed, Read
+
+ANSWER_BYTES_MAX = WIRE_BYTES_MAX + HEAD_BYTES_MAX * (INFORMATIONAL_MAX + 1)
+SWITCHING = 101
+
+_OF_INTEREST = frozenset({b"content-encoding", b"content-length", b"location", b"retry-after", b"transfer-encoding"})
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_CUT = "body cut: the connection broke off or its framing is wrong"
+
+
+class _Enough(Exception):
+    """Nothing more of this answer is wanted."""
+
+
+class AnswerReader:
+    """Reads the answers of one connection, one after the other.
+
+    Attributes:
+        bytes: What has come of this answer.
+        pieces: What the parser has told of it: pieces of the body, and trailers.
+        body: None until the final head is complete.
+        is_complete: Nothing more belongs to this answer, or nothing more is wanted.
+        is_spoilt: More has come than belongs to it, or the rest is not wanted: no answer can follow.
+    """
+
+    __slots__ = (
+        "_found",
+        "_held",
+        "_is_bodyless",
+        "_is_framed",
+        "_is_head_over",
+        "_keeps_alive",
+        "_parser",
+        "_status",
+        "_watch",
+        "body",
+        "bytes",
+        "is_complete",
+        "is_spoilt",
+        "pieces",
+    )
+
+    _found: list[tuple[bytes, bytes]]
+    _held: bytes
+    _watch: HeadWatch | None
+    body: BodyReader | None
+
+    def __init__(self) -> None:
+        self._is_bodyless = True  # so that the first answer gets a parser
+        self.begin(is_bodyless=False)
+
+    def begin(self, *, is_bodyless: bool) -> None:
+        """Expect the next answer; to a HEAD request it has no body, whatever it says."""
+        if self._is_bodyless:
+            self._parser = self._new_parser()  # the one before goes on waiting for the body that never comes
+        self._is_bodyless = is_bodyless
+        self._found = []
+        self._held = b""
+        self._watch = None
+        self._status = 0
+        self._is_head_over = self._is_framed = self._keeps_alive = False
+        self.body = None
+        self.bytes = self.pieces = 0
+        self.is_complete = self.is_spoilt = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            AnswerTooLarge: A limit is broken.
+            Malformed: This is not an answer of HTTP/1.
+        """
+        self.bytes += len(data)
+        if self.bytes > ANSWER_BYTES_MAX:
+            raise AnswerTooLarge(f"the answer is larger than {WIRE_BYTES_MAX // 1024**2} MiB on the wire")
+        if self._is_head_over:
+            self._parse(data)
+        elif self.bytes == len(data) and is_one_head(data):
+            self._is_head_over = True  # nearly always: the whole head comes at once
+            self._parse(data)
+        else:
+            self._watch_head(data)
+
+    def end(self) -> None:
+        """The far side has ended the connection in good order: a body without a length is complete."""
+        if self.body is not None and not self._is_framed:
+            self.is_complete = self.is_spoilt = True
+
+    def cut(self) -> None:
+        """Settle for the part of the body that has come; needs a `body`."""
+        assert self.body is not None
+        self.body.notes.append(_CUT)
+        self.is_complete = self.is_spoilt = True
+
+    def read(self) -> Read:
+        """Return the answer, once it is complete."""
+        assert self.body is not None
+        location = _joined(self._values(b"location")) if self._found else ""
+        return Read(self._status, location, self._values(b"retry-after") if self._found else [], self.body)
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether the connection can carry another answer after this one, as far as the answer says.
+
+        After one with both a length and chunks it cannot: nobody knows where it ends.
+
+        Source: RFC 9112, section 6.3.
+        """
+        return self._keeps_alive and not self.is_spoilt and not self._is_framed_twice()
+
+    def release(self) -> None:
+        """Let go of the parser; it knows us as we know it."""
+        del self._parser
+
+    # What the parser says.
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:
+            self.is_spoilt = True
+        elif self._found:
+            self._found = []  # of the informational answer before
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.body is not None:
+            self.pieces += 1  # a trailer: nothing that it could say is heeded
+            return
+        name = name.lower()
+        if name in _OF_INTEREST:
+            self._found.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 100:
+            raise Malformed(f"the answer is not HTTP: its status is {status}")
+        if status < 200 or self.is_complete:
+            return
+        codings = self._values(b"transfer-encoding")
+        if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
+            raise Malformed("the answer is not HTTP: its transfer encoding is not known here")
+        self._status = status
+        self._is_framed = bool(codings) or any(name == b"content-length" for name, _ in self._found)
+        self.body = BodyReader(_joined(self._values(b"content-encoding")).lower())
+        if self._is_bodyless:
+            self._keeps_alive = self._parser.should_keep_alive()
+            self.is_complete = True
+
+    def on_body(self, piece: bytes) -> None:
+        if self.body is None or self.is_complete:
+            self.is_spoilt = True
+            raise _Enough
+        self.pieces += 1
+        self.body.feed(piece)
+        if self.body.full:
+            raise _Enough
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status == SWITCHING:
+            raise Malformed("the answer is not HTTP: it switches protocols")
+        if status >= 200 and not self.is_complete:
+            self._keeps_alive = self._parser.should_keep_alive()
+            self.is_complete = True
+
+    def _watch_head(self, data: bytes) -> None:
+        """Hold back what comes until all of the head is there and within its limits, then parse it."""
+        watch = self._watch = self._watch or HeadWatch()
+        self._held += data
+        try:
+            watch.feed(data)
+        except NotHttp as wrong:
+            raise Malformed(f"the answer is not HTTP/1: {wrong}") from None
+        if watch.ended:
+            held, self._held = self._held, b""
+            self._is_head_over = True
+            # Unfolded here, because the parser takes folded lines only together with worse things.
+            self._parse(_FOLD.sub(b" ", held[: watch.size]) + held[watch.size :])
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as stopped:
+            if isinstance(stopped.__context__, _Enough):
+                self.is_complete = self.is_spoilt = True
+            elif stopped.__context__ is not None:
+                raise stopped.__context__ from None
+            else:
+                raise
+        except httptools.HttpParserError as wrong:
+            if not self.is_complete:
+                raise Malformed(f"the answer is not HTTP: {wrong}") from None
+            self.is_spoilt = True
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        parser = httptools.HttpResponseParser(self)
+        # Both are allowed by RFC 9112 (2.2 and 6.3); what has a length and chunks is not followed by another answer.
+        parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_optional_cr_before_lf=True)
+        return parser
+
+    def _is_framed_twice(self) -> bool:
+        return len(self._found) > 1 and {b"content-length", b"transfer-encoding"} <= {name for name, _ in self._found}
+
+    def _values(self, wanted: bytes) -> list[str]:
+        return [value.decode("latin-1") for name, value in self._found if name == wanted]
+
+
+def _joined(values: list[str]) -> str:
+    return values[0].strip() if len(values) == 1 else ",".join(values)
