@@ -53,7 +53,9 @@ class Client:
         """Act until then."""
         while True:
             await asyncio.sleep(self._draw.expovariate(1 / self._world.profile.op_every_s))
-            await self._aim()
+            life = self._world.alive()
+            if life is not None:
+                await self._aim(life)
             if self._world.seconds >= until:
                 return
             life = self._world.alive()
@@ -61,10 +63,10 @@ class Client:
                 kind = self._draw.choices(list(_CHOICES), list(_CHOICES.values()))[0]
                 await self.act(life, kind, self._name(kind))
 
-    async def _aim(self) -> None:
-        """Often wait until just before or after an instant, or until it is being claimed."""
+    async def _aim(self, life: SimLife) -> None:
+        """Often wait until just before or after an instant, or until it is being claimed, by the leader's clock."""
         if self._draw.random() < 0.5:
-            now = self._world.nodes[0].clock.time()
+            now = life.sim.clock.time()
             target = math.ceil(now) + self._draw.choice((0.0, -CLAIM_LEAD_S)) + self._draw.uniform(-0.05, 0.05)
             await asyncio.sleep(max(0.0, target - now))
 

@@ -154,6 +154,8 @@ class Evidence:
         revisions: By job id, every revision in order.
         deleted: By job id, the log time of its deletion in microseconds.
         quiet_from: World second from which on nothing was made to go wrong any more.
+        digests: By node: the digest of its state, and of what the log folds into.
+        integrity: By node and file, what SQLite or the chain says of it; `ok` when it is whole.
         complaints: What the product logged as an error of its own.
         beliefs: (world second, seconds by which the latest believable time is ahead of the world's), ascending.
     """
@@ -172,7 +174,7 @@ class Evidence:
     deleted: dict[str, int] = field(default_factory=dict)
     open_at_end: list[Execution] = field(default_factory=list)
     hwm_s: int = 0
-    digests: tuple[str, str] = ("", "")
+    digests: dict[int, tuple[str, str]] = field(default_factory=dict)
     integrity: dict[str, str] = field(default_factory=dict)
     leaks: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)

@@ -21,6 +21,9 @@ DOWN_S = (0.0, 0.3, 2.0, 5.0, 15.0, 40.0)
 START_S = 30.0
 """How long a start may take before it counts as hanging."""
 
+STARTS_MAX = 20
+"""How often a start may fail, with room on the disk, before it is certain that no other will succeed."""
+
 
 class Nemesis:
     """Makes things go wrong, one at a time, and lets them heal."""
@@ -43,7 +46,7 @@ class Nemesis:
             return
         while True:
             await asyncio.sleep(self._draw.uniform(0.3, 1.4) * every_s)
-            if self._world.seconds >= until:
+            if self._world.seconds >= until or self._world.hopeless:
                 return
             self._struck += 1
             tour = self._world.profile.tour
@@ -87,8 +90,9 @@ class Nemesis:
             await self.bring_up(node, seconds)
 
     async def bring_up(self, node: SimNode, seconds: float) -> None:
-        """Start the node after `seconds`, again and again if it has to be; return when it is ready."""
-        while True:
+        """Start the node after `seconds`, again and again if it has to be; return when it is ready, or hopeless."""
+        failed = 0
+        while failed < STARTS_MAX and not self._world.hopeless:
             await asyncio.sleep(seconds)
             if node.life is not None and not node.life.dead:
                 return  # somebody else was quicker
@@ -103,7 +107,12 @@ class Nemesis:
             if not done and not node.disk.full:
                 self._world.broken("I24", f"life {life.number} was not ready after {START_S:g} s")
                 life.kill("hang")
+            failed += not node.disk.full
             seconds = 2.0
+        if failed >= STARTS_MAX:
+            self._world.hopeless = True
+            ended_by = node.life.evidence.ended_by if node.life is not None else ""
+            self._world.broken("I24", f"node {node.number} does not start any more: {ended_by}")
 
     async def _kill(self, node: SimNode) -> None:
         await self._down(node, Fault.KILL, self._draw.choice(DOWN_S))
@@ -161,9 +170,9 @@ class Nemesis:
     async def _slow_disk(self, node: SimNode) -> None:
         seconds = self._draw.choice((0.05, 0.3, 1.0, 3.0))
         async with self._trouble(Fault.SLOW_DISK, latency=seconds):
-            self._world.slow_disk_s = seconds
+            node.slow_disk_s = seconds
             await asyncio.sleep(self._draw.uniform(3, 15))
-            self._world.slow_disk_s = 0.0
+            node.slow_disk_s = 0.0
 
     async def _disk_full(self, node: SimNode) -> None:
         async with self._trouble(Fault.DISK_FULL):

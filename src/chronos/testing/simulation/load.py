@@ -44,7 +44,7 @@ def first_specs(draw: random.Random, count: int, *, nasty: bool) -> list[JobSpec
     """Return the jobs that a run begins with; the busiest first."""
     specs = []
     for number in range(count):
-        pool = _FAST if number < 5 else _MIDDLE if number < count // 2 else _RARE
+        pool = _FAST if number < 6 else _MIDDLE if number < count // 2 else _RARE
         policy = ("forbid", "allow", "queue", "replace")[number % 4]
         missed = ("execute_one", "execute_all", "ignore")[number % 3]
         specs.append(a_spec(draw, f"job{number:02d}", draw.choice(pool), policy, missed, nasty=nasty))

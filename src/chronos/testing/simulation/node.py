@@ -46,12 +46,13 @@ class SimLife:
     """One process. Everything it begins belongs to it, and dies with it.
 
     Attributes:
+        sim: The machine it runs on.
         dead: It was killed; what still runs of it reaches nothing.
         node: The machine that `assemble` has put together; None before that.
     """
 
     def __init__(self, sim: SimNode, number: int, mount: Mount) -> None:
-        self._sim = sim
+        self.sim = sim
         self.number = number
         self.mount = mount
         self.dead = False
@@ -74,11 +75,11 @@ class SimLife:
         return self._context.run(asyncio.get_running_loop().create_task, coro)
 
     async def _live(self) -> None:
-        world = self._sim.world
+        world = self.sim.world
         code: int | None = None
         try:
             with self._folder as folder:
-                self.node = assemble(self._sim.config, folder, outside=self._outside())
+                self.node = assemble(self.sim.config, folder, outside=self._outside())
                 self.lifecycle = Lifecycle(self.node, folder, with_demo=False, announce=self._on_ready)
                 code = await self.lifecycle.live()
         except ChronosError as error:
@@ -97,16 +98,16 @@ class SimLife:
         if error is not None and self.evidence.ended_by not in KILLS:
             frames = traceback.extract_tb(error.__traceback__)[-6:]
             where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-            self._sim.world.broken("exit", f"life {self.number} ended with {error!r} in {where}")
+            self.sim.world.broken("exit", f"life {self.number} ended with {error!r} in {where}")
 
     def _on_ready(self, line: str) -> None:
         if not self.dead:
-            self.evidence.ready = self._sim.world.seconds
-            self._sim.world.trace.add("ready", f"life {self.number}")
+            self.evidence.ready = self.sim.world.seconds
+            self.sim.world.trace.add("ready", f"life {self.number}")
             self.ready.set()
 
     def _on_end(self, code: int | None) -> None:
-        world = self._sim.world
+        world = self.sim.world
         self.evidence.exit_code = code
         self.evidence.ended_by = self.evidence.ended_by or ("stop" if code == OK else "storage")
         world.trace.add("exit", f"life {self.number}: {self.evidence.ended_by} {code}")
@@ -115,7 +116,7 @@ class SimLife:
     def _bury(self) -> None:
         self.dead = True
         self.ready.clear()
-        self.evidence.ended = self._sim.world.seconds
+        self.evidence.ended = self.sim.world.seconds
         if self.node is not None:
             self.evidence.applied = self.node.truth.commands.applied
             self.evidence.in_flight = self.node.drive.executor.in_flight()
@@ -139,12 +140,12 @@ class SimLife:
                 task.cancel()
             await asyncio.wait(left, timeout=REAP_S)
         else:
-            self._sim.world.broken("harness", f"life {self.number} cannot be ended: {[str(t) for t in self.tasks]}")
+            self.sim.world.broken("harness", f"life {self.number} cannot be ended: {[str(t) for t in self.tasks]}")
         self._folder.close()
         self.mount.close()
 
     def _outside(self) -> Outside:
-        world, sim = self._sim.world, self._sim
+        world, sim = self.sim.world, self.sim
         return Outside(
             clock=sim.clock,
             chance=SeededChance(sim.chance),
@@ -157,7 +158,11 @@ class SimLife:
 
 
 class SimNode:
-    """A machine: disk, clock, and one process after the other."""
+    """A machine: disk, clock, and one process after the other.
+
+    Attributes:
+        slow_disk_s: What every piece of work on the disk takes on top, while a fault makes it slow.
+    """
 
     def __init__(self, world: World, number: int, config: Config) -> None:
         self.world = world
@@ -167,6 +172,7 @@ class SimNode:
         self.clock = VirtualClock(world.begin)
         self.chance = world.stream(f"chance {number}")
         self.synchronised = False
+        self.slow_disk_s = 0.0
         self.life: SimLife | None = None
         self._lives = 0
 

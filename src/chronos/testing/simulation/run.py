@@ -114,10 +114,10 @@ class _Run:
     def _come_to_rest(self) -> None:
         world = self._world
         world.calm = True
-        world.slow_disk_s = 0.0
         world.targets.heal()
         for node in world.nodes:
             node.disk.heal()
+            node.slow_disk_s = 0.0
         world.evidence.quiet_from = world.seconds
         world.trace.add("calm", "nothing goes wrong from here on")
 

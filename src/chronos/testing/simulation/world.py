@@ -11,7 +11,7 @@ from chronos.server.config import load
 from chronos.testing.simulation.evidence import Evidence, Violation
 from chronos.testing.simulation.ledger import Ledger
 from chronos.testing.simulation.load import beginning
-from chronos.testing.simulation.loop import SimLoop
+from chronos.testing.simulation.loop import OWNER, SimLoop
 from chronos.testing.simulation.node import SimLife, SimNode
 from chronos.testing.simulation.profile import Profile
 from chronos.testing.simulation.targets import Targets
@@ -25,8 +25,8 @@ class World:
 
     Attributes:
         begin: The wall time, in seconds since the epoch, at which every clock starts.
-        slow_disk_s: What every piece of work on the disk takes on top, while a fault makes it slow.
         calm: No faults any more: the run is coming to its end.
+        hopeless: A node does not start any more; the run goes to its end without it, and has failed.
     """
 
     def __init__(self, seed: int, profile: Profile, nodes: int, folder: Path, trace: Trace) -> None:
@@ -40,8 +40,8 @@ class World:
         self.evidence = Evidence(begin_s=self.begin_s)
         self.ledger = Ledger(self.evidence, trace, lambda: self.seconds, self.broken)
         self.targets = Targets(self)
-        self.slow_disk_s = 0.0
         self.calm = False
+        self.hopeless = False
         self._latency = self.stream("latency")
         config = load(
             None,
@@ -67,11 +67,13 @@ class World:
         return random.Random(f"{self.seed}/{name}")
 
     def latency(self, thread: str) -> float:
-        """Return how long a piece of work takes in a thread of this name."""
+        """Return how long a piece of work takes in a thread of this name, on the node that asks."""
+        life = OWNER.get()
+        slow_s = life.sim.slow_disk_s if isinstance(life, SimLife) else 0.0
         if thread.startswith("chronos-log"):
-            return self._latency.choice((0.0004, 0.001, 0.002, 0.005)) + self.slow_disk_s
+            return self._latency.choice((0.0004, 0.001, 0.002, 0.005)) + slow_s
         if thread.startswith("chronos-state"):
-            return self._latency.choice((0.0005, 0.002, 0.01)) + self.slow_disk_s / 4
+            return self._latency.choice((0.0005, 0.002, 0.01)) + slow_s / 4
         return 0.0005
 
     def broken(self, rule: str, what: str) -> None:

@@ -270,9 +270,9 @@ def test_i15_a_queue_that_grows_is_seen(evidence: Evidence) -> None:
 
 
 def test_i16_i17_i19_i20_what_is_kept_is_looked_at(evidence: Evidence) -> None:
-    evidence.integrity["chain"] = "The log does not verify after entry 12."
-    evidence.integrity["state.db"] = "row 3 missing from index jobs_name"
-    evidence.digests = (evidence.digests[0], "0" * 32)
+    evidence.integrity["node 1: chain"] = "The log does not verify after entry 12."
+    evidence.integrity["node 1: state.db"] = "row 3 missing from index jobs_name"
+    evidence.digests[1] = (evidence.digests[1][0], "0" * 32)
     evidence.leaks.append("state.db")
     assert rules(evidence) >= {"I16", "I17", "I19", "I20"}
 

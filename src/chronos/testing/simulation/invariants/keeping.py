@@ -30,12 +30,13 @@ def one_life_writes_at_a_time(evidence: Evidence, course: Course) -> list[Violat
 def state_equals_the_log_and_files_are_whole(evidence: Evidence, course: Course) -> list[Violation]:
     """I16, I19, I20: the state is what its log folds into; chain and files verify."""
     found = []
-    kept, folded = evidence.digests
-    if kept != folded:
-        found.append(Violation("I19", f"the state's digest is {kept}, and its log folds into {folded}"))
+    for node, (kept, folded) in sorted(evidence.digests.items()):
+        if kept != folded:
+            what = f"node {node}: the state's digest is {kept}, and its log folds into {folded}"
+            found.append(Violation("I19", what))
     for name, verdict in sorted(evidence.integrity.items()):
         if verdict != "ok":
-            found.append(Violation("I16" if name == "chain" else "I20", f"{name}: {verdict}"))
+            found.append(Violation("I16" if name.endswith("chain") else "I20", f"{name}: {verdict}"))
     return found
 
 

@@ -37,7 +37,9 @@ def stops_lose_nothing(evidence: Evidence, course: Course) -> list[Violation]:
         if life.exit_code != 0:
             found.append(Violation("I23", f"life {life.number} was asked to stop and ended with {life.exit_code}"))
         for arrival in evidence.arrivals:
-            cut = arrival.life == life.number and arrival.answer == "cut" and arrival.closed >= life.asked
+            cut = (
+                arrival.sender == (life.node, life.number) and arrival.answer == "cut" and arrival.closed >= life.asked
+            )
             # Somebody may have asked for it to be cancelled, while the node drained.
             wanted = any(step.execution.cancel_requested for step in course.steps.get(arrival.execution_id, ()))
             if cut and not wanted and arrival.closed < life.asked + DRAIN_S and _would_have_run(arrival.at, life.asked):
