@@ -34,6 +34,7 @@ UNRUN = {
     "make test": "it is what runs this",
     "python -m chronos.testing.simulate --seed 7 --minutes 10": "tests/simulation runs it, on many seeds",
     "python -m chronos.testing.simulate --seed 7 --minutes 3 --profile disk --transcript": "tests/simulation runs it",
+    "make mutants-discover ARGS=retry-in-beside": "it looks for minutes; tests/mutants replays what it has found",
     'export PATH="$PWD/.venv/bin:$PATH"': "it changes the shell it is typed in",
     "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
     "python3 listener.py": "it stays; the test has a target of its own on that port",

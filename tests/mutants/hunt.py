@@ -1,0 +1,65 @@
+"""Run one seed after the other until a promise breaks, and say which; in one process, so that many seeds cost little.
+
+    python -m tests.mutants.hunt 200 [PROFILE …]                  prints the run and what it breaks as JSON, or nothing
+    python -m tests.mutants.hunt near SEED PROFILE MINUTES RULE…  tries that run first, and a few like it
+
+`discover` starts this with a copy of src/ in which a bug is planted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+from tests.mutants.bank import Run
+
+from chronos.testing.simulation.profile import PROFILES as KINDS
+from chronos.testing.simulation.run import simulate
+
+PROFILES = ("standard", "disk", "clock", "churn", "targets", "tour")
+MINUTES = (2.0, 5.0)
+"""Short runs first: what is found is replayed in every build."""
+
+NEAR = 8
+"""How many more runs are tried when the recorded one finds nothing."""
+
+
+def main() -> int:
+    """Hunt, and return 1 when something was found."""
+    if sys.argv[1] == "near":
+        seed, profile, minutes, *wanted = sys.argv[2:]
+        recorded = Run(int(seed), profile, float(minutes))
+        return hunt(near(recorded), set(wanted))
+    return hunt(runs(int(sys.argv[1]), sys.argv[2:] or PROFILES), set())
+
+
+def hunt(tried: Iterator[Run], wanted: set[str]) -> int:
+    """Print the first run that breaks one of the promises `wanted`, or any, and return 1; 0 when none does."""
+    for run in tried:
+        report = simulate(run.seed, profile=KINDS[run.profile], minutes=run.minutes)
+        rules = sorted({violation.rule for violation in report.violations})
+        if wanted & set(rules) if wanted else rules:
+            found = {"seed": run.seed, "profile": run.profile, "minutes": run.minutes, "rules": rules}
+            print(json.dumps(found))
+            return 1
+    return 0
+
+
+def near(recorded: Run) -> Iterator[Run]:
+    """Yield the recorded run, and a few like it: whatever the product does otherwise than before shifts every run."""
+    yield recorded
+    for seed in range(1, NEAR + 1):
+        yield Run(recorded.seed + seed, recorded.profile, recorded.minutes)
+
+
+def runs(most: int, profiles: Sequence[str]) -> Iterator[Run]:
+    """Yield about `most` runs to try, each profile in turn."""
+    each = max(1, most // (len(MINUTES) * len(profiles)))
+    for minutes in MINUTES:
+        for seed in range(1, each + 1):
+            yield from (Run(seed, profile, minutes) for profile in profiles)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
