@@ -23,6 +23,9 @@ ENCODED_CHARS_MIN = 4
 ENV_CHARS_MIN = 4
 """Values of a program's environment shorter than this stay in its output: `1` and `yes` are in every line."""
 
+SECRETIVE = ("auth", "headers", "signing_secret")
+"""Where an HTTP target may hold credentials."""
+
 _in_play: ContextVar[frozenset[str]] = ContextVar("secrets_in_play", default=frozenset())
 
 
@@ -39,6 +42,8 @@ def secrets_in_play(values: Iterable[str]) -> Iterator[None]:
 def secrets_of(target: Target) -> frozenset[str]:
     """Return every secret of a delivery: the target's credentials and what `secrets_in_play` added."""
     found = set(_in_play.get())
+    if not found and isinstance(target, HttpTarget) and not any(getattr(target, name) for name in SECRETIVE):
+        return frozenset()
 
     def note(_: str, value: str) -> str:
         found.add(value)

@@ -11,6 +11,7 @@ from typing import Protocol, Self, runtime_checkable
 from msgspec import Struct
 
 from chronos.dispatch.breaker import Breakers, Ticket, Verdict
+from chronos.dispatch.deadline import Deadline, Deadlines
 from chronos.dispatch.http.url import parse_url
 from chronos.dispatch.port import (
     Accepted,
@@ -78,6 +79,7 @@ class Router:
         self._clock = clock
         self._around = tuple(around)
         self._settings = settings or RouterSettings()
+        self._deadlines = Deadlines()
         self._running: dict[tuple[str, str], int] = {}
         self.breakers = breakers or Breakers()
 
@@ -101,7 +103,7 @@ class Router:
         if dispatcher is None:
             return Refused(f"this server delivers to no target of type {kind}", "unsupported", permanent=True)
         seconds = delivery.timeout_us / 1e6
-        deadline = asyncio.timeout(seconds)
+        deadline = self._deadlines.within(seconds)
         return await self._in_time(delivery, partial(self._through_breaker, dispatcher, deadline), deadline, seconds)
 
     async def tell_cancelled(self, delivery: Delivery) -> None:
@@ -113,7 +115,7 @@ class Router:
         async def tell(wrapped: Delivery) -> Outcome:
             return await dispatcher.tell_cancelled(wrapped) or NotSent("no cancel_url")
 
-        await self._in_time(delivery, tell, asyncio.timeout(CANCEL_S), CANCEL_S)
+        await self._in_time(delivery, tell, self._deadlines.within(CANCEL_S), CANCEL_S)
 
     async def redactor(self, delivery: Delivery) -> Redactor | None:
         """Return what takes the secrets of a delivery out of texts; None when they cannot be had for the moment."""
@@ -124,21 +126,21 @@ class Router:
             found = Redactor(secrets_of(wrapped.target))
             return NotSent("nothing is sent")
 
-        await self._in_time(delivery, look, asyncio.timeout(REDACT_S), REDACT_S)
+        await self._in_time(delivery, look, self._deadlines.within(REDACT_S), REDACT_S)
         return found
 
-    async def _in_time(self, delivery: Delivery, inner: Deliver, deadline: asyncio.Timeout, seconds: float) -> Outcome:
+    async def _in_time(self, delivery: Delivery, inner: Deliver, deadline: Deadline, seconds: float) -> Outcome:
         for around in reversed(self._around):
             inner = _wrapped(around, inner)
         try:
-            async with deadline:
+            with deadline:
                 return await inner(delivery)
         except TimeoutError:
             if not deadline.expired():
                 raise
             return NoAnswer(f"not done within {seconds:g} s", "timeout")
 
-    async def _through_breaker(self, dispatcher: Dispatcher, deadline: asyncio.Timeout, delivery: Delivery) -> Outcome:
+    async def _through_breaker(self, dispatcher: Dispatcher, deadline: Deadline, delivery: Delivery) -> Outcome:
         host = host_of(delivery.target)
         if host is None:
             return await dispatcher.deliver(delivery)

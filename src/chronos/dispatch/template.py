@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from chronos.dispatch.port import Delivery
@@ -31,6 +32,11 @@ class TemplateFailed(Exception):
     """A template that cannot be filled in; the message says why."""
 
 
+def has_templates(*texts: str) -> bool:
+    """Whether any of `texts` may have something to fill in."""
+    return any("{{" in text for text in texts)
+
+
 def values_of(delivery: Delivery) -> dict[str, str]:
     """Return what the variables stand for in this delivery."""
     return {
@@ -42,6 +48,7 @@ def values_of(delivery: Delivery) -> dict[str, str]:
     }
 
 
+@lru_cache(256)  # what is due at the same time is many, and says it several times
 def rfc3339(seconds: int) -> str:
     """Return `seconds` since the epoch as `2027-01-01T09:00:00Z`."""
     return utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")

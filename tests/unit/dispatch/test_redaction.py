@@ -9,7 +9,8 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos.dispatch.redaction import Redactor, StreamRedactor, secrets_in_play, secrets_of
+from chronos.dispatch.redaction import SECRETIVE, Redactor, StreamRedactor, secrets_in_play, secrets_of
+from chronos.model.secret import map_credentials
 from chronos.model.target import BasicAuth, BearerAuth, HttpTarget
 
 SECRETS = st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=40)
@@ -99,3 +100,20 @@ def test_each_of_several_signing_secrets_is_kept_out() -> None:
     redactor = Redactor(secrets_of(target))
     for secret in (first, second):
         assert secret not in redactor.text(f"I got {secret}, thank you")
+
+
+def test_every_field_of_an_http_target_that_may_hold_a_credential_is_looked_at() -> None:
+    """`SECRETIVE` is a short cut past the walk through all fields, so it has to name every one the walk may change."""
+    holding = {"auth": BearerAuth(token="c4nary"), "headers": {"X-Token": "c4nary"}, "signing_secret": "c4nary"}
+    assert set(holding) == set(SECRETIVE)
+    for name, value in holding.items():
+        assert "c4nary" in secrets_of(HttpTarget(url="http://a.test/", **{name: value}))  # type: ignore[arg-type]
+    changed: set[str] = set()
+
+    def note(path: str, text: str) -> str:
+        changed.add(path.partition(".")[0])
+        return text + "x"
+
+    full = HttpTarget(url="http://u:p@a.test/?token=x", body="secret", cancel_url="http://u:p@a.test/", **holding)  # type: ignore[arg-type]
+    map_credentials(full, note)
+    assert changed == set(SECRETIVE)

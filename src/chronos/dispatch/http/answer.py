@@ -192,6 +192,8 @@ class _Unpacker:
 def printable(data: bytes) -> str:
     """Return `data` as at most 1 KiB of UTF-8 text without control characters."""
     text = data.decode("utf-8", "replace")
+    if text.isascii() and text.isprintable():
+        return text[:EXCERPT_BYTES_MAX]
     text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text.encode()[:EXCERPT_BYTES_MAX].decode("utf-8", "ignore")
 

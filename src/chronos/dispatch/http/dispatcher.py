@@ -22,6 +22,7 @@ from chronos.model.target import HttpTarget
 from chronos.timing.clock import Clock
 
 REASON_CHARS_MAX = 400
+NO_SECRETS = Redactor(())
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +77,7 @@ class HttpDispatcher:
         await self._client.aclose()
 
     async def _guarded(self, delivery: Delivery, target: HttpTarget, *, cancel: bool) -> Outcome:
-        redactor = Redactor(secrets_of(target))
+        redactor = Redactor(secrets) if (secrets := secrets_of(target)) else NO_SECRETS
         try:
             build = build_cancel if cancel else build_request
             request = build(delivery, target, self._clock.time())
@@ -101,7 +102,8 @@ class HttpDispatcher:
                 break
             request = after
         answer = read.body.answer(read.status, target.store_response, redactor)
-        answer = replace(answer, notes=[redactor.text(note) for note in notes] + answer.notes)
+        if notes:
+            answer = replace(answer, notes=[redactor.text(note) for note in notes] + answer.notes)
         return judge(target, answer, read.retry_after, self._clock.time(), resent=resent)
 
     async def _once(self, request: Request, target: HttpTarget, *, is_fresh: bool) -> Read | Exception:

@@ -12,7 +12,16 @@ from chronos import __version__
 from chronos.dispatch.http.headers import check_header, check_value
 from chronos.dispatch.http.url import HttpUrl, parse_url
 from chronos.dispatch.port import Delivery
-from chronos.dispatch.template import TemplateFailed, fill, in_header, in_json, in_url, rfc3339, values_of
+from chronos.dispatch.template import (
+    TemplateFailed,
+    fill,
+    has_templates,
+    in_header,
+    in_json,
+    in_url,
+    rfc3339,
+    values_of,
+)
 from chronos.model.signing import SigningKey, signatures, signing_keys
 from chronos.model.target import ApiKeyAuth, Auth, BasicAuth, BearerAuth, Completion, HttpTarget, Method
 
@@ -43,7 +52,7 @@ class Request(Struct, frozen=True):
     body: bytes = b""
     keys: tuple[SigningKey, ...] = ()
 
-    def lines(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> dict[str, str]:
         """Return every header, in the order of sending, the signature last."""
         headers = {"Host": self.url.authority, **self.chronos, **self.user}
         if self.body or self.method in _BODY_EXPECTED:
@@ -51,12 +60,16 @@ class Request(Struct, frozen=True):
         if self.keys:
             stamp = int(self.chronos["webhook-timestamp"])
             headers["webhook-signature"] = signatures(self.keys, self.chronos["webhook-id"], stamp, self.body)
-        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+        return headers
+
+    def lines(self) -> list[tuple[bytes, bytes]]:
+        """Return every header as it goes out."""
+        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in self.headers().items()]
 
     def wire(self) -> bytes:
         """Return head and body as they go out."""
-        first = f"{self.method} {self.url.target} HTTP/1.1".encode("ascii")
-        return b"\r\n".join((first, *(b"%b: %b" % line for line in self.lines()), b"", self.body))
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers().items()])
+        return f"{self.method} {self.url.target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + self.body
 
 
 def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Request:
@@ -65,7 +78,8 @@ def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Reque
     Raises:
         RequestInvalid: A template, URL, header or signing secret cannot be used as it is.
     """
-    values = values_of(delivery)
+    is_plain = not has_templates(target.url, target.body, *target.headers.values())
+    values = {} if is_plain else values_of(delivery)
     try:
         url = parse_url(fill(target.url, values, in_url))
     except ValueError as wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import urljoin
 
@@ -13,8 +14,10 @@ _SHAPE = re.compile(
 )
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_ODD = re.compile(r"[^!-~]")
 _PORTS = {"http": 80, "https": 443}
 URL_CHARS_MAX = 8_192
+URLS_KEPT = 1_024
 
 
 class HttpUrl(Struct, frozen=True):
@@ -41,6 +44,7 @@ class HttpUrl(Struct, frozen=True):
         return f"{self.scheme}://{self.authority}"
 
 
+@lru_cache(URLS_KEPT)  # every delivery asks twice: for its host's breaker, and to be sent
 def parse_url(text: str) -> HttpUrl:
     """Return `text` taken apart.
 
@@ -49,8 +53,8 @@ def parse_url(text: str) -> HttpUrl:
     """
     if len(text) > URL_CHARS_MAX:
         raise ValueError(f"is longer than {URL_CHARS_MAX:,} characters")
-    if bad := next((c for c in text if not "!" <= c <= "~"), None):
-        raise ValueError(f"contains {bad!r}; write it percent-encoded (a host name: in its `xn--` form)")
+    if bad := _ODD.search(text):
+        raise ValueError(f"contains {bad[0]!r}; write it percent-encoded (a host name: in its `xn--` form)")
     if "\\" in text:
         raise ValueError("contains a backslash; write `/`")
     match = _SHAPE.fullmatch(text)
