@@ -134,7 +134,7 @@ def _read_the_server(world: World) -> None:
         "list_breakers",
         "take_backup",
     ]
-    for operation in [*public, *private, "get_heartbeat"]:
+    for operation in [*public, *private, "get_heartbeat", "export_history", "export_executions"]:
         world.do(operation)
 
 

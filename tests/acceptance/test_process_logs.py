@@ -20,6 +20,7 @@ ALLOWED = {
     "CHRONOS_DISPATCHER__PROCESS__ENV_ALLOW": "PATH,CITY",
     "CITY": "Tromsø",
 }
+NO_PROGRESS = {"progress": None, "message": ""}
 AS_ROOT = os.geteuid() == 0
 
 
@@ -68,7 +69,7 @@ def test_the_output_of_a_program_is_its_log(asking: requests.Session, server: Se
     ended = run(asking, server, "echo hello; echo oh >&2; echo $CITY", env_allow=["CITY"])
     assert ended["status"] == "success", ended
     answer = asking.get(f"{server.url}/api/v1/executions/{ended['id']}/logs", timeout=10).json()
-    assert answer["logs"] == [{"attempt": 1, "text": "hello\noh\nTromsø\n", "is_excerpt": False}]
+    assert answer["logs"] == [{"attempt": 1, "text": "hello\noh\nTromsø\n", "is_excerpt": False, **NO_PROGRESS}]
 
 
 def test_more_output_than_an_attempt_keeps_is_in_the_log(asking: requests.Session, server: Served) -> None:
@@ -95,6 +96,6 @@ def test_output_is_followed_while_the_program_runs(asking: requests.Session, ser
         go.touch()
         assert list(heard) == [
             ("output", {"attempt": 1, "offset": 6, "text": "second\n"}),
-            ("log", {"attempt": 1, "text": "first\nsecond\n", "is_excerpt": False}),
+            ("log", {"attempt": 1, "text": "first\nsecond\n", "is_excerpt": False, **NO_PROGRESS}),
             ("end", {"status": "success"}),
         ]

@@ -126,12 +126,8 @@ def test_a_file_that_says_nothing_is_of_the_first_format(
 
 
 def test_the_list_of_segments_of_the_first_releases_is_read(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    history.open()
-    history.close()
+    SegmentWriter(tmp_path / "000001.db", SegmentInfo(1)).close()
     old = [SegmentInfo(1, rows=5, closed_us=9)]
-    (tmp_path / "000001.db").rename(tmp_path / "000002.db")
-    (tmp_path / "000001.db").write_bytes((tmp_path / "000002.db").read_bytes())
     (tmp_path / MANIFEST).write_bytes(msgspec.json.encode(old))
 
     history = History(tmp_path)

@@ -287,7 +287,11 @@ def test_the_awaited_client_follows_the_same_rules(wire: Wires) -> None:
     asyncio.run(scenario())
 
 
-OPERATIONS = [name for name, member in vars(ops).items() if getattr(member, "__module__", "") == ops.__name__]
+OPERATIONS = [
+    name
+    for name, member in vars(ops).items()
+    if getattr(member, "__module__", "") == ops.__name__ and not name.startswith("_")
+]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -98,6 +98,7 @@ def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)  # whatever the umask is: the manager of services reads it as somebody else
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
