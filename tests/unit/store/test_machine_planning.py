@@ -79,6 +79,16 @@ def test_a_run_between_two_skips_parts_their_records() -> None:
     assert machine.skips(job) == [("misfire", 1, 9, 9), ("misfire", 11, 20, 10)]
 
 
+def test_what_one_decision_skips_before_a_run_lies_between_the_runs_around_it() -> None:
+    machine = a_machine()
+    job = machine.create()
+    [before] = machine.due(job, 1)
+    machine.decide(9, owed(job, 9), ranges=[a_range(job, 2, 8)])
+    machine.at(9.1).pause(job)
+    assert machine.skips(job) == [("misfire", 2, 8, 7), ("paused", 1, 1, 1), ("paused", 9, 9, 1)]
+    assert machine.view.get(OPEN, before) is None
+
+
 def test_another_reason_begins_another_record() -> None:
     machine = a_machine()
     job = machine.create()

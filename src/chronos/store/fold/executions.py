@@ -64,6 +64,8 @@ def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
     last = last_decided_s(draft, job_id)
     if instant_s > last:
         draft.put_slots(job_id, replace(slots, last_decided_s=instant_s, prev_decided_s=last))
+    elif slots.prev_decided_s < instant_s < last:  # one decision holds what is owed and what is skipped, each by itself
+        draft.put_slots(job_id, replace(slots, prev_decided_s=instant_s))
 
 
 def last_decided_s(draft: Draft, job_id: str) -> int:
@@ -179,8 +181,10 @@ def extend_skips(draft: Draft, record: RangeRecord) -> None:
     """Grow the job's last range by `record` when nothing lies between them, else begin a new one."""
     slots = draft.slots(record.job_id)
     last = slots.skips
+    made_up_to_s = draft.shard().catchup_to_s  # what an outage has left open up to here may lie between them still
     adjacent = (
         last is not None
+        and not last.last_s <= made_up_to_s < record.first_s
         and last.reason is record.reason
         and last.last_s < record.first_s
         and slots.last_decided_s == record.last_s
