@@ -18,7 +18,7 @@ from chronos.testing.simulation.run import simulate
 
 PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 SEEDS_A_TEST = 15 if PROOF else 5
-MINUTES = 6.0 if PROOF else 3.0
+MINUTES = 3.0
 TOUR_MINUTES = 9.0
 INCONCLUSIVE_MAX = 2
 
