@@ -44,7 +44,7 @@ class Sessions:
         if self._clock.boottime() - born > SESSION_S:
             del self._kept[place]
             return context
-        return _Resuming(context, session)  # type: ignore[return-value]
+        return _Resuming(context, session)  # type: ignore[return-value]  # all that the event loops call
 
     def forget(self, place: Place) -> None:
         """Forget a session; the next handshake is a whole one."""
