@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from chronos.errors import ChronosError
 from chronos.model.execution import RangeRecord
 from chronos.model.job import Job, JobSpec
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.plan import Plan
-from chronos.scheduler.planner import paused_range
+from chronos.scheduler.planner import left_out_singly, paused_range
 from chronos.scheduler.ports import Commands
 from chronos.store.commands import Owed
 from chronos.store.tables import SLOTS, Slots
@@ -17,6 +19,16 @@ OWED_AHEAD_MAX = 1_000
 _SCHEDULE_FIELDS = ("name", "schedules", "timezone", "dst", "start_at", "end_at", "calendar", "shift", "jitter")
 
 
+class Ahead(NamedTuple):
+    """What a new definition owes of the span that is decided for everybody else already."""
+
+    owed: list[Owed]
+    left_out: list[RangeRecord]
+
+
+NOTHING_AHEAD = Ahead([], [])
+
+
 class Changes:
     """Computes, for a job that is about to change, what no instant may be lost of."""
 
@@ -24,16 +36,16 @@ class Changes:
         self._commands = commands
         self._scheduler = scheduler
 
-    def ahead(self, job: Job, now_us: int, owed_to: int) -> list[Owed]:
+    def ahead(self, job: Job, now_us: int, owed_to: int) -> Ahead:
         """What `job` owes in (now, owed_to]: decided for everybody else already, so it comes with the change."""
         plan = Plan(job, self._scheduler.calendars.find)
         # What lies before log time is not owed any more, and log time may be ahead of a clock that was set back.
-        at = max(now_us, self._commands.time_us) // 1_000_000 - 1
+        at = begin = max(now_us, self._commands.time_us) // 1_000_000 - 1
         owed: list[Owed] = []
         while len(owed) < OWED_AHEAD_MAX and (instant := plan.next_s(at)) is not None and instant <= owed_to:
             owed.append(Owed(job.id, instant, plan.effective_us(instant)))
             at = instant
-        return owed
+        return Ahead(owed, left_out_singly(plan, after_s=begin, to_s=owed_to, most=OWED_AHEAD_MAX))
 
     def passed_in_pause(self, job: Job, now_us: int) -> list[RangeRecord]:
         """Return the record of what passed while `job` was paused, up to now; nothing when it is not."""

@@ -28,7 +28,7 @@ from chronos.model.execution import Execution, Kind, RangeRecord, execution_id
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.sealing import Sealer
 from chronos.model.target import Target
-from chronos.scheduler.changes import Changes, instants_in, owes_the_same
+from chronos.scheduler.changes import NOTHING_AHEAD, Changes, instants_in, owes_the_same
 from chronos.scheduler.credentials import seal_credentials
 from chronos.scheduler.dependencies import check_acyclic
 from chronos.scheduler.loop import Scheduler
@@ -172,8 +172,19 @@ class JobService:
             anchor_s = int(sealed.start_at.timestamp()) if sealed.start_at else now_us // 1_000_000
             owed_to = self._scheduler.planned_to_s
             future = Job(id=job_id, spec=sealed, revision=1, created_at_us=0, updated_at_us=0, anchor_s=anchor_s)
-            owed = [] if sealed.enabled is False else self._changes.ahead(future, now_us, owed_to)
-            return PutJob(job_id, sealed, by, 0, owed, owed_to, anchor_s=anchor_s, idem=idem, comment="created")
+            ahead = NOTHING_AHEAD if sealed.enabled is False else self._changes.ahead(future, now_us, owed_to)
+            return PutJob(
+                job_id,
+                sealed,
+                by,
+                0,
+                ahead.owed,
+                owed_to,
+                anchor_s=anchor_s,
+                idem=idem,
+                comment="created",
+                left_out_ahead=ahead.left_out,
+            )
 
         return await self._changed(command)
 
@@ -211,13 +222,14 @@ class JobService:
             anchor_s = int(spec.start_at.timestamp())
         paused = old.paused is not None and spec.enabled is not True
         future = replace(old, spec=spec, anchor_s=anchor_s)
-        owed = [] if paused or same or spec.enabled is False else self._changes.ahead(future, now_us, owed_to)
+        keeps_still = paused or same or spec.enabled is False
+        ahead = NOTHING_AHEAD if keeps_still else self._changes.ahead(future, now_us, owed_to)
         return PutJob(
             job_id,
             spec,
             by,
             -1 if revision is None else revision,
-            owed,
+            ahead.owed,
             owed_to,
             same_schedule=same,
             anchor_s=anchor_s,
@@ -225,6 +237,7 @@ class JobService:
             comment=comment,
             ranges=self._changes.passed_in_pause(old, now_us) if not same else [],
             undecided_us=self._changes.undecided_us(old, now_us, owed_to) if not same else 0,
+            left_out_ahead=ahead.left_out,
         )
 
     async def delete(
@@ -288,11 +301,11 @@ class JobService:
             if job is None:
                 raise JobNotFound
             now_us, owed_to = self._scheduler.now_us, self._scheduler.planned_to_s
-            owed = [] if pause is not None else self._changes.ahead(job, now_us, owed_to)
+            ahead = NOTHING_AHEAD if pause is not None else self._changes.ahead(job, now_us, owed_to)
             expect = -1 if revision is None else revision
             passed = self._changes.passed_in_pause(job, now_us)
             undecided_us = self._changes.undecided_us(job, now_us, owed_to)
-            return SetPause(job_id, pause, by, expect, owed, owed_to, idem, passed, undecided_us)
+            return SetPause(job_id, pause, by, expect, ahead.owed, owed_to, idem, passed, undecided_us, ahead.left_out)
 
         return await self._changed(command)
 

@@ -132,6 +132,17 @@ def left_out(plan: Plan, *, after_s: int, to_s: int, runs: Iterable[int] = ()) -
     return found
 
 
+def left_out_singly(plan: Plan, *, after_s: int, to_s: int, most: int) -> list[RangeRecord]:
+    """Return the same, one record an instant and at most `most`: whoever takes them may need some of them only."""
+    found: list[RangeRecord] = []
+    for start, mask in plan.left_out_s(after_s, to_s):
+        while mask and len(found) < most:
+            instant = start + (mask & -mask).bit_length() - 1
+            found.append(_blackout(plan, instant, instant, 1))
+            mask &= mask - 1
+    return found
+
+
 def _between(cuts: list[int], start: int, mask: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield (the cut before it, first, last, count) of each stretch of a mask that has no cut inside."""
     place = bisect_right(cuts, start)

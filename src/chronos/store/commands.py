@@ -70,6 +70,7 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
         ranges: Instants that passed while the job was paused, up to now.
         undecided_us: The first instant that the old definition owes and nobody has recorded yet; 0 when there is
             none. Refused when log time has reached it, or it would be lost.
+        left_out_ahead: What the new definition's calendar leaves out in (log time, `owed_to`], one instant a record.
     """
 
     job_id: str
@@ -84,6 +85,7 @@ class PutJob(Struct, frozen=True, array_like=True, tag=2):
     comment: str = ""
     ranges: list[RangeRecord] = field(default_factory=list)
     undecided_us: int = 0
+    left_out_ahead: list[RangeRecord] = field(default_factory=list)
 
 
 class DeleteJob(Struct, frozen=True, array_like=True, tag=3):
@@ -114,6 +116,7 @@ class SetPause(Struct, frozen=True, array_like=True, tag=4):
     idem: Idem | None = None
     ranges: list[RangeRecord] = field(default_factory=list)
     undecided_us: int = 0
+    left_out_ahead: list[RangeRecord] = field(default_factory=list)
 
 
 class Decide(Struct, frozen=True, array_like=True, tag=5):

@@ -159,8 +159,10 @@ class _Sweep:
                     stretch.may_left_out.add(instant)
         for span, low, high in life.ahead(a, b):
             ahead = span.definition.owed(low, high, self._zones, span.pieces[-1].rules if span.pieces else None)
-            stretch.may.update(ahead.runs)
-            stretch.may_left_out.update(ahead.left_out)
+            stretch.ahead.update(ahead.runs)
+            stretch.ahead_left_out.update(ahead.left_out)
+        stretch.may |= stretch.ahead
+        stretch.may_left_out |= stretch.ahead_left_out
         return stretch
 
     def _must_be_there(self, life: Life, instant: int) -> bool:

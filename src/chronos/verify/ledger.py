@@ -18,6 +18,9 @@ class Stretch:
     Attributes:
         runs: Instants that ran or were skipped for some reason, ascending; `left_out` those of its calendar.
         may: Instants that may have a record and need none; `may_left_out` likewise.
+        ahead: Of `may`, those that an earlier definition may have decided before it was replaced: their records may
+            say what became of the instant instead of those that the later one would have made. `ahead_left_out` are
+            those that its calendar left out.
         in_pause: Those of `may` that wait for the end of a pause.
         opens: Instants whose executions have not ended.
         leaves: Numbers (in their ids) of executions that are not here, but whose hashes are.
@@ -29,6 +32,8 @@ class Stretch:
     left_out: list[int] = field(default_factory=list)
     may: set[int] = field(default_factory=set)
     may_left_out: set[int] = field(default_factory=set)
+    ahead: set[int] = field(default_factory=set)
+    ahead_left_out: set[int] = field(default_factory=set)
     in_pause: set[int] = field(default_factory=set)
     opens: set[int] = field(default_factory=set)
     leaves: set[int] = field(default_factory=set)
@@ -121,7 +126,9 @@ class Book:
                 self._account_without_row(instant, stretch, is_blackout=False)
         for instant in stretch.left_out:
             self._counts.planned += 1
-            if instant not in ran:
+            if instant in stretch.opens:
+                self._counts.ended["open"] += 1
+            elif instant not in ran:
                 self._account_without_row(instant, stretch, is_blackout=True)
         self._spare(ran, stretch)
         self._close(stretch)
@@ -179,7 +186,9 @@ class Book:
     # What has no row of its own.
 
     def _account_without_row(self, instant: int, stretch: Stretch, *, is_blackout: bool) -> None:
-        covering = [r for r in self._ranges if r.is_blackout is is_blackout and r.used < r.count and r.has(instant)]
+        covering = [r for r in self._ranges if r.used < r.count and r.has(instant) and r.is_blackout is is_blackout]
+        if not covering and instant in (stretch.ahead if is_blackout else stretch.ahead_left_out):
+            covering = [r for r in self._ranges if r.used < r.count and r.has(instant)]
         if covering:
             # The range that ends first: the others have time to find their instants.
             record = min(covering, key=lambda each: each.last_s)

@@ -68,6 +68,7 @@ RANGE = RangeRecord(
     "facts",
     "one",
 )
+LEFT_OUT = RangeRecord("J1", "default", 1_800_000_060, 1_800_000_060, 1, SkipReason.BLACKOUT, facts="closed")
 SPEC = JobSpec(
     name="one",
     description="first",
@@ -102,9 +103,23 @@ ATTEMPT = Attempt(
 
 SAMPLES: list[Command] = [
     NewLeader("n1", "n1-01J"),
-    PutJob("J1", SPEC, "me", 3, [OWED], 1_800_000_060, True, 1_800_000_000, IDEM, "why"),
+    PutJob(
+        "J1",
+        SPEC,
+        "me",
+        3,
+        [OWED],
+        1_800_000_060,
+        True,
+        1_800_000_000,
+        IDEM,
+        "why",
+        [RANGE],
+        1_800_000_001_000_000,
+        [LEFT_OUT],
+    ),
     DeleteJob("J1", "me", 4, IDEM, 0, [RANGE]),
-    SetPause("J1", PAUSE, "me", 4, [OWED], 1_800_000_060, IDEM),
+    SetPause("J1", PAUSE, "me", 4, [OWED], 1_800_000_060, IDEM, [RANGE], 1_800_000_001_000_000, [LEFT_OUT]),
     Decide(0, 1_800_000_000, 1_800_000_060, 7, [OWED], [RANGE]),
     BeginCatchup(0, 1_800_000_000, 1_800_000_060),
     Catchup(0, "J1", "J2", 7, [OWED], [RANGE]),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from chronos.errors import CatchingUp, JobInvalid, JobNotFound, NameTaken, PlanMoved, VersionConflict
 from chronos.model.events import EventType
-from chronos.model.execution import Execution, Kind, SkipReason, Status
+from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.store import proof
 from chronos.store.commands import DeleteJob, Owed, PutJob, SetPause
@@ -39,8 +39,7 @@ def put_job(draft: Draft, command: PutJob) -> Result:
     recall: list[str] = []
     if not command.same_schedule:
         _replan(draft)
-        owed = [] if job.paused else command.owed_ahead
-        recall = _match_pending(draft, job, owed, because="edited")
+        recall = _match_pending(draft, job, *_ahead(job, command), because="edited")
     draft.emit(
         EventType.JOB_CREATED if old is None else EventType.JOB_UPDATED,
         namespace=job.namespace,
@@ -77,8 +76,7 @@ def set_pause(draft: Draft, command: SetPause) -> Result:
         add_range(draft, record)
     _keep(draft, job, old, "paused" if pause else "resumed")
     _replan(draft)
-    owed = [] if pause else command.owed_ahead
-    recall = _match_pending(draft, job, owed, because="paused")
+    recall = _match_pending(draft, job, *_ahead(job, command), because="paused")
     draft.emit(
         EventType.JOB_PAUSED if pause else EventType.JOB_RESUMED,
         namespace=job.namespace,
@@ -237,10 +235,16 @@ def _replan(draft: Draft) -> None:
     draft.put_shard(replace(shard, plan_version=shard.plan_version + 1))
 
 
-def _match_pending(draft: Draft, job: Job, owed: list[Owed], *, because: str) -> list[str]:
-    """Keep, add or cancel what is pending so that it matches `owed`; return the attempts to recall."""
+def _ahead(job: Job, command: PutJob | SetPause) -> tuple[list[Owed], list[RangeRecord]]:
+    """Return what runs ahead, and what the calendar leaves out there; a paused job owes neither."""
+    return ([], []) if job.paused is not None else (command.owed_ahead, command.left_out_ahead)
+
+
+def _match_pending(draft: Draft, job: Job, owed: list[Owed], left_out: list[RangeRecord], *, because: str) -> list[str]:
+    """Keep, add or cancel what is pending so that it matches what is owed; return the attempts to recall."""
     now_us, hwm_s = draft.at.time_us, draft.shard().hwm_s
     wanted = {o.scheduled_s: o for o in owed if now_us < o.scheduled_s * 1_000_000 and o.scheduled_s <= hwm_s}
+    skipped = {r.first_s: r for r in left_out if now_us < r.first_s * 1_000_000 and r.last_s <= hwm_s}
     recorded_s = last_decided_s(draft, job.id)
     recall: list[str] = []
     for execution in _open(draft, job.id):
@@ -254,8 +258,11 @@ def _match_pending(draft: Draft, job: Job, owed: list[Owed], *, because: str) ->
         elif is_planned(execution) and execution.status is Status.PENDING:
             _drop_pending(draft, execution, job, ahead=ahead, because=because)
     # An instant that was taken back a moment ago has its record; what has ended stays ended.
-    for instant in sorted(instant for instant in wanted if instant > recorded_s):
-        open_owed(draft, job, wanted[instant])
+    for instant in sorted(instant for instant in {*wanted, *skipped} if instant > recorded_s):
+        if instant in wanted:
+            open_owed(draft, job, wanted[instant])
+        else:
+            add_range(draft, skipped[instant])
     return recall
 
 
