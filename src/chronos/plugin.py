@@ -11,7 +11,7 @@ not know the features' names.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -219,12 +219,30 @@ class Host(Protocol):
         where: Where = Where.EVERY_NODE,
         durable: str = "",
         bound: int = 10_000,
+        wants: Callable[[Event], bool] | None = None,
     ) -> None:
         """Call `handler` after commit, one event at a time, in order, from a bounded queue.
 
         With `durable` (a name for the cursor) each event is delivered at least once, across crashes: the
         cursor moves when the handler returns, and an event whose handler raised is tried again later.
         Without it, events that find the queue full are dropped and counted.
+
+        Args:
+            wants: Says at once whether an event is of interest to a handler that has returned from all before it;
+                what is not is passed over, and costs next to nothing.
+        """
+        ...
+
+    def watch(
+        self,
+        types: Set[EventType],
+        listener: Callable[[Sequence[Event]], None],
+        *,
+        where: Where = Where.EVERY_NODE,
+    ) -> None:
+        """Call `listener` on the loop with the events of each entry of the log, after commit, none left out.
+
+        For counting: it must return at once, and must not raise.
         """
         ...
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
 
 from msgspec import Struct, field
 
@@ -71,7 +72,12 @@ class Waited(Struct, frozen=True, array_like=True):
 
     def plus(self, other: Waited) -> Waited:
         """Return what both waited together."""
+        if other == _NO_WAIT:
+            return self
         return Waited(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+
+_NO_WAIT = Waited()
 
 
 class Ongoing(Struct, frozen=True, array_like=True):
@@ -219,6 +225,13 @@ class RangeRecord(Struct, frozen=True, array_like=True):
     job_name: str = ""
 
 
+_BASE32HEX = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [first + second for first in _BASE32HEX for second in _BASE32HEX]
+_ID_CACHED = 10_000
+"""As many as one entry of the log decides and starts: each is asked for when it is planned, and when it is folded."""
+
+
+@lru_cache(maxsize=_ID_CACHED)
 def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) -> str:
     """Return the id of an execution: the same on every node, in every replay and restore; ordered in time.
 
@@ -227,8 +240,15 @@ def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) ->
     """
     assert 0 <= instant_s < 1 << 40
     key = "\0".join((job_id, kind.value, discriminator)).encode()
-    raw = instant_s.to_bytes(5, "big") + hashlib.blake2b(key, digest_size=15).digest()
-    return "occ_" + base64.b32hexencode(raw).decode().lower()
+    digest = blake2b(key, digest_size=15).digest()
+    parts = (instant_s, *[int.from_bytes(digest[at : at + 5], "big") for at in (0, 5, 10)])
+    return "occ_" + "".join([_base32(part) for part in parts])
+
+
+def _base32(part: int) -> str:
+    """Return 40 bits as eight characters; several times as fast as `base64.b32hexencode`."""
+    pairs = _PAIRS
+    return pairs[part >> 30] + pairs[part >> 20 & 1023] + pairs[part >> 10 & 1023] + pairs[part & 1023]
 
 
 def instant_of(execution: str) -> int:

@@ -16,8 +16,11 @@ from chronos.timing.duration import parse_duration
 
 def definition(view: View, execution: Execution) -> Job | None:
     """Return the job as of the revision that the execution runs, or None when even that is gone."""
+    job = view.get(JOBS, execution.job_id)
+    if job is not None and job.revision == execution.revision:
+        return job
     kept = view.get(REVISIONS, revision_key(execution.job_id, execution.revision))
-    return kept.job if kept is not None else view.get(JOBS, execution.job_id)
+    return kept.job if kept is not None else job
 
 
 def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> Delivery:

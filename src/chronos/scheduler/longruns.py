@@ -28,6 +28,9 @@ LOOK_S = 1.0
 TELLING_MAX = 100
 """Targets that are told to stop at a time."""
 
+_TOO_EARLY = frozenset({EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED})
+"""Nothing has been accepted by then."""
+
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 
 
@@ -95,6 +98,8 @@ class LongRuns:
 
     def note(self, kind: EventType, execution: Execution) -> None:
         """Take in what has happened to an execution."""
+        if kind in _TOO_EARLY or (kind is EventType.EXECUTION_FINISHED and not self._watched):
+            return
         attempt = execution.running_attempt
         if attempt is None or not attempt.is_accepted:
             self._watched.pop(execution.id, None)

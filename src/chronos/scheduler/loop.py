@@ -310,13 +310,13 @@ class Scheduler:
 
     def _note(self, event: Event) -> None:
         kind = event.type
-        if kind in _JOB_EVENTS:
-            self._note_job(event)
-        elif kind is EventType.DEAD_LETTER_DROPPED:
+        if kind is EventType.DEAD_LETTER_DROPPED:
             log.warning("dead letter dropped", execution=event.key, job=event.job_id, reason=event.note)
         elif event.execution is not None:
             self._wakeups.note(kind, event.execution)
             self.long_runs.note(kind, event.execution)
+        elif kind in _JOB_EVENTS:
+            self._note_job(event)
         elif kind is EventType.DOCUMENT_CHANGED and self.calendars.is_calendar(event.key):
             self.agenda.replan(event.key)
         elif kind is EventType.CLOCK_RESET:

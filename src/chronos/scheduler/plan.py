@@ -60,6 +60,7 @@ class Plan:
 
     __slots__ = (
         "_end_s",
+        "_gap",
         "_instants",
         "_jitter_us",
         "_merged",
@@ -79,12 +80,24 @@ class Plan:
         self._jitter_us = parse_duration(spec.jitter) if spec.jitter else 0
         self.catchup_window_s = parse_duration(spec.catchup_window) // 1_000_000
         self.retry_for_us = parse_duration(spec.retry_policy.retry_for)
+        self._gap: tuple[int, int | None] = (0, 0)
         self._instants, self._merged = _instants(spec, job.anchor_s, calendar_of)
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether there may be instants that are left out, or several schedules."""
+        return self._merged is not None
 
     def next_s(self, after: int) -> int | None:
         """Return the first instant strictly after `after`, inside the job's start and end."""
+        # Asked by turns for the same gap: what is owed, until when, how far it may be late, and when it is due next.
+        since, following = self._gap
+        if following is not None and since <= after < following:
+            return following
         found = self._instants.next_s(max(after, self._start_s - 1))
-        return found if found is not None and found <= self._end_s else None
+        found = found if found is not None and found <= self._end_s else None
+        self._gap = (after, found)
+        return found
 
     def prev_s(self, before: int) -> int | None:
         """Return the last instant strictly before `before`, inside the job's start and end."""

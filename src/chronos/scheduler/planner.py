@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from chronos.model.execution import Kind, RangeRecord, SkipReason, execution_id
 from chronos.model.job import MissedRunPolicy
-from chronos.scheduler.plan import Plan
+from chronos.scheduler.plan import GRACE_MIN_S, Plan
 from chronos.store.commands import Owed
 from chronos.timing.masks import ones
 
@@ -35,12 +35,14 @@ def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int) -> Verdict:
     """
     verdict = Verdict()
     after_s = max(after_s, plan.since_us // 1_000_000)
-    now_s = now_us // 1_000_000
-    grace_s = plan.grace_s(min(now_s, to_s))
-    on_time_after = max(after_s, min(now_s - grace_s - 1, to_s))
+    on_time_after = after_s
+    if after_s < (now_s := now_us // 1_000_000) - GRACE_MIN_S - 1:
+        on_time_after = max(after_s, min(now_s - plan.grace_s(min(now_s, to_s)) - 1, to_s))
     if on_time_after > after_s:
         _owe_missed(plan, verdict, after_s, on_time_after, now_us)
     _owe_on_time(plan, verdict, on_time_after, to_s)
+    if not plan.is_merged:
+        return verdict
     runs = [occurrence.scheduled_s for occurrence in verdict.occurrences]
     verdict.ranges += left_out(plan, after_s=after_s, to_s=to_s, runs=runs)
     return verdict

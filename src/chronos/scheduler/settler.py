@@ -126,13 +126,14 @@ class Settler:
 
     async def _settle(self, batch: list[Done]) -> bool:
         self._jobs_of.clear()
-        size, results = 0, []
+        size, results, now_us = 0, [], self._now_us
         for place, done in enumerate(batch):
             if size > ENTRY_BYTES:
                 self._done.extendleft(reversed(batch[place:]))
                 batch = batch[:place]
                 break
-            settled = await self._settlement(done)
+            is_lost = isinstance(done.outcome, Lost)
+            settled = await self._settlement(done) if is_lost else self._settled(done, now_us)
             if settled is not None:
                 results.append(settled)
                 size += _bytes_of(settled)
@@ -149,31 +150,47 @@ class Settler:
         return True
 
     async def _settlement(self, done: Done) -> Settlement | None:
+        """Return what follows; a target is asked first whether an attempt that is lost has reached it."""
+        if isinstance(done.outcome, Lost) and (execution := self._running(done)) is not None:
+            job, attempt = definition(self._commands.view, execution), execution.running_attempt
+            assert job is not None, "what runs has a definition"
+            assert attempt is not None
+            if job.spec.on_unknown is OnUnknown.PROBE:
+                self._jobs_of[execution.id] = execution.job_id
+                return await self._probed(execution, job, attempt, done.outcome.reason)
+        return self._settled(done, self._now_us)
+
+    def _running(self, done: Done) -> Execution | None:
+        """Return the execution whose running attempt has ended; None when the attempt holds nothing any more."""
         execution = self._commands.view.get(OPEN, done.execution_id)
-        if execution is None or execution.running_attempt is None or execution.running_attempt.n != done.attempt:
+        attempt = execution.running_attempt if execution is not None else None
+        return execution if attempt is not None and attempt.n == done.attempt else None
+
+    def _settled(self, done: Done, now_us: int) -> Settlement | None:
+        execution = self._running(done)
+        if execution is None:
             log.info("late result", execution=done.execution_id, attempt=done.attempt)
             return late_result(done)
         self._jobs_of[execution.id] = execution.job_id
         job = definition(self._commands.view, execution)
         assert job is not None, "what runs has a definition"
-        if isinstance(done.outcome, Lost) and job.spec.on_unknown is OnUnknown.PROBE:
-            return await self._probed(execution, job, execution.running_attempt, done.outcome.reason)
-        plan = self._book.get(execution.job_id)
-        owes = plan is not None and plan.job.paused is None
-        following = plan.next_s(max(self._now_us // 1_000_000, execution.scheduled_s)) if plan and owes else None
-        settled = next_step(
-            execution,
-            job,
-            done,
-            now_us=self._now_us,
-            settings=self._settings,
-            next_instant_us=following * 1_000_000 if following is not None else None,
-        )
+        following_us = self._following_us(execution, now_us) if job.spec.retry_policy.give_up_at_next else None
+        settled = next_step(execution, job, done, now_us=now_us, settings=self._settings, next_instant_us=following_us)
         return self._with_body(settled, done)
 
+    def _following_us(self, execution: Execution, now_us: int) -> int | None:
+        """Return when the job is due next; None when it is not, or paused."""
+        plan = self._book.get(execution.job_id)
+        if plan is None or plan.job.paused is not None:
+            return None
+        following = plan.next_s(max(now_us // 1_000_000, execution.scheduled_s))
+        return following * 1_000_000 if following is not None else None
+
     def _with_body(self, settled: Settlement, done: Done) -> Settlement:
+        if self._keep_body is None:
+            return settled
         body = getattr(getattr(done.outcome, "answer", None), "body", b"")
-        if not body or self._keep_body is None:
+        if not body:
             return settled
         reference = self._keep_body(done.execution_id, done.attempt, body)
         return _replace_attempt(settled, body_ref=reference)
@@ -311,8 +328,9 @@ class Settler:
 def _bytes_of(settled: Settlement) -> int:
     """About how many bytes a settlement takes in the log; never less than it does."""
     attempt = settled.attempt
-    texts = (attempt.excerpt, attempt.error, settled.reason, *attempt.notes)
-    return 512 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
+    size = 512 + len(attempt.excerpt) if attempt.excerpt.isascii() else 512 + 4 * len(attempt.excerpt)
+    size += 4 * (len(attempt.error) + len(settled.reason))
+    return size + 4 * sum(map(len, attempt.notes)) if attempt.notes else size
 
 
 def _replace_attempt(settled: Settlement, *, body_ref: str) -> Settlement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from operator import itemgetter
 
 import structlog
 
@@ -12,6 +12,7 @@ from chronos.dispatch.port import Delivery
 from chronos.errors import ChronosError
 from chronos.failpoints import reach
 from chronos.model.execution import Execution, Kind, execution_id
+from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
 from chronos.scheduler.line import Line
@@ -35,6 +36,9 @@ TOO_MUCH_S = 0.05
 SPAN_S = 86_400
 STEPS_MAX = 2_000
 """Of a turn over more than a day: steps of counting (`Plan.steps`), about."""
+
+
+_RANK = itemgetter(0, 1)
 
 
 class Turn:
@@ -164,32 +168,27 @@ class Turn:
     # Who may send.
 
     def _ask(self, verdict: Verdict, now_us: int) -> list[StartAttempt]:
-        """Who asks for the right to send: those who wait, then those just decided whose job is idle."""
-        lead_us = self._settings.claim_lead_us
-        asked: list[StartAttempt] = []
-        new: dict[str, int] = {}
+        """Who asks for the right to send: those who wait, then those just decided whose job is idle.
+
+        Higher priority first, then who is due first.
+        """
+        view, latest_us = self._commands.view, now_us + self._settings.claim_lead_us
+        ranked: list[tuple[int, int, StartAttempt]] = []
         for key in self._line.due(now_us, self._settings.batch_max):
-            execution = self._commands.view.get(OPEN, key)
+            execution = view.get(OPEN, key)
             if execution is not None and execution.running_attempt is None:
-                asked.append(self._attempt(execution, max(now_us, ready_us(execution))))
+                at_us = max(now_us, ready_us(execution))
+                attempt = StartAttempt(key, execution.next_attempt, self._incarnation, at_us)
+                ranked.append((-execution.priority, at_us, attempt))
         # Who does not fit into this entry stands in the line once it is decided, and asks on the next turn.
-        for occurrence in verdict.occurrences[: max(0, self._settings.batch_max - len(asked))]:
-            if occurrence.effective_us <= now_us + lead_us and self._is_idle(occurrence.job_id):
-                key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)
+        for occurrence in verdict.occurrences[: max(0, self._settings.batch_max - len(ranked))]:
+            if occurrence.effective_us <= latest_us and self._is_idle(occurrence.job_id):
                 at_us = max(now_us, occurrence.effective_us)
-                asked.append(StartAttempt(key, 1, self._incarnation, at_us))
-                new[key] = self._priority(occurrence.job_id)
-        if len(asked) > 1:
-            asked.sort(key=partial(self._rank, new))
-        return asked
-
-    def _attempt(self, execution: Execution, not_before_us: int) -> StartAttempt:
-        return StartAttempt(execution.id, execution.next_attempt, self._incarnation, not_before_us)
-
-    def _rank(self, new: dict[str, int], asked: StartAttempt) -> tuple[int, int]:
-        """Higher priority first, then who is due first. `new` has the priority of those decided in this very entry."""
-        execution = self._commands.view.get(OPEN, asked.execution_id)
-        return (-(execution.priority if execution else new[asked.execution_id]), asked.not_before_us)
+                key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)
+                attempt = StartAttempt(key, 1, self._incarnation, at_us)
+                ranked.append((-self._priority(occurrence.job_id), at_us, attempt))
+        ranked.sort(key=_RANK)
+        return [attempt for _, _, attempt in ranked]
 
     def _priority(self, job_id: str) -> int:
         job = self._commands.view.get(JOBS, job_id)
@@ -203,26 +202,29 @@ class Turn:
         granted: list[Execution] = result.value or []
         deliveries: list[Delivery] = []
         for execution in granted:
-            if self._is_unwanted(execution):
+            job = self._wanted(execution)
+            if job is None:
                 self._settler.note_not_sent(execution)
-                continue
-            job = definition(self._commands.view, execution)
-            assert job is not None, "what may start has a definition"
-            deliveries.append(delivery_of(execution, job, self._settings))
+            else:
+                deliveries.append(delivery_of(execution, job, self._settings))
         if deliveries:
             reach("start.granted")
             self._settler.executor.submit(deliveries)
             self._telemetry.count("scheduled_runs_total", len(deliveries))
+        if len(granted) == len(asked):
+            return
         got = {execution.id for execution in granted}
         for attempt in asked:
             if attempt.execution_id not in got:
                 self._ask_again_when_due(attempt, asked_at_us)
 
-    def _is_unwanted(self, execution: Execution) -> bool:
-        """Whether it was paused, deleted or cancelled between the grant and this moment."""
-        now = self._commands.view.get(OPEN, execution.id)
-        job = self._commands.view.get(JOBS, execution.job_id)
-        return now is None or now.cancel_requested or job is None or is_held(job, execution)
+    def _wanted(self, execution: Execution) -> Job | None:
+        """Return what to run; None if it was paused, deleted or cancelled between the grant and this moment."""
+        view = self._commands.view
+        now, job = view.get(OPEN, execution.id), view.get(JOBS, execution.job_id)
+        if now is None or now.cancel_requested or job is None or is_held(job, execution):
+            return None
+        return job if job.revision == execution.revision else definition(view, execution)
 
     def _ask_again_when_due(self, attempt: StartAttempt, asked_at_us: int) -> None:
         """Claimed ahead, an occupied slot meant "not yet": ask once more at the due time, when it is decided."""

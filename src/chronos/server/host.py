@@ -82,6 +82,7 @@ class ServerHost:
         self.telemetry = telemetry
         self.endpoints: list[Endpoint] = []
         self.dispatchers: dict[str, Dispatcher] = {}
+        self._log = log
         self._jobs = HostJobs()
         self.jobs: Jobs = self._jobs
         self._documents = Documents(log, queries)
@@ -127,9 +128,25 @@ class ServerHost:
         where: Where = Where.EVERY_NODE,
         durable: str = "",
         bound: int = 10_000,
+        wants: Callable[[Event], bool] | None = None,
     ) -> None:
         # One node is every node and the leader.
-        self._subscribers.add(Subscriber(frozenset(types), handler, durable=durable, bound=bound))
+        self._subscribers.add(Subscriber(frozenset(types), handler, durable=durable, bound=bound, wants=wants))
+
+    def watch(
+        self,
+        types: Set[EventType],
+        listener: Callable[[Sequence[Event]], None],
+        *,
+        where: Where = Where.EVERY_NODE,
+    ) -> None:
+        wanted = frozenset(types)
+
+        def on_events(events: Sequence[Event]) -> None:
+            if some := [event for event in events if event.type in wanted]:
+                listener(some)
+
+        self._log.subscribe(on_events)
 
     def around_dispatch(self, around: AroundDispatch, *, order: int = 50) -> None:
         self._arounds.append((order, around))

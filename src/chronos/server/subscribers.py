@@ -40,14 +40,24 @@ STOP_S = 5.0
 class Subscriber:
     """Somebody who listens, and the queue before him."""
 
-    def __init__(self, types: frozenset[EventType], handler: Handler, *, durable: str, bound: int) -> None:
+    def __init__(
+        self,
+        types: frozenset[EventType],
+        handler: Handler,
+        *,
+        durable: str,
+        bound: int,
+        wants: Callable[[Event], bool] | None = None,
+    ) -> None:
         self.types = types
         self.handler = handler
         self.durable = durable
         self.bound = bound
+        self.wants = wants
         self.queue: deque[Event] = deque()
         self.wake = asyncio.Event()
         self.is_behind = False
+        self.is_making_up = False
         self.handled: Event | None = None
         self.since_us = 0
 
@@ -55,6 +65,9 @@ class Subscriber:
         """Take `event` into the queue; return False when it had to be dropped."""
         if self.is_behind:
             return True  # history will tell
+        if self._is_of_no_interest(event):
+            self.handled = event  # there is nothing left to do up to here
+            return True
         if len(self.queue) >= self.bound:
             self.is_behind = bool(self.durable)
             self.wake.set()
@@ -62,6 +75,11 @@ class Subscriber:
         self.queue.append(event)
         self.wake.set()
         return True
+
+    def _is_of_no_interest(self, event: Event) -> bool:
+        # Asked only when everything before has been handled: what is still waiting may change the answer.
+        is_up_to_date = not self.queue and not self.is_making_up
+        return is_up_to_date and self.wants is not None and not self.wants(event)
 
 
 class Subscribers:
@@ -132,7 +150,7 @@ class Subscribers:
             while subscriber.queue:
                 await self._handle(subscriber, subscriber.queue[0])
                 subscriber.queue.popleft()
-                if self._clock.boottime() - moved_at > CURSOR_EVERY_S:
+                if subscriber.durable and self._clock.boottime() - moved_at > CURSOR_EVERY_S:
                     await self._move_cursor(subscriber)
                     moved_at = self._clock.boottime()
             if subscriber.is_behind and not self._stopping:
@@ -143,7 +161,7 @@ class Subscribers:
             return
         subscriber.wake.clear()
         try:
-            async with asyncio.timeout(CURSOR_EVERY_S if subscriber.handled else None):
+            async with asyncio.timeout(CURSOR_EVERY_S if subscriber.durable else None):
                 await subscriber.wake.wait()
         except TimeoutError:
             await self._move_cursor(subscriber)
@@ -180,8 +198,10 @@ class Subscribers:
         await self._move_cursor(subscriber)
         log.info("subscriber_catching_up", durable=subscriber.durable)
         subscriber.is_behind = False  # from here on the queue fills again; what is told twice does no harm
+        subscriber.is_making_up = True
         async for event in self._missed(subscriber):
             await self._handle(subscriber, event)
+        subscriber.is_making_up = False
 
     async def _missed(self, subscriber: Subscriber) -> AsyncIterator[Event]:
         found: list[Event] = []

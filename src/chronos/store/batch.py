@@ -62,6 +62,32 @@ def encode_submissions(submissions: Sequence[Submission], time_us: int, batch: b
     return _encode(_EncodedEntry(ENTRY.current, time_us, batch, commands))
 
 
+class Pace:
+    """Spaces the commits of a busy log, so that each carries more; a log that is not busy commits at once.
+
+    An fsync costs the same for one command as for hundreds. Source: group commit, as PostgreSQL's `commit_delay`.
+    """
+
+    def __init__(self, spacing_s: float, busy_at: int) -> None:
+        self._spacing_s = spacing_s
+        self._busy_at = busy_at
+        self._last_s = self._second_s = float("-inf")
+        self._commits = 0
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long to wait before the next commit; it is taken to be made then.
+
+        Args:
+            now_s: Boot time. Busy is whoever made more than `busy_at` commits in the second that runs.
+        """
+        if now_s - self._second_s >= 1.0:
+            self._second_s, self._commits = now_s, 0
+        self._commits += 1
+        wait_s = max(0.0, self._last_s + self._spacing_s - now_s) if self._commits > self._busy_at else 0.0
+        self._last_s = now_s + wait_s
+        return wait_s
+
+
 class Queue:
     """Submissions in the order they came in.
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 from chronos.errors import Draining, LogDamaged, SnapshotNeeded, StorageFull, Unavailable
 from chronos.failpoints import reach
 from chronos.model.events import Event
-from chronos.store.batch import Queue, Submission, encode_submissions
+from chronos.store.batch import Pace, Queue, Submission, encode_submissions
 from chronos.store.commands import Command, NewLeader, decode_entry
 from chronos.store.entryfold import Fold, events_of, fold_entry
 from chronos.store.port import At, Changes, Log, Result, View
@@ -40,6 +40,7 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         entry_bytes: An entry is closed at this size; one submission alone may be bigger.
         flush_interval_ms: How long state may lag behind the log on disk.
+        spacing_ms: The least time between two commits while there are more than `busy_commits` a second.
     """
 
     entry_bytes: int = 512 * 1024
@@ -48,6 +49,8 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     queue_commands_max: int = 50_000
     queue_bytes_max: int = 64 * 1024 * 1024
     flush_interval_ms: int = 250
+    spacing_ms: int = 5
+    busy_commits: int = 50
 
 
 class _Appended(Struct, frozen=True):
@@ -88,6 +91,7 @@ class CommandLog:
         self._queue = Queue(
             self._settings.queue_commands_max, self._settings.queue_bytes_max, self._settings.submission_bytes_max
         )
+        self._pace = Pace(self._settings.spacing_ms / 1_000, self._settings.busy_commits)
         self._inflight: list[Submission] = []
         self._appended: deque[_Appended] = deque()
         self._parked: deque[tuple[int, Submission, list[Result]]] = deque()
@@ -231,6 +235,8 @@ class CommandLog:
     async def _append_all(self) -> None:
         settings = self._settings
         while True:
+            if self._queue and (wait_s := self._pace.wait_s(self._clock.boottime())) and not self._stage:
+                await asyncio.sleep(wait_s)
             taken = self._queue.take(settings.entry_commands, settings.entry_bytes)
             if taken:
                 await self._append(taken)

@@ -218,20 +218,28 @@ class SqliteState:
         self._index, self._time_us = index, time_us
 
     def _put(self, table: str, key: str, value: Any) -> None:
-        dirty, place = self._dirty, (table, key)
-        if place not in dirty.puts and self._get(table, key) is None:
-            dirty.fresh.add(place)
-        if value is None and place in dirty.fresh:
-            dirty.fresh.discard(place)
-            dirty.puts.pop(place, None)
+        place = (table, key)
+        if table == OPEN.name:
+            self._put_open(place, value)
         else:
-            dirty.puts[place] = value
-        if table != OPEN.name:
+            self._dirty.puts[place] = value
             self._remember(place, value)
-        elif value is None:
-            self._open.pop(key, None)
-        else:
+
+    def _put_open(self, place: Key, value: Any) -> None:
+        """Take an execution in, or out; one that began and ended between two flushes is never written."""
+        dirty, key = self._dirty, place[1]
+        if value is not None:
+            if key not in self._open and place not in dirty.puts:
+                dirty.fresh.add(place)
             self._open[key] = value
+            dirty.puts[place] = value
+            return
+        self._open.pop(key, None)
+        if place in dirty.fresh:
+            dirty.fresh.discard(place)
+            del dirty.puts[place]
+        else:
+            dirty.puts[place] = None
 
     def _record(self, change: Changes) -> None:
         dirty = self._dirty

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 from chronos.errors import DurationInvalid
 from chronos.timing.refusal import shown
@@ -44,6 +45,11 @@ def parse_duration(text: str, *, allow_negative: bool = False) -> int:
     """
     if len(text) > _TEXT_MAX:
         raise _invalid(text[:_TEXT_MAX], f"longer than {_TEXT_MAX} characters")
+    return _parsed(text, allow_negative)
+
+
+@lru_cache(maxsize=1_000)
+def _parsed(text: str, allow_negative: bool) -> int:
     body = text.strip()
     negative = body.startswith("-")
     body = body[1:] if body[:1] in ("+", "-") else body

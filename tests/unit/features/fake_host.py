@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Set
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -133,6 +133,14 @@ class Subscription:
     durable: str
     bound: int
     cursor: int = 0
+    wants: Callable[[Event], bool] | None = None
+
+
+@dataclass
+class Watching:
+    types: Set[EventType]
+    listener: Callable[[Sequence[Event]], None]
+    where: Where
 
 
 class FakeHost:
@@ -149,6 +157,7 @@ class FakeHost:
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
         self.admits: list[Admit] = []
         self.subscriptions: list[Subscription] = []
+        self.watchers: list[Watching] = []
         self.services: list[AbstractAsyncContextManager[Any]] = []
         self.collections: dict[str, FakeCollection] = {}
         self.capabilities: dict[type[Any], Any] = {}
@@ -172,8 +181,18 @@ class FakeHost:
         where: Where = Where.EVERY_NODE,
         durable: str = "",
         bound: int = 10_000,
+        wants: Callable[[Event], bool] | None = None,
     ) -> None:
-        self.subscriptions.append(Subscription(types, handler, where, durable, bound))
+        self.subscriptions.append(Subscription(types, handler, where, durable, bound, wants=wants))
+
+    def watch(
+        self,
+        types: Set[EventType],
+        listener: Callable[[Sequence[Event]], None],
+        *,
+        where: Where = Where.EVERY_NODE,
+    ) -> None:
+        self.watchers.append(Watching(types, listener, where))
 
     def around_dispatch(self, around: AroundDispatch, *, order: int = 50) -> None:
         raise NotImplementedError
@@ -212,6 +231,9 @@ class FakeHost:
         time_us = facts.pop("time_us", round(self.clock.time() * 1_000_000))
         event = Event(type=kind, index=index, seq=0, time_us=time_us, **facts)
         self.log.append(event)
+        for watching in self.watchers:
+            if kind in watching.types:
+                watching.listener([event])
         for subscription in self.subscriptions:
             if subscription.durable:
                 await self._catch_up(subscription)

@@ -221,3 +221,33 @@ async def test_stopping_keeps_the_place() -> None:
         await asyncio.sleep(0.1)
 
     assert world.cursors["d"].time_us == world.time_us
+
+
+def odd(event: Event) -> bool:
+    return event.execution is not None and event.execution.scheduled_s % 2 == 1
+
+
+@virtual_time
+async def test_what_is_of_no_interest_is_passed_over_and_moves_the_cursor_all_the_same() -> None:
+    world, hearer = World(), Hearer()
+    async with world.running(Subscriber(FINISHED, hearer, durable="odd", bound=10, wants=odd)):
+        for n in range(3):
+            world.finish(n)
+            await asyncio.sleep(5)
+        moved = world.cursors["odd"]
+
+    assert hearer.heard == ["occ_1"]
+    assert moved.index == 3
+
+
+@virtual_time
+async def test_while_something_is_being_handled_everything_is_of_interest_for_it_may_change_what_is() -> None:
+    world, hearer = World(), Hearer(takes_s=1)
+    async with world.running(Subscriber(FINISHED, hearer, durable="", bound=10, wants=odd)):
+        for n in (1, 2, 4):
+            world.finish(n)
+        await asyncio.sleep(10)
+        world.finish(6)
+        await asyncio.sleep(10)
+
+    assert hearer.heard == ["occ_1", "occ_2", "occ_4"]

@@ -18,4 +18,4 @@ def install(host: Host, settings: Settings) -> None:
     if host.place is not Place.MAIN:
         return
     follower = Follower(host.jobs, host.collection("dependencies", Round))
-    host.on(FOLLOWED, follower.note, where=Where.LEADER, durable="dependencies")
+    host.on(FOLLOWED, follower.note, where=Where.LEADER, durable="dependencies", wants=follower.wants)

@@ -34,6 +34,10 @@ class Follower:
         self._rounds = rounds
         self._dependents: dict[str, Job] | None = None
 
+    def wants(self, event: Event) -> bool:
+        """Whether `note` would do anything; most installations have no dependent jobs at all."""
+        return self._dependents is None or event.execution is None or bool(self._dependents)
+
     async def note(self, event: Event) -> None:
         """Take in one event."""
         dependents = self._known()

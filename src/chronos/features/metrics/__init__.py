@@ -16,5 +16,5 @@ def install(host: Host, settings: Settings) -> None:
     exporter = Exporter(settings.max_jobs)
     host.telemetry.add_sink(exporter)
     # Every node folds every event; counted on the leader alone, a sum over nodes is true.
-    host.on({EventType.EXECUTION_FINISHED, EventType.JOB_DELETED}, exporter.on_event, where=Where.LEADER)
+    host.watch({EventType.EXECUTION_FINISHED, EventType.JOB_DELETED}, exporter.on_events, where=Where.LEADER)
     host.endpoint(metrics_endpoint(exporter, host, settings.prometheus))

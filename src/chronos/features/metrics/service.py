@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import structlog
 from prometheus_client import (
@@ -24,21 +23,17 @@ from prometheus_client.registry import Collector
 import chronos
 from chronos.features.metrics.ages import JobAges
 from chronos.features.metrics.model import (
-    ATTEMPTS,
-    BY_EVENTS,
     BY_TELEMETRY,
-    DURATION,
     DYNAMIC_NAMES_MAX,
-    EXECUTIONS,
     SERIES_MAX,
     TABLE,
     WEB,
     Metric,
     MetricKind,
 )
-from chronos.features.metrics.rules import JobLabels, Labels, SeriesBound
+from chronos.features.metrics.rules import Labels, SeriesBound
+from chronos.features.metrics.tallies import ExecutionTallies
 from chronos.model.events import Event, EventType
-from chronos.model.execution import Execution
 
 PREFIX = "chronos_"
 
@@ -63,16 +58,16 @@ class Exporter:
         self._metrics: dict[str, Counter | Gauge | Histogram] = {}
         self._kinds: dict[str, tuple[MetricKind, frozenset[str]]] = {}
         self._children: dict[tuple[str, Labels], Counter | Gauge | Histogram] = {}
-        self._of_jobs: dict[tuple[str, Labels], Counter | Gauge | Histogram] = {}
         self._warned: set[str] = set()
         self._dynamic = 0
-        self._jobs = JobLabels(jobs_max)
         self._series = SeriesBound(SERIES_MAX)
         self.ages = JobAges(PREFIX, jobs_max)
+        self.executions = ExecutionTallies(PREFIX, jobs_max)
         self._registry.register(self.ages)
+        self._registry.register(self.executions)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-        for metric in BY_EVENTS + BY_TELEMETRY:
+        for metric in BY_TELEMETRY:
             if metric.kind is not MetricKind.GAUGE:
                 self._register(metric)
         build = Metric("build_info", MetricKind.GAUGE, "Which Chronos this is; always 1.", ("version", "python"))
@@ -98,37 +93,13 @@ class Exporter:
         if isinstance(child, Histogram):
             child.observe(value)
 
-    async def on_event(self, event: Event) -> None:
-        """Count an execution's end; give a deleted job's series back."""
-        if event.type is EventType.JOB_DELETED:
-            if self._jobs.forget(event.job_id):
-                self._drop_series(event.job_id)
-        elif event.execution is not None:
-            self._finished(event.execution)
-
-    def _finished(self, execution: Execution) -> None:
-        if self._jobs.renamed(execution.job_id, execution.job_name):
-            self._jobs.forget(execution.job_id)
-            self._drop_series(execution.job_id)
-        job = self._jobs.of(execution.job_id, execution.job_name)
-        self._series_of(EXECUTIONS, (*job, execution.status.value)).inc()
-        if execution.started_at_us:
-            seconds = max(0, execution.ended_at_us - execution.started_at_us) / 1e6
-            self._series_of(DURATION, job).observe(seconds)
-            self._metrics[ATTEMPTS.name].observe(len(execution.attempts))  # type: ignore[union-attr]
-
-    def _series_of(self, metric: Metric, labels: Labels) -> Any:
-        # Asking the client for labels costs more than counting does.
-        child = self._of_jobs.get((metric.name, labels))
-        if child is None:
-            child = self._of_jobs[metric.name, labels] = self._metrics[metric.name].labels(*labels)
-        return child
-
-    def _drop_series(self, job_id: str) -> None:
-        for metric in (EXECUTIONS, DURATION):
-            self._metrics[metric.name].remove_by_labels({"job_id": job_id})
-        for key in [key for key in self._of_jobs if key[1][0] == job_id]:
-            del self._of_jobs[key]
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Count what has ended; give a deleted job's series back."""
+        for event in events:
+            if event.type is EventType.JOB_DELETED:
+                self.executions.forget(event.job_id)
+            elif event.execution is not None:
+                self.executions.count(event.execution)
 
     def _child(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Counter | Gauge | Histogram | None:
         known = self._kinds.get(name) or self._admit(name, kind, labels)

@@ -66,7 +66,7 @@ def _listen(host: Host, settings: Settings, outbox: Outbox) -> None:
     listener = Listener(settings, outbox, failing, host.jobs, _Later(host))
     host.service(outbox)
     host.on({EventType.LEADER_CHANGED}, listener.stand_down)
-    host.on(HEARD, listener.on_event, where=Where.LEADER, durable="notify")
+    host.on(HEARD, listener.on_event, where=Where.LEADER, durable="notify", wants=listener.wants)
 
 
 def _credentials(host: Host) -> Credentials:

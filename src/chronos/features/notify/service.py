@@ -45,6 +45,13 @@ class Listener:
         self._failing: dict[str, Failing] | None = None
         self._index = 0
 
+    def wants(self, event: Event) -> bool:
+        """Whether `on_event` would do anything: a success of a job that is well calls for nothing."""
+        execution = event.execution
+        if self._failing is None or execution is None or execution.status is not Status.SUCCESS:
+            return True
+        return execution.job_id in self._failing
+
     async def on_event(self, event: Event) -> None:
         """Put what `event` calls for into the outbox. May hear of an event twice: it tells of it once."""
         failing = await self._lead(event)

@@ -11,6 +11,7 @@ from chronos.store.port import At, Changes, Result, View
 from chronos.store.tables import META, SHARDS, SLOTS, Meta, Shard, Slots, Table
 
 T = TypeVar("T")
+_UNTOUCHED = object()
 
 
 class Draft:
@@ -25,11 +26,11 @@ class Draft:
         self._events: list[Event] = []
 
     def get(self, table: Table[T], key: str) -> T | None:
-        slot = (table.name, key)
-        if slot in self._puts:
-            value: T | None = self._puts[slot]
-            return value
-        return self._view.get(table, key)
+        value: Any = self._puts.get((table.name, key), _UNTOUCHED)
+        if value is _UNTOUCHED:
+            return self._view.get(table, key)
+        found: T | None = value
+        return found
 
     def put(self, table: Table[T], key: str, value: T) -> None:
         self._puts[table.name, key] = value

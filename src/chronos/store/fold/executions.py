@@ -40,8 +40,12 @@ def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
         late=owed.late,
         notes=[f"also due at {wall}" for wall in owed.coalesced_wall_times],
     )
-    open_execution(draft, execution)
-    note_decided(draft, job.id, owed.scheduled_s)
+    draft.put(OPEN, key, execution)
+    slots = draft.slots(job.id)
+    decided_s, before_s = _decided(draft, slots, owed.scheduled_s)
+    waiting = [*slots.waiting, key]
+    draft.put_slots(job.id, replace(slots, waiting=waiting, last_decided_s=decided_s, prev_decided_s=before_s))
+    draft.emit(EventType.EXECUTION_DECIDED, namespace=job.namespace, job_id=job.id, execution=execution)
     return execution
 
 
@@ -61,18 +65,30 @@ def open_execution(draft: Draft, execution: Execution) -> None:
 def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
     """Remember the last two instants decided, so that a skip knows what it is adjacent to."""
     slots = draft.slots(job_id)
-    last = last_decided_s(draft, job_id)
-    if instant_s > last:
-        draft.put_slots(job_id, replace(slots, last_decided_s=instant_s, prev_decided_s=last))
-    elif slots.prev_decided_s < instant_s < last:  # one decision holds what is owed and what is skipped, each by itself
-        draft.put_slots(job_id, replace(slots, prev_decided_s=instant_s))
+    last_s, before_s = _decided(draft, slots, instant_s)
+    if (last_s, before_s) != (slots.last_decided_s, slots.prev_decided_s):
+        draft.put_slots(job_id, replace(slots, last_decided_s=last_s, prev_decided_s=before_s))
+
+
+def _decided(draft: Draft, slots: Slots, instant_s: int) -> tuple[int, int]:
+    """Return the last two instants decided, once `instant_s` is."""
+    last_s, before_s = _last_decided_s(draft, slots), slots.prev_decided_s
+    if instant_s > last_s:
+        return instant_s, last_s
+    if before_s < instant_s < last_s:  # one decision holds what is owed and what is skipped, each by itself
+        return slots.last_decided_s, instant_s
+    return slots.last_decided_s, before_s
 
 
 def last_decided_s(draft: Draft, job_id: str) -> int:
     """Return the last instant of the job that has a record; 0 when there is none."""
-    last = draft.slots(job_id).last_decided_s
+    return _last_decided_s(draft, draft.slots(job_id))
+
+
+def _last_decided_s(draft: Draft, slots: Slots) -> int:
     # Past the mark lies only what was decided before the clock was reset.
-    return last if last <= draft.shard().hwm_s else 0
+    last_s = slots.last_decided_s
+    return last_s if last_s <= draft.shard().hwm_s else 0
 
 
 def finish(draft: Draft, execution: Execution) -> None:
@@ -94,22 +110,20 @@ def finish(draft: Draft, execution: Execution) -> None:
 
 def leave_slots(draft: Draft, execution: Execution) -> None:
     """Take `execution` out of its job's line and slots."""
-    slots = without(draft.slots(execution.job_id), execution.id)
-    if execution.status is Status.SUCCESS:
-        slots = replace(slots, last_success_us=execution.ended_at_us)
+    before = draft.slots(execution.job_id)
+    last_us = execution.ended_at_us if execution.status is Status.SUCCESS else before.last_success_us
+    slots = without(before, execution.id, last_success_us=last_us)
     if not slots.holding and not slots.waiting and draft.get(JOBS, execution.job_id) is None:
         draft.delete(SLOTS, execution.job_id)
     else:
         draft.put_slots(execution.job_id, slots)
 
 
-def without(slots: Slots, execution: str) -> Slots:
-    """Return `slots` without `execution`."""
-    return replace(
-        slots,
-        holding=[i for i in slots.holding if i != execution],
-        waiting=[i for i in slots.waiting if i != execution],
-    )
+def without(slots: Slots, execution: str, **others: int) -> Slots:
+    """Return `slots` without `execution`, and with `others` set."""
+    holding = [i for i in slots.holding if i != execution]
+    waiting = [i for i in slots.waiting if i != execution]
+    return replace(slots, holding=holding, waiting=waiting, **others)
 
 
 def cancel(draft: Draft, execution: Execution, reason: str, by: str = "", blocked_by: str = "") -> None:

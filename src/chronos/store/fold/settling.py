@@ -71,15 +71,30 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
         return _take_back(draft, execution, result)
     if result.next is Next.GO_ON:
         return _go_on(draft, execution, _taken_on(execution, result.attempt))
-    ended = replace(
-        execution,
-        attempts=[*execution.attempts[:-1], _taken_on(execution, result.attempt)],
-        unknowns=execution.unknowns + result.unknown,
-        tries=execution.tries + (not result.unknown),
-    )
+    attempts = [*execution.attempts[:-1], _taken_on(execution, result.attempt)]
+    unknowns, tries = execution.unknowns + result.unknown, execution.tries + (not result.unknown)
+    if result.next is Next.SUCCEED:
+        return _succeed(draft, execution, attempts, unknowns, tries)
+    ended = replace(execution, attempts=attempts, unknowns=unknowns, tries=tries)
     if result.next is Next.RETRY and not execution.cancel_requested:
         return _wait_for_retry(draft, ended, result)
     return _end(draft, ended, result)
+
+
+def _succeed(draft: Draft, execution: Execution, attempts: list[Attempt], unknowns: int, tries: int) -> Execution:
+    """End it well, even if it was to be cancelled. Nearly all end here, so it is one copy."""
+    ended = replace(
+        execution,
+        attempts=attempts,
+        unknowns=unknowns,
+        tries=tries,
+        status=Status.SUCCESS,
+        reason="",
+        retry_at_us=0,
+        ended_at_us=draft.at.time_us,
+    )
+    finish(draft, ended)
+    return ended
 
 
 def _take_back(draft: Draft, execution: Execution, result: Settlement) -> Execution:
@@ -138,14 +153,14 @@ def _tell_retry(draft: Draft, execution: Execution) -> None:
 
 
 def _end(draft: Draft, execution: Execution, result: Settlement) -> Execution:
-    status = {Next.SUCCEED: Status.SUCCESS, Next.CANCEL: Status.CANCELLED}.get(result.next, Status.FAILED)
+    status = Status.CANCELLED if result.next is Next.CANCEL else Status.FAILED
     reason = result.reason
-    if execution.cancel_requested and status is not Status.SUCCESS:
+    if execution.cancel_requested:
         status, reason = Status.CANCELLED, execution.reason
     ended = replace(
         execution,
         status=status,
-        reason="" if status is Status.SUCCESS else reason,
+        reason=reason,
         retry_at_us=0,
         ended_at_us=draft.at.time_us,
     )

@@ -11,7 +11,7 @@ from chronos.store.commands import Start, StartAttempt
 from chronos.store.fold.draft import Draft, accepted
 from chronos.store.fold.executions import cancel, is_planned, skip
 from chronos.store.port import Result
-from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
+from chronos.store.tables import JOBS, OPEN
 
 ALLOW_QUEUE_LIMIT = 1_000
 
@@ -30,19 +30,18 @@ def start(draft: Draft, command: Start) -> Result:
 
 
 def _start_one(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution | None:
-    job = _definition(draft, execution)
+    job = draft.get(JOBS, execution.job_id)
     if job is None:
         cancel(draft, execution, "job_deleted")
         return None
-    current = draft.get(JOBS, execution.job_id)
     if execution.cancel_requested:
         cancel(draft, execution, execution.reason or "cancelled")
         return None
-    if current is not None and is_held(current, execution):
+    if is_held(job, execution):
         if is_planned(execution) and not execution.attempts:
             skip(draft, execution, SkipReason.PAUSED)
         return None
-    if not execution.force and not _slot_is_free(draft, execution, current or job, asked):
+    if not execution.force and not _slot_is_free(draft, execution, job, asked):
         return None
     return _grant(draft, execution, asked)
 
@@ -53,14 +52,6 @@ def is_held(job: Job, execution: Execution) -> bool:
         return False
     at_us = round(job.paused.at.timestamp() * 1_000_000) if job.paused.at else 0
     return is_planned(execution) or execution.decided_at_us < at_us
-
-
-def _definition(draft: Draft, execution: Execution) -> Job | None:
-    """The job as of the revision to run; None when the job is gone and nothing has run yet."""
-    if draft.get(JOBS, execution.job_id) is None:
-        return None
-    kept = draft.get(REVISIONS, revision_key(execution.job_id, execution.revision))
-    return kept.job if kept else draft.get(JOBS, execution.job_id)
 
 
 def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAttempt) -> bool:

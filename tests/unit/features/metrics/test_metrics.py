@@ -201,7 +201,7 @@ async def test_a_renamed_job_is_shown_under_its_new_name_only() -> None:
 
 @pytest.mark.asyncio
 async def test_executions_are_counted_on_the_leader_so_that_a_sum_over_nodes_is_true() -> None:
-    assert [s.where for s in a_host().subscriptions] == [Where.LEADER]
+    assert [w.where for w in a_host().watchers] == [Where.LEADER]
 
 
 @pytest.mark.asyncio
