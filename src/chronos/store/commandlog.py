@@ -21,9 +21,10 @@ from chronos.errors import Draining, LogDamaged, SnapshotNeeded, StorageFull, Un
 from chronos.failpoints import reach
 from chronos.model.events import Event
 from chronos.store.batch import Pace, Queue, Submission, encode_submissions
-from chronos.store.commands import Command, NewLeader, decode_entry
+from chronos.store.commands import Command, NewLeader, Seal, decode_entry
 from chronos.store.entryfold import Fold, events_of, fold_entry
 from chronos.store.port import At, Changes, Log, Result, View
+from chronos.store.refolding import without_rows
 from chronos.store.state import WRITE_THROUGH, State
 from chronos.store.verdict import accepted
 from chronos.telemetry import Telemetry
@@ -157,13 +158,13 @@ class CommandLog:
             SnapshotNeeded: The log begins behind what state has.
         """
         self._epoch = await self._log.campaign()
-        await self._recover()
+        missing = await self._recover()
         if on_recovered is not None:
             on_recovered(self._last_time_us / 1e6)
         self._tasks = [asyncio.create_task(run()) for run in (self._append_all, self._fold_all, self._flush_all)]
         for task in self._tasks:
             task.add_done_callback(self._on_end)
-        boot = self._enqueue([NewLeader(node, incarnation)])
+        boot = self._enqueue([NewLeader(node, incarnation), *without_rows(missing)])
         await boot
         self._closed = None
 
@@ -212,7 +213,8 @@ class CommandLog:
         self._submitted.set()
         return submission.answer
 
-    async def _recover(self) -> None:
+    async def _recover(self) -> list[Seal]:
+        """Fold what state lacks; return the seals to which no rows came of it."""
         first, self._last = await self._log.bounds()
         applied = self._state.applied_index
         if applied > self._last:
@@ -224,13 +226,19 @@ class CommandLog:
             )
         if applied + 1 < first:
             raise SnapshotNeeded(f"State ends at entry {applied}, but the log begins at {first}.", first=first)
+        await self._state.refold(await self._seals_behind(applied))
         async for row in self._log.tail(applied + 1):
             entry = decode_entry(row.data)
             self._apply(entry.commands, At(row.index, entry.time_us), recovering=True)
             if row.index % RECOVERY_FLUSH_ENTRIES == 0:
                 await self._state.flush()
-        await self._state.flush()
+        missing = await self._state.refold([])
         self._last_time_us = self._state.time_us
+        return missing
+
+    async def _seals_behind(self, applied: int) -> list[Seal]:
+        entries = (decode_entry(row.data) async for row in self._log.tail(applied + 1))
+        return [command async for entry in entries for command in entry.commands if isinstance(command, Seal)]
 
     async def _append_all(self) -> None:
         settings = self._settings

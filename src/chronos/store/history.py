@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from msgspec import Struct
 from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
 from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
+from chronos.store.commands import Seal
 from chronos.store.records import Record, RecordFilter, Row, Source, row_of
+from chronos.store.refolding import Journaled, Refolding
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
 from chronos.store.sqlitefile import translated
 
@@ -64,6 +66,7 @@ class History:
         self._live: dict[int, SegmentWriter] = {}
         self._closed: tuple[SegmentInfo, ...] = ()
         self._newest = 0
+        self._refolding: Refolding | None = None
         self.complete_to = 0
         """Everything up to this entry of the log is here, through a power cut too."""
         self.infos: tuple[SegmentInfo, ...] = ()
@@ -91,9 +94,12 @@ class History:
         infos = []
         for number in sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db")):
             info = known.get(number) or read_info(self._path(number), self._vfs)
-            if info is not None:
-                infos.append(info)
-        return infos
+            if info is None:
+                continue
+            if info.number != number:  # a crash has kept it from being given the name of its seal
+                self._path(number).rename(self._path(info.number))
+            infos.append(info)
+        return sorted(infos, key=lambda info: info.number)
 
     def write(
         self, records: Collection[Record], index: int, time_us: int, days: Mapping[tuple[str, int], int] | None = None
@@ -124,12 +130,69 @@ class History:
         live = self._live.get(days)
         if live is not None and self._is_due(live.info, time_us):
             self._close_segment(days, time_us)
-            live = None
+        return self._begun(days, time_us)
+
+    def _begun(self, days: int, time_us: int) -> SegmentWriter:
+        live = self._live.get(days)
         if live is None:
             fresh = SegmentInfo(self._newest + 1, opened_us=time_us, complete_to=self.complete_to, days=days)
             live = self._live[days] = SegmentWriter(self._path(fresh.number), fresh, self._vfs)
             self._newest += 1
         return live
+
+    # While history is folded once more.
+
+    def expect(self, seals: Sequence[Seal]) -> None:
+        """Cut what is written from now on into the segments that these seals vouch for, until `expect` none."""
+        closed = {info.number for info in self._closed}
+        refolding = Refolding(self, seals, closed)
+        self._refolding = refolding if refolding.left else None
+        # What fits no seal must not be taken for what one vouches for.
+        self._newest = max([self._newest, *(seal.segment for seal in refolding.left)])
+
+    @property
+    def missing(self) -> list[Seal]:
+        """The seals that were expected, and whose rows have not come."""
+        return self._refolding.left if self._refolding is not None else []
+
+    def refold(self, journal: Sequence[Journaled], index: int, time_us: int) -> None:
+        """Write what was made up to entry `index`, as `write` does, and cut it by the seals that are expected."""
+        assert self._refolding is not None
+        with translated(self._folder):
+            self._refolding.write(journal, index, time_us)
+            self.complete_to = index
+        self._publish()
+
+    def rows_of(self, days: int) -> Iterator[Row]:
+        live = self._live.get(days)
+        return iter(()) if live is None else live.in_order()
+
+    def put(self, days: int, records: Collection[Record], time_us: int, complete_to: int = 0) -> None:
+        self.complete_to = max(self.complete_to, complete_to)
+        self._begun(days, time_us).write(records, self.complete_to, time_us)
+
+    def close_as(self, days: int, seal: Seal) -> None:
+        info = self._renamed(days, seal.segment, opened_us=seal.opened_us, closed_us=seal.closed_us)
+        self._closed = tuple(sorted((*self._closed, info), key=lambda one: one.number))
+        self._write_manifest()
+
+    def keep_apart(self) -> None:
+        """Let no segment that is being written keep a number for which there is a seal it does not fit."""
+        for days, live in list(self._live.items()):
+            if live.info.number in {seal.segment for seal in self.missing}:
+                self._newest += 1
+                info = self._renamed(days, self._newest)
+                self._live[days] = SegmentWriter(self._path(info.number), info, self._vfs)
+        self._publish()
+
+    def _renamed(self, days: int, number: int, **more: int) -> SegmentInfo:
+        """Give the segment of a class another number, in itself first, and let go of it."""
+        live = self._live.pop(days)
+        before = self._path(live.info.number)
+        info = live.note(number=number, **more)
+        live.close()
+        before.rename(self._path(number))
+        return info
 
     def close_due(self, time_us: int) -> None:
         """Close the segments whose time is over, though nothing is written.

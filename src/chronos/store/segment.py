@@ -153,11 +153,19 @@ class SegmentWriter:
 
     def finish(self, closed_us: int) -> SegmentInfo:
         """Note durably that nothing is written to it any more; return what is known of it now."""
-        info = msgspec.structs.replace(self.info, closed_us=closed_us)
+        return self.note(closed_us=closed_us)
+
+    def note(self, **known: int) -> SegmentInfo:
+        """Note durably what is known of it from now on, and return all of that."""
+        self.info = msgspec.structs.replace(self.info, **known)
         with transaction(self._db) as db:
-            _write_info(db, info)
-        self.info = info
-        return info
+            _write_info(db, self.info)
+        return self.info
+
+    def in_order(self) -> Iterator[Row]:
+        """Yield what was written, in the order of (id, series). Nothing may be written meanwhile."""
+        for row in self._db.execute("SELECT scheduled_s, id, series, data FROM records ORDER BY id, series"):
+            yield Row(*row)
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file."""

@@ -21,6 +21,7 @@ from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.store.archive import Archive
+from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.keeping import days_kept
@@ -37,6 +38,7 @@ from chronos.store.records import (
     record_in,
     row_of,
 )
+from chronos.store.refolding import Journaled
 from chronos.store.sqlitefile import translated
 from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest
 from chronos.store.statefile import StateReader, StateWriter
@@ -72,12 +74,14 @@ class _Generation(Struct):
     Attributes:
         fresh: Keys of `puts` that are not in state.db; deleting one forgets it.
         days: How long each of `records` is kept; 0 is as long as the server says for all.
+        journal: While history is folded once more, every version of `records`, with the entry that made it.
     """
 
     puts: dict[Key, Any] = field(default_factory=dict)
     fresh: set[Key] = field(default_factory=set)
     records: dict[tuple[str, int], Record] = field(default_factory=dict)
     days: dict[tuple[str, int], int] = field(default_factory=dict)
+    journal: list[Journaled] = field(default_factory=list)
 
 
 class SqliteState:
@@ -120,6 +124,7 @@ class SqliteState:
         self._cache: dict[Key, Any] = {}
         self._open: dict[str, Execution] = {}
         self._index = self._time_us = self._flushed = self._recorded = 0
+        self._is_refolding = False
         self._turn = asyncio.Lock()
 
     @property
@@ -212,7 +217,7 @@ class SqliteState:
         assert index == self._index + 1
         for change in changes:
             if index > self._recorded:  # a crash may have come between history's flush and state's
-                self._record(change)  # before the puts: what a deleted job leaves is kept as the job said
+                self._record(change, index, time_us)  # before the puts: what a deleted job leaves is kept as it said
             for (table, key), value in change.puts.items():
                 self._put(table, key, value)
         self._index, self._time_us = index, time_us
@@ -241,7 +246,7 @@ class SqliteState:
         else:
             dirty.puts[place] = None
 
-    def _record(self, change: Changes) -> None:
+    def _record(self, change: Changes, index: int, time_us: int) -> None:
         dirty = self._dirty
         for execution in change.ended:
             place = (execution.id, execution.series)
@@ -251,6 +256,11 @@ class SqliteState:
             place = (range_id(skipped), 0)
             dirty.records[place] = skipped
             dirty.days[place] = days_kept(self, skipped.job_id, skipped.namespace)
+        if self._is_refolding:
+            records: list[Record] = [*change.ended, *change.ranges]
+            for record in records:
+                row = row_of(record)
+                dirty.journal.append(Journaled(index, time_us, dirty.days[row.id, row.series], record))
 
     async def flush(self) -> None:
         async with self._turn:
@@ -274,7 +284,10 @@ class SqliteState:
         """History first: through a power cut it has then everything that state no longer has."""
         assert self._writer is not None
         reach("state.flush-before")
-        self._history.write(batch.records.values(), index, time_us, batch.days)
+        if batch.journal:
+            self._history.refold(batch.journal, index, time_us)
+        else:
+            self._history.write(batch.records.values(), index, time_us, batch.days)
         reach("state.flush-midway")
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us)
@@ -286,6 +299,20 @@ class SqliteState:
         newer.puts = {**batch.puts, **newer.puts}
         newer.records = {**batch.records, **newer.records}
         newer.days = {**batch.days, **newer.days}
+        newer.journal = batch.journal + newer.journal
+
+    async def refold(self, seals: Sequence[Seal]) -> list[Seal]:
+        await self.flush()
+        missing = await self._writing.run(partial(self._expect, seals))
+        self._is_refolding = bool(seals) and await self._writing.run(lambda: bool(self._history.missing))
+        return missing
+
+    def _expect(self, seals: Sequence[Seal]) -> list[Seal]:
+        with translated(self._path):
+            missing = self._history.missing
+            self._history.keep_apart()
+            self._history.expect(seals)
+        return missing
 
     async def _checkpoint_if_long(self) -> None:
         assert self._writer is not None

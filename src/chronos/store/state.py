@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from chronos.model.job import Job
+from chronos.store.commands import Seal
 from chronos.store.port import Changes, View
 from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, merged, row_of
 from chronos.store.tables import DOCUMENTS, JOBS, NAMES, OPEN, REVISIONS, TABLES, Table
@@ -73,6 +74,13 @@ class State(View, Protocol):
         Raises:
             StorageFull: Nothing is lost; a later flush writes it.
             LogFailed: The disk failed; the process has to end.
+        """
+        ...
+
+    async def refold(self, seals: Sequence[Seal]) -> list[Seal]:
+        """Cut history, as entries are folded once more, into the segments that these seals of theirs vouch for.
+
+        Asked with no seals, it ends that, and returns those to which there were no rows.
         """
         ...
 
@@ -203,6 +211,9 @@ class MemoryState:
 
     async def flush(self) -> None:
         """There is nowhere to write to."""
+
+    async def refold(self, seals: Sequence[Seal]) -> list[Seal]:
+        return []  # there are no segments
 
     async def checkpoint(self) -> int:
         return self._index

@@ -82,6 +82,7 @@ class Drop(Struct, tag="drop", kw_only=True):
     segment: int
     rows: int = 0
     whole: bool = False
+    why: str = ""
     format: int = FORMAT
 
 
@@ -299,6 +300,7 @@ class ResetData(Struct):
     from_s: int = 0
     to_s: int = 0
     time_us: int = 0
+    by: str = ""
     seq: int = 0
 
 

@@ -8,10 +8,14 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from chronos.verify.accounting import account, window_of
+from chronos.verify.lines import ResetData
 from chronos.verify.reading import Export, NotAnExport, Progress, read
 from chronos.verify.report import Report, Wrong, rfc3339
 from chronos.verify.vouching import check_changes, check_seals
 from chronos.verify.zones import Zones, packaged, tzdata_version
+
+_FOLDED_ANEW = "its rows were folded anew"
+_RESTORE = "restore"
 
 __all__ = ["NotAnExport", "Question", "verify"]
 
@@ -78,8 +82,18 @@ def _note_what_is_open(export: Export, report: Report) -> None:
         report.notes.append(
             f"{report.unsealed_rows} records lie in segments that are not sealed yet: nothing vouches for them."
         )
-    for reset in export.resets:
-        report.notes.append(
-            f"The clock was set from {rfc3339(reset.from_s)} to {rfc3339(reset.to_s)} (restore epoch): instants in "
-            "between were decided twice, or never."
-        )
+    for drop in export.drops.values():
+        if drop.whole and drop.why.startswith(_FOLDED_ANEW):
+            report.notes.append(
+                f"The {drop.rows} records of segment {drop.segment} were made anew from the log and lie in later "
+                "segments: its seal does not vouch for them."
+            )
+    report.notes += [_note_of(reset) for reset in export.resets]
+
+
+def _note_of(reset: ResetData) -> str:
+    moved = f"from {rfc3339(reset.from_s)} to {rfc3339(reset.to_s)}"
+    if reset.by == _RESTORE:
+        later = f": what was due {moved} was given up" if reset.from_s != reset.to_s else ""
+        return f"A backup was restored at {rfc3339(reset.time_us // 1_000_000)} (restore epoch){later}."
+    return f"The clock was set {moved} (restore epoch): instants in between were decided twice, or never."
