@@ -71,6 +71,10 @@ class Reply:
     stream: AsyncIterator[bytes] | None = None
 
 
+PUBLIC = "public"
+"""The permission of a route that needs no caller."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A route of the REST API. The permission is part of the declaration: there is no route without one.
@@ -89,6 +93,7 @@ class Endpoint:
         operation: The operation id; derived from the handler's name when empty.
         raw_body: Content type taken undecoded into `Call.raw`, instead of JSON.
         body_bytes_max: The largest body taken here, where that is less than elsewhere; 0 for what the server takes.
+        also: Further permissions that the handler asks for, depending on what it is sent.
     """
 
     method: str
@@ -109,6 +114,7 @@ class Endpoint:
     operation: str = ""
     raw_body: str = ""
     body_bytes_max: int = 0
+    also: tuple[str, ...] = ()
 
 
 class Place(StrEnum):
@@ -205,6 +211,10 @@ class Host(Protocol):
 
     def endpoint(self, endpoint: Endpoint) -> None:
         """Serve a route. Raises `ConfigInvalid` when the method and path are taken."""
+        ...
+
+    def permissions(self) -> frozenset[str]:
+        """Return what routes ask of their callers. Ask when it is needed: other features declare theirs later."""
         ...
 
     def admit(self, hook: Admit) -> None:

@@ -14,7 +14,7 @@ from chronos.model.callback import Heard, Standing
 from chronos.model.events import Event, EventType
 from chronos.model.job import Job, JobSpec
 from chronos.model.principal import Principal
-from chronos.plugin import Action, Admit, Collection, Endpoint, Jobs, Place, Where
+from chronos.plugin import PUBLIC, Action, Admit, Collection, Endpoint, Jobs, Place, Where
 from chronos.server.collections import Documents
 from chronos.server.subscribers import Subscriber, Subscribers
 from chronos.telemetry import Telemetry
@@ -111,6 +111,10 @@ class ServerHost:
             raise ConfigInvalid(f"The route {endpoint.method} {endpoint.path} has no permission.")
         self._routes.add(key)
         self.endpoints.append(endpoint)
+
+    def permissions(self) -> frozenset[str]:
+        asked = (one for endpoint in self.endpoints for one in (endpoint.permission, *endpoint.also))
+        return frozenset(one for one in asked if one != PUBLIC)
 
     def admit(self, hook: Admit) -> None:
         self._admits.append(hook)

@@ -19,7 +19,7 @@ from litestar.response import Stream
 from chronos.errors import ChronosError, Denied, Invalid, PreconditionRequired, Unprocessable
 from chronos.model.limits import NAMESPACE_PATTERN
 from chronos.model.principal import ANONYMOUS, Principal
-from chronos.plugin import Call, Endpoint, Reply
+from chronos.plugin import PUBLIC, Call, Endpoint, Reply
 from chronos.server.decoding import FieldInvalid, MalformedJson, convert_text, decode_json
 from chronos.server.gate import Asgi, Authenticate, Gate, host_of
 from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe, describe_bug, describe_http
@@ -31,7 +31,6 @@ log = structlog.get_logger("chronos.http")
 BODY_BYTES_MAX = 1 << 20  # unless the configuration says otherwise
 RAW_BYTES_MAX = 64 << 20
 KEY_CHARS_MAX = 255
-PUBLIC = "public"
 TOO_LARGE = "The body is larger than this server takes here; `server.http.max_body_bytes` is the most."
 APPLIED = "Chronos-Applied-Index"
 CONSISTENCIES = ("linearizable", "local")

@@ -170,6 +170,9 @@ class FakeHost:
             raise ConfigInvalid(f"{route} is taken")
         self.endpoints[route] = endpoint
 
+    def permissions(self) -> frozenset[str]:
+        return frozenset(endpoint.permission for endpoint in self.endpoints.values())
+
     def admit(self, hook: Admit) -> None:
         self.admits.append(hook)
 

@@ -21,7 +21,7 @@ def install(host: Host, settings: Settings) -> None:
         return
     premises = host.require(Premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     keys = host.collection("api-keys", ApiKeyRecord)
-    access = Access(settings, premises, keys, clock=host.clock, chance=host.chance)
+    access = Access(settings, premises, keys, clock=host.clock, chance=host.chance, declared=host.permissions)
     host.provide(Authenticator, access)  # type: ignore[type-abstract]
     for endpoint in ApiKeys(access).endpoints():
         host.endpoint(endpoint)

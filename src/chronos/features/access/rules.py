@@ -5,7 +5,9 @@ from __future__ import annotations
 import hmac
 import re
 import zlib
+from collections.abc import Iterable, Set
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 
 from chronos.errors import Denied, Unprocessable
 from chronos.model.principal import Principal
@@ -85,6 +87,23 @@ def key_from(headers: dict[str, str]) -> str | None:
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
     return headers.get("x-api-key")
+
+
+def check_known(asked: Iterable[str], known: Set[str]) -> None:
+    """Refuse a permission that nobody ever asks for: a key that was to open a door would stay shut.
+
+    Args:
+        known: All there are; `family:*` stands for those of a family, `*` for all.
+
+    Raises:
+        Unprocessable: With the nearest one, if there is any.
+    """
+    everything = {"*", *known, *(f"{one.partition(':')[0]}:*" for one in known)}
+    for one in asked:
+        if one not in everything:
+            near = get_close_matches(one, sorted(everything), n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise Unprocessable(f"There is no permission `{one}`.{hint}", field="permissions", permission=one)
 
 
 def grant(principal: Principal, asked: list[str]) -> list[str]:

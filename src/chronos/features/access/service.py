@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from chronos.errors import ConfigInvalid, Invalid, NotFound, QuotaExceeded, Unauthenticated, Unavailable
 from chronos.features.access.model import ApiKeyAsked, ApiKeyRecord, Settings
 from chronos.features.access.passwords import Passwords
-from chronos.features.access.rules import ROLES, digest, format_key, grant, id_of, key_from, lifetime
+from chronos.features.access.rules import ROLES, check_known, digest, format_key, grant, id_of, key_from, lifetime
 from chronos.model.premises import Premises
 from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import Collection
@@ -36,11 +36,22 @@ class Access:
     """The authenticator, and the keys it knows.
 
     Keys are looked up in the replicated state at every request, so a revoked one is refused at once.
+
+    Args:
+        declared: Returns the permissions that routes ask for.
     """
 
     def __init__(
-        self, settings: Settings, premises: Premises, keys: Collection[ApiKeyRecord], *, clock: Clock, chance: Chance
+        self,
+        settings: Settings,
+        premises: Premises,
+        keys: Collection[ApiKeyRecord],
+        *,
+        clock: Clock,
+        chance: Chance,
+        declared: Callable[[], frozenset[str]],
     ) -> None:
+        self._declared = declared
         self._keys = keys
         self._clock = clock
         self._chance = chance
@@ -106,10 +117,12 @@ class Access:
         """Make a key; return its record and the key itself, which is shown this once.
 
         Raises:
+            Unprocessable: There is no such permission.
             Denied: It would be allowed more than its creator.
             QuotaExceeded: There are 1,000 keys.
         """
         now = self._now()
+        check_known(asked.permissions, self._declared() | ROLES["operator"])
         permissions, expires_at = grant(principal, asked.permissions), lifetime(now, asked.expires_at)
         if not asked.name.isprintable():
             raise Invalid("`name` has characters that cannot be shown.", field="name")

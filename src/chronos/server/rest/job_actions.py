@@ -115,6 +115,7 @@ class JobActions:
                 self.trigger,
                 "job:trigger",
                 "Run a job now.",
+                also=("job:force",),
                 query=TriggerQuery,
                 answers=ExecutionDocument,
                 status=202,
@@ -145,6 +146,7 @@ class JobActions:
                 idempotent_key=True,
                 tag=TAG,
                 operation="batch_jobs",
+                also=("job:process", "job:update"),
             ),
         ]
 

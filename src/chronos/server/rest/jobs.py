@@ -108,6 +108,7 @@ class Jobs:
                 idempotent_key=True,
                 tag=TAG,
                 operation="create_job",
+                also=("job:process",),
                 links=links,
             ),
             Endpoint(
@@ -135,6 +136,7 @@ class Jobs:
                 needs_if_match=True,
                 tag=TAG,
                 operation="replace_job",
+                also=("job:process",),
             ),
             Endpoint(
                 "PATCH",
@@ -149,6 +151,7 @@ class Jobs:
                 needs_if_match=True,
                 tag=TAG,
                 operation="patch_job",
+                also=("job:process",),
             ),
             Endpoint(
                 "DELETE",

@@ -13,6 +13,7 @@ from chronos.errors import Denied, Unprocessable
 from chronos.features.access.rules import (
     ROLES,
     SECRET_CHARS,
+    check_known,
     digest,
     format_key,
     grant,
@@ -101,6 +102,25 @@ def test_nobody_gives_away_what_he_has_not(has: list[str], asks: list[str], gets
     else:
         with pytest.raises(Denied):
             grant(holder(*has), asks)
+
+
+@pytest.mark.parametrize("asked", ["*", "job:*", "job:read", "key:create"])
+def test_a_permission_that_a_route_asks_for_is_known_and_so_are_its_family_and_all(asked: str) -> None:
+    check_known([asked], {"job:read", "key:create"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("nope:nope", "no permission `nope:nope`"),
+        ("nope:*", r"no permission `nope:\*`"),
+        ("job:reed", "Did you mean `job:read`"),
+        ("jobs:*", r"Did you mean `job:\*`"),
+    ],
+)
+def test_a_permission_that_nobody_asks_for_is_refused_with_the_nearest_one(asked: str, said: str) -> None:
+    with pytest.raises(Unprocessable, match=said):
+        check_known(["job:read", asked], {"job:read", "key:create"})
 
 
 def test_a_key_that_asks_for_nothing_may_look() -> None:

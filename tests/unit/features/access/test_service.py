@@ -15,6 +15,7 @@ from chronos.features.access.service import Access, ApiKeyNotFound
 from chronos.model.principal import Principal
 from chronos.timing.clock import SeededChance
 
+DECLARED = frozenset({"job:read", "job:force", "key:create", "cluster:backup"})
 ADMIN = Principal(id="admin", permissions=frozenset({"*"}))
 
 
@@ -71,7 +72,9 @@ def access(
 ) -> tuple[Access, Any]:
     clock = Time()
     chance = SeededChance(random.Random(7))
-    made = Access(settings or Settings(), house or House(), keys or Keys(), clock=clock, chance=chance)
+    made = Access(
+        settings or Settings(), house or House(), keys or Keys(), clock=clock, chance=chance, declared=lambda: DECLARED
+    )
     return made, clock
 
 

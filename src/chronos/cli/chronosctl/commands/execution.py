@@ -174,13 +174,19 @@ def _live(session: Session, item: dict[str, Any]) -> str:
 @click.option("--reason", default="", metavar="TEXT", help="Why.")
 @click.pass_obj
 def cancel(session: Session, refs: tuple[str, ...], reason: str) -> None:
-    """Stop executions; what runs is stopped where that is possible."""
+    """Stop executions; what runs is stopped where that is possible.
+
+    One that is refused, because it has ended, does not keep the others from it.
+    """
+    from chronos.cli.chronosctl.each import each
     from chronos.client import operations as ops
 
-    for ref in refs:
+    def stop(ref: str) -> tuple[Any, str]:
         answer = session.fetch(ops.cancel_execution(ref, reason=reason))
         word = "cancelled" if answer.get("status") == "cancelled" else "cancelling"
-        say(session, answer, f"{word} {ref}")
+        return answer, f"{word} {ref}"
+
+    each(session, refs, stop, "stopped")
 
 
 @leaf()
@@ -202,11 +208,15 @@ def replay(session: Session, ref: str) -> None:
 def redrive(session: Session, refs: tuple[str, ...], job: str | None, everything: bool) -> None:
     """Try dead-lettered executions again, each under its own id.
 
+    One that is refused does not keep the others from it: the reason goes to stderr, and the exit code is that
+    of the first refusal.
+
     \b
     Examples:
       chronosctl execution redrive occ_…
       chronosctl execution redrive --job nightly
     """
+    from chronos.cli.chronosctl.each import each
     from chronos.cli.chronosctl.pages import pages
     from chronos.client import operations as ops
     from chronos.errors import Invalid
@@ -221,9 +231,12 @@ def redrive(session: Session, refs: tuple[str, ...], job: str | None, everything
         )
         # All of them before the first is started: starting one changes the list.
         found = [dead["id"] for dead in walk]
-    for ref in found:
+
+    def start(ref: str) -> tuple[Any, str]:
         answer = session.fetch(ops.redrive_execution(ref))
-        say(session, answer, f"redriving {ref} ({answer.get('status', 'pending')})")
+        return answer, f"redriving {ref} ({answer.get('status', 'pending')})"
+
+    each(session, found, start, "redriven")
     if not found:
         session.note("There are no dead letters.")
 
