@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 STOP_S = 40.0
+PROCESSES = os.environ.get("CHRONOS_TEST_API_PROCESSES", "0")
+"""With how many API processes servers are started that do not say it themselves."""
 
 
 class Served:
@@ -27,7 +29,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env={**inherited, **(env or {})},
+            env={**inherited, "CHRONOS_SERVER__PROCESSES": PROCESSES, **(env or {})},
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -204,6 +203,7 @@ def _tell_damage(data_dir: Path) -> None:
 def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool) -> int:
     from chronos.server.lifecycle import serve
     from chronos.server.logs import set_up
+    from chronos.server.loops import loop_factory
     from chronos.server.supervisor import from_environ
 
     config = load_config(file, flags, os.environ)
@@ -214,7 +214,7 @@ def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool
         print(line, flush=True)
 
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         supervisor = from_environ(os.environ, os.getpid())
         return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce, supervisor=supervisor))
 
@@ -227,15 +227,6 @@ def _warn_of_failpoints() -> None:
     warning = failpoints.switch_on(os.environ)
     if warning:
         structlog.get_logger("chronos.server").warning("failpoints", reason=warning)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 main.add_command(backup)

@@ -49,6 +49,7 @@ from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
 from chronos.server.outputs import Outputs
 from chronos.server.premises import ServerEntrance, ServerPremises
+from chronos.server.processes.front import Backing, Front
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
 from chronos.server.settings import Http, Settings
@@ -97,7 +98,8 @@ class Outside:
         log: Makes the log of (folder, node).
         state: Makes the state in a folder.
         http: Makes what delivers to targets of type `http`.
-        listener: Makes the listener from what builds the app, the address, the port and its settings.
+        listener: Makes the listener from what builds the app, the address, the port and its settings; None for a
+            socket, in this process or with `server.processes` in others.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -106,7 +108,7 @@ class Outside:
     log: Callable[[Path, str], LocalLog] = _local_log
     state: Callable[[Path], SqliteState] = SqliteState
     http: Callable[[EgressGuard, Clock, HttpSettings], Dispatcher] = HttpDispatcher
-    listener: Callable[[Callable[[], Asgi], str, int, Http], Listening] = _listener
+    listener: Callable[[Callable[[], Asgi], str, int, Http], Listening] | None = None
 
 
 @dataclass
@@ -365,10 +367,25 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         applied=lambda: truth.commands.applied,
         body_bytes_max=settings.server.http.max_body_bytes,
     )
-    listener = house.outside.listener(app, house.address, house.port, settings.server.http)
+    listener = _open(house, app)
     exits.guard.forbid_port(listener.port)
     house.entrance.listener_url = listener.url if host_of(house.address) else ""
     return Door(core, live, journal, listener)
+
+
+def _open(house: House, app: Callable[[], Asgi]) -> Listening:
+    settings, listener = house.settings, house.outside.listener
+    if listener is not None or not settings.server.processes:
+        return (listener or _listener)(app, house.address, house.port, settings.server.http)
+    backing = Backing(
+        folder=house.folder,
+        settings=settings,
+        hosts=_allowed_hosts(settings),
+        cursors=house.premises.key("cursors"),
+        clock=house.clock,
+        telemetry=house.telemetry,
+    )
+    return Front(app, house.address, house.port, backing)
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:

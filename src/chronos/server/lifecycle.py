@@ -21,6 +21,7 @@ from chronos.errors import ChronosError, DataFolderInUse, FormatUnreadable, Inva
 from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.config import Config
+from chronos.server.processes.keeper import ApiProcessEnded
 from chronos.server.supervisor import Supervisor
 from chronos.store.datafolder import DataFolder
 from chronos.store.truncation import Truncation
@@ -71,6 +72,9 @@ async def serve(
     except Invalid as exc:
         _say(exc)
         return USAGE
+    except ApiProcessEnded as exc:
+        _say(exc)
+        return SOFTWARE
 
 
 class Lifecycle:

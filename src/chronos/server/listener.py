@@ -154,15 +154,18 @@ def _protocol(limits: Limits) -> type[BoundedProtocol]:
 class Listener:
     """A web server on a socket of its own. `async with` starts and stops it.
 
+    Args:
+        taken: A socket that is bound already, to that host and port; closed with the listener.
+
     Attributes:
         port: The port in use, also when 0 was asked for.
     """
 
-    def __init__(self, app: Asgi, host: str, port: int, http: Http) -> None:
+    def __init__(self, app: Asgi, host: str, port: int, http: Http, *, taken: socket.socket | None = None) -> None:
         context = tls_context(http.tls) if http.tls.enabled else None
         limits = limits_of(http)
         self.scheme = "https" if context else "http"
-        self._socket = bind(host, port)
+        self._socket = taken or bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
@@ -188,8 +191,7 @@ class Listener:
     @property
     def url(self) -> str:
         """Where the page is, for people."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return url_of(self.scheme, self.host, self.port)
 
     async def __aenter__(self) -> Listener:
         self._task = asyncio.create_task(self._server.serve([self._socket]), name="listener")
@@ -226,6 +228,11 @@ class _Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         await self._serve(sockets)
+
+
+def url_of(scheme: str, host: str, port: int) -> str:
+    """Return a listener's address, for people."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -89,7 +89,7 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         public_url: Under which base address targets and people reach the server, like `https://chronos.example.org`;
             its name is an allowed host. None means the listener's own.
         allowed_hosts: Names under which clients may reach the server, besides localhost and its own address.
-        processes: API processes besides the main one.
+        processes: API processes besides the main one; 0 lets the main one answer.
         drain: How long running attempts may take after SIGTERM.
     """
 
@@ -255,7 +255,6 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 WITHOUT_EFFECT = {
     "cluster.raft": "one node alone has nobody to agree with",
     "server.grpc": "there is no gRPC listener yet",
-    "server.processes": "the API runs in the main process",
     "scheduler.tick_interval": "nothing ticks: the scheduler sleeps until the next instant",
     "dispatcher.http.tls.enabled": "https is used wherever the URL says so",
     "dispatcher.http.tls.cert_file": "targets are shown credentials, not certificates",
