@@ -74,7 +74,7 @@ class Exchange:
         self._unread: bytes | None = request.body
         self._more = request.more
         self._start: Message | None = None
-        self._ended = False
+        self._over = asyncio.Event()
         self.scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -94,20 +94,28 @@ class Exchange:
     @property
     def is_over(self) -> bool:
         """Whether the answer is complete and the whole request was read, so that the next one may come."""
-        return self._ended and not self._more
+        return self._over.is_set() and not self._more
 
     async def receive(self) -> Message:
         if self._unread is not None:
             body, self._unread = self._unread, None
             return {"type": "http.request", "body": body, "more_body": self._more}
-        if self._more and not self._ended and (raw := await self._connection.get()) is not None:
+        if self._more and not self._over.is_set() and (raw := await self._connection.get()) is not None:
             piece = read_asked(raw)
             assert isinstance(piece, Piece), "only pieces of the body follow"
             self._more = piece.more
             return {"type": "http.request", "body": piece.body, "more_body": piece.more}
-        if not self._ended:
-            await self._connection.lost.wait()
+        await self._until_over()
         return {"type": "http.disconnect"}
+
+    async def _until_over(self) -> None:
+        """Return when the client is gone, or has its whole answer: there are applications that wait for it."""
+        gone, over = asyncio.create_task(self._connection.lost.wait()), asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait({gone, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            over.cancel()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -123,7 +131,8 @@ class Exchange:
             self._send_piece(bytes(body[at : at + PIECE_BYTES_MAX]), more=more or not is_last)
             if more or not is_last:
                 await self._connection.drained()
-        self._ended = not more
+        if not more:
+            self._over.set()
 
     def _send_piece(self, body: bytes, *, more: bool) -> None:
         start, self._start = self._start, None
