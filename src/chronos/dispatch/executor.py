@@ -13,6 +13,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -40,6 +41,8 @@ AGEING_US = 10_000_000
 CUT_S = 15.0
 """How long a drain waits for attempts it has stopped, before it stops them again."""
 
+NOT_WAITED = Waited()
+
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 
 
@@ -49,10 +52,12 @@ class ExecutorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         max_concurrent: Attempts running at a time.
         max_held: Attempts held or running; what comes beyond is reported as `NotSent("capacity")`.
+        per_host_max: Attempts running at a time per namespace and host; the others of that host stand in line.
     """
 
     max_concurrent: int = 10_000
     max_held: int = 200_000
+    per_host_max: int = 1_000
 
 
 class _Stage(StrEnum):
@@ -64,17 +69,25 @@ class _Stage(StrEnum):
 class _Held:
     """An attempt on its way. Only the loop's thread touches it."""
 
-    __slots__ = ("begun", "delivery", "due_us", "number", "stage", "stop", "task", "tell")
+    __slots__ = ("begun", "delivery", "due_us", "number", "place", "queued", "stage", "stop", "task", "tell")
 
     def __init__(self, delivery: Delivery, number: int, now_us: int) -> None:
         self.delivery = delivery
         self.number = number
         self.stage = _Stage.HELD
         self.due_us = max(delivery.not_before_us, now_us)
+        host = host_of(delivery.target)
+        self.place = (delivery.namespace, host) if host is not None else None
+        self.queued = False
         self.begun = False
         self.task: asyncio.Task[None] | None = None
         self.stop: Outcome | None = None
         self.tell = False
+
+
+_Host = tuple[str, str]
+_Place = tuple[int, int, _Held]
+"""What a place in line is sorted by (due time less the worth of its priority, number), and who stands there."""
 
 
 class LocalExecutor:
@@ -106,7 +119,9 @@ class LocalExecutor:
         self._count = 0
         self._running = 0
         self._later: list[tuple[int, int, _Held]] = []
-        self._due: list[tuple[int, int, _Held]] = []
+        self._due: list[_Place] = []
+        self._at: dict[_Host, int] = {}
+        self._lines: dict[_Host, list[_Place]] = {}
         self._numbers = count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = 0
@@ -245,10 +260,40 @@ class LocalExecutor:
             # Ageing is the same for all, so that the order among those who wait never changes.
             heapq.heappush(self._due, (due_us - held.delivery.priority * AGEING_US, number, held))
         while self._due and self._running < self._settings.max_concurrent:
-            held = heapq.heappop(self._due)[2]
-            if held.stage is _Stage.HELD:
+            place = heapq.heappop(self._due)
+            held = place[2]
+            if held.stage is _Stage.HELD and self._may_go(place):
                 self._start(held, now_us)
         self._set_timer(now_us)
+
+    def _may_go(self, place: _Place) -> bool:
+        """Whether there is room at its host; if not, it stands in line there. Bounded by `max_held`."""
+        held = place[2]
+        if held.place is None:
+            return True
+        running = self._at.get(held.place, 0)
+        if running >= self._settings.per_host_max:
+            held.queued = True
+            heapq.heappush(self._lines.setdefault(held.place, []), place)
+            return False
+        self._at[held.place] = running + 1
+        return True
+
+    def _leave_host(self, host: _Host) -> None:
+        """One attempt fewer runs at `host`: the first in its line comes next."""
+        left = self._at[host] - 1
+        if left:
+            self._at[host] = left
+        else:
+            del self._at[host]
+        line = self._lines.get(host)
+        while line:
+            place = heapq.heappop(line)
+            if place[2].stage is _Stage.HELD:
+                heapq.heappush(self._due, place)
+                break
+        if line is not None and not line:
+            del self._lines[host]
 
     def _set_timer(self, now_us: int) -> None:
         while self._later and self._later[0][2].stage is _Stage.DROPPED:
@@ -279,15 +324,20 @@ class LocalExecutor:
 
     async def _run(self, held: _Held, started_us: int) -> None:
         delivery = held.delivery
-        waited = Waited(capacity=max(0, started_us - held.due_us) // 1000)
+        late_ms = (started_us - held.due_us) // 1_000
+        waited = NOT_WAITED
+        if late_ms > 0:
+            waited = Waited(host_cap=late_ms) if held.queued else Waited(capacity=late_ms)
         outcome: Outcome = Lost("stopped")
         try:
             outcome = await self._outcome(held)
         finally:
             self._running -= 1
             self._forget(held)
+            if held.place is not None:
+                self._leave_host(held.place)
             self._report(delivery, outcome, started_us, waited)
-            if not self._draining:
+            if self._due and not self._draining:
                 self._turn()
 
     async def _outcome(self, held: _Held) -> Outcome:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from chronos.dispatch.breaker import Breakers, Ticket, Verdict
 from chronos.dispatch.deadline import Deadline, Deadlines
-from chronos.dispatch.http.url import parse_url
+from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import (
     Accepted,
     AroundDispatch,
@@ -26,8 +26,6 @@ from chronos.dispatch.port import (
     Refused,
 )
 from chronos.dispatch.redaction import Redactor, secrets_of
-from chronos.dispatch.template import blank
-from chronos.model.target import HttpTarget, Target
 from chronos.timing.clock import Clock
 
 CANCEL_S = 5.0
@@ -168,16 +166,6 @@ class Router:
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-
-
-def host_of(target: Target) -> str | None:
-    """Return host and port that breaker and cap count by; None for targets without a host."""
-    if not isinstance(target, HttpTarget):
-        return None
-    try:
-        return parse_url(blank(target.url)).authority
-    except ValueError:
-        return None  # the dispatcher refuses it, with the reason
 
 
 def verdict_of(outcome: Outcome) -> Verdict:

@@ -395,7 +395,8 @@ def _allowed_hosts(settings: Settings) -> list[str]:
 
 
 def _executor(router: Router, house: House, made: Callable[[LocalExecutor], None]) -> Callable[[OnDone], Executor]:
-    limits = ExecutorSettings(max_concurrent=house.settings.dispatcher.concurrency.max_concurrent_jobs)
+    concurrency = house.settings.dispatcher.concurrency
+    limits = ExecutorSettings(max_concurrent=concurrency.max_concurrent_jobs, per_host_max=concurrency.per_host_limit)
 
     def make(on_done: OnDone) -> Executor:
         executor = LocalExecutor(

@@ -22,25 +22,25 @@ class EntryView:
     """The state before an entry, with what the entry has changed so far laid over it."""
 
     def __init__(self, under: View) -> None:
-        self._under = under
-        self._known: dict[tuple[str, str], Any] = {}
+        self._get_under = under.get
+        self._changed: dict[tuple[str, str], Any] = {}
 
     def get(self, table: Table[T], key: str) -> T | None:
-        place = (table.name, key)
-        value: Any = self._known.get(place, _NOTHING)
+        value: Any = self._changed.get((table.name, key), _NOTHING)
         if value is _NOTHING:
-            # Kept, because rules ask for the same few things over and over.
-            value = self._known[place] = self._under.get(table, key)
+            return self._get_under(table, key)
         found: T | None = value
         return found
 
     def put(self, changes: Changes) -> None:
         """Lay changes over."""
-        self._known.update(changes.puts)
+        self._changed.update(changes.puts)
 
 
 def fold_entry(fold: Fold, view: View, commands: Sequence[Command], at: At) -> list[Changes]:
     """Return what each command of an entry changes, in order. `view` itself stays as it is."""
+    if len(commands) == 1:
+        return [fold(view, commands[0], at)]
     over = EntryView(view)
     changes: list[Changes] = []
     for command in commands:

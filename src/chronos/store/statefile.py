@@ -100,6 +100,10 @@ def _sql(table: str) -> _Sql:
     return _BY_TABLE.get(table, _SMALL)
 
 
+SHARES_KNOWN_MAX = 50_000
+"""Rows whose share in the digest is remembered, so that it need not be read before it is written anew."""
+
+
 class StateWriter:
     """The connection that writes.
 
@@ -121,6 +125,7 @@ class StateWriter:
         except (KeyError, TypeError, ValueError) as exc:
             raise damaged(path) from exc
         self.durable = self.applied
+        self._known: dict[Key, int] = {}
         self._wal_pages = 0
         self._db.set_wal_hook(self._on_commit)
 
@@ -161,28 +166,44 @@ class StateWriter:
 
     def write(self, puts: Mapping[Key, Any], applied: int, time_us: int) -> None:
         """Write all of it, and the entry it is complete up to, in one transaction."""
-        digest = self.digest
+        known, self._known = self._known, {}
+        digest = self.digest - sum([self._share(place, known) for place in puts])
         with transaction(self._db) as db:
-            for (table, key), value in sorted(puts.items(), key=lambda item: item[0]):
-                digest += self._put(table, key, value)
-            digest %= DIGEST_MODULUS
+            digest = (digest + self._put_all(puts, known)) % DIGEST_MODULUS
             db.executemany(
                 "UPDATE meta SET value = ? WHERE key = ?",
                 [(applied, "applied"), (time_us, "time_us"), (digest.to_bytes(16, "big"), "digest")],
             )
         self.applied, self.time_us, self.digest = applied, time_us, digest
+        if len(known) <= SHARES_KNOWN_MAX:
+            self._known = known  # only now: what was not written is asked for again
 
-    def _put(self, table: str, key: str, value: Any) -> int:
-        """Write one row and return by how much that changes the digest."""
-        sql = _sql(table)
-        old = self._db.execute(sql.get, (table, key)).fetchone()
-        before = row_hash(table, key, old[0]) if old else 0
-        if value is None:
-            self._db.execute(sql.delete, (table, key))
-            return -before
-        encoded = encode_value(value)
-        self._db.execute(sql.put, _job_columns(value, encoded) if sql is _JOBS else (table, key, encoded))
-        return row_hash(table, key, encoded) - before
+    def _share(self, place: Key, known: dict[Key, int]) -> int:
+        """Return what a row, as it is in the file, adds to the digest."""
+        share = known.get(place)
+        if share is None:
+            table, key = place
+            old = self._db.execute(_sql(table).get, (table, key)).fetchone()
+            share = row_hash(table, key, old[0]) if old else 0
+        return share
+
+    def _put_all(self, puts: Mapping[Key, Any], known: dict[Key, int]) -> int:
+        """Write rows in the order of their keys; return, and note, what they add to the digest now."""
+        added = 0
+        rows: dict[str, list[Any]] = {}
+        for place in sorted(puts):
+            value, sql = puts[place], _sql(place[0])
+            if value is None:
+                known.pop(place, None)
+                rows.setdefault(sql.delete, []).append(place)
+                continue
+            encoded = encode_value(value)
+            known[place] = share = row_hash(*place, encoded)
+            added += share
+            rows.setdefault(sql.put, []).append(_job_columns(value, encoded) if sql is _JOBS else (*place, encoded))
+        for statement, bindings in rows.items():
+            self._db.executemany(statement, bindings)
+        return added
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log in. When no reader was in the way, all of it survives a power cut: see `durable`."""

@@ -75,6 +75,34 @@ async def test_higher_priority_goes_first_when_capacity_is_short_and_waiting_cou
 
 
 @virtual_time
+async def test_a_burst_to_one_host_stands_in_line_there_and_leaves_the_others_alone() -> None:
+    clock, reports = VirtualClock(), Reports()
+    recorder = Recorder(clock, seconds=1)
+    async with LocalExecutor(recorder.deliver, reports, clock, ExecutorSettings(per_host_max=2)) as executor:
+        executor.submit([a_delivery(f"busy-{n}", url="http://busy.test/") for n in range(5)])
+        executor.submit([a_delivery("other", url="http://other.test/")])
+        await asyncio.sleep(10)
+    began = dict(recorder.began)
+    assert began["other"] == pytest.approx(0, abs=1e-3)
+    assert [began[f"busy-{n}"] for n in range(5)] == pytest.approx([0, 0, 1, 1, 2], abs=1e-2)
+    waited = {done.execution_id: done.waited for done in reports.all}
+    assert waited["busy-4"].host_cap == pytest.approx(2_000, abs=5)
+    assert waited["busy-4"].capacity == 0
+
+
+@virtual_time
+async def test_who_stands_in_a_hosts_line_can_be_recalled_and_the_next_moves_up() -> None:
+    clock, reports = VirtualClock(), Reports()
+    recorder = Recorder(clock, seconds=1)
+    async with LocalExecutor(recorder.deliver, reports, clock, ExecutorSettings(per_host_max=1)) as executor:
+        executor.submit([a_delivery(name, url="http://busy.test/") for name in ("first", "second", "third")])
+        await asyncio.sleep(0.5)
+        assert await executor.recall(["second"]) == {"second": "dropped"}
+        await asyncio.sleep(10)
+    assert recorder.order == ["first", "third"]
+
+
+@virtual_time
 async def test_attempts_that_end_together_are_reported_together() -> None:
     clock, reports = VirtualClock(), Reports()
     recorder = Recorder(clock, seconds=1)

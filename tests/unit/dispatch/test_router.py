@@ -8,6 +8,7 @@ import pytest
 from tests.unit.dispatch.fakes import Recorder, a_delivery
 
 from chronos.dispatch.breaker import Circuit
+from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import (
     Answer,
     AroundDispatch,
@@ -19,7 +20,7 @@ from chronos.dispatch.port import (
     Outcome,
     Refused,
 )
-from chronos.dispatch.router import Router, RouterSettings, host_of
+from chronos.dispatch.router import Router, RouterSettings
 from chronos.model.target import HttpTarget, ProcessTarget
 from chronos.testing import VirtualClock, virtual_time
 

@@ -19,6 +19,10 @@ AGE_S = 60.0
 AGE_SPREAD_S = 60.0
 """A connection is used for one to two minutes, not all to the same second: then the name is looked up anew."""
 
+CONNECTING_MAX = 32
+"""Connections to one place that are being made at a time. A burst to a quick target is carried by a few, used again
+and again, and each that is made costs more than ten requests; to a slow one they become as many as are needed."""
+
 CLOSE_S = 1.0
 """How long `aclose` waits for what it has closed to be gone."""
 
@@ -102,23 +106,32 @@ class HotClient:
     async def _connection(self, row: _Row, *, is_fresh: bool) -> Connection:
         """Return a connection for one request: a new one, or one that becomes free while the place is full."""
         # Bounded by the caller's deadline; a waiter that is woken for nothing goes to the end of the line.
-        while row.taken >= self._per_place_max:
+        while row.taken >= self._per_place_max or row.connecting >= CONNECTING_MAX:
             connection = await row.wait()
             if connection is not None and not is_fresh:
                 return connection
             if connection is not None:
                 connection.close()
+        connection = await self._new(row)
+        self._made += 1
+        connection.use_until = self._clock.boottime() + AGE_S + self._made % AGE_SPREAD_S
+        row.open.add(connection)
+        return connection
+
+    async def _new(self, row: _Row) -> Connection:
         row.taken += 1
+        row.connecting += 1
         try:
             connection, row.vetted = await self._connector.connect(row.place, row)
             if not connection.is_open:
                 raise BrokenOff
         except BaseException:
+            row.connecting -= 1
             self.leave(row)
             raise
-        self._made += 1
-        connection.use_until = self._clock.boottime() + AGE_S + self._made % AGE_SPREAD_S
-        row.open.add(connection)
+        row.connecting -= 1
+        if row.taken < self._per_place_max:
+            row.hand_on(None)  # who waited because so many were being made may make one now
         return connection
 
     def keep(self, row: _Row, connection: Connection) -> None:
@@ -178,6 +191,7 @@ class _Row:
 
     Attributes:
         taken: Connections there are, those being made included.
+        connecting: Those being made.
         vetted: What the guard allowed when the last one was made.
     """
 
@@ -185,6 +199,7 @@ class _Row:
         self._client = client
         self.place = place
         self.taken = 0
+        self.connecting = 0
         self.vetted: frozenset[str] = frozenset()
         self.open: set[Connection] = set()
         self.idle: deque[Connection] = deque()

@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _ODD = re.compile(r"[^!-~]")
 _PORTS = {"http": 80, "https": 443}
 URL_CHARS_MAX = 8_192
-URLS_KEPT = 1_024
+URLS_KEPT = 10_000
 
 
 class HttpUrl(Struct, frozen=True):

@@ -12,7 +12,7 @@ from chronos.dispatch.references import Reference, SecretUnavailable, references
 from chronos.dispatch.template import blank
 from chronos.features.secrets.rules import Values, all_references, put_in
 from chronos.features.secrets.sources import Source
-from chronos.model.target import Target
+from chronos.model.target import Target, mentions
 
 
 class Secrets:
@@ -23,6 +23,8 @@ class Secrets:
 
     async def around(self, delivery: Delivery, inner: Deliver) -> Outcome:
         """Deliver with references resolved; a missing secret is a refusal that trying again does not heal."""
+        if not mentions(delivery.target, "${"):
+            return await inner(delivery)
         try:
             target, secrets = await self.resolve_target(delivery.target)
         except SecretUnavailable as missing:

@@ -19,17 +19,19 @@ ALLOW_QUEUE_LIMIT = 1_000
 def start(draft: Draft, command: Start) -> Result:
     """Grant, skip or leave waiting each attempt asked for; the value is the granted executions."""
     granted: list[Execution] = []
+    meta = draft.meta()
+    token = f"{meta.restore_epoch}.{meta.term}.{draft.at.index}"
     for asked in command.attempts:
         execution = draft.get(OPEN, asked.execution_id)
         if execution is None or execution.running_attempt is not None or execution.next_attempt != asked.n:
             continue
-        started = _start_one(draft, execution, asked)
+        started = _start_one(draft, execution, asked, token)
         if started is not None:
             granted.append(started)
     return accepted(granted)
 
 
-def _start_one(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution | None:
+def _start_one(draft: Draft, execution: Execution, asked: StartAttempt, token: str) -> Execution | None:
     job = draft.get(JOBS, execution.job_id)
     if job is None:
         cancel(draft, execution, "job_deleted")
@@ -43,7 +45,7 @@ def _start_one(draft: Draft, execution: Execution, asked: StartAttempt) -> Execu
         return None
     if not execution.force and not _slot_is_free(draft, execution, job, asked):
         return None
-    return _grant(draft, execution, asked)
+    return _grant(draft, execution, asked, token)
 
 
 def is_held(job: Job, execution: Execution) -> bool:
@@ -158,13 +160,12 @@ def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
         draft.emit(EventType.EXECUTION_CANCELLING, namespace=old.namespace, job_id=old.job_id, execution=asked)
 
 
-def _grant(draft: Draft, execution: Execution, asked: StartAttempt) -> Execution:
-    meta = draft.meta()
+def _grant(draft: Draft, execution: Execution, asked: StartAttempt, token: str) -> Execution:
     attempt = Attempt(
         series=execution.series,
         n=asked.n,
         node=asked.node,
-        token=f"{meta.restore_epoch}.{meta.term}.{draft.at.index}",
+        token=token,
         not_before_us=asked.not_before_us,
         waited=execution.waited,
     )
