@@ -13,6 +13,7 @@ import pytest
 
 from chronos.model.execution import SkipReason
 from chronos.testing.simulate import told
+from chronos.testing.simulation.longwork import Turn
 from chronos.testing.simulation.profile import PROFILES, Fault
 from chronos.testing.simulation.run import simulate
 
@@ -69,6 +70,7 @@ def test_every_fault_reason_and_transition_occurs() -> None:
     skips: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     disk: Counter[str] = Counter()
+    long_work: Counter[str] = Counter()
     for seed in range(1, 7):
         report = simulate(seed, profile=PROFILES["tour"], minutes=TOUR_MINUTES)
         assert not report.violations, told(report, TOUR_MINUTES)
@@ -76,9 +78,11 @@ def test_every_fault_reason_and_transition_occurs() -> None:
         skips.update(report.skips)
         steps.update(report.transitions)
         disk.update(report.disk)
+        long_work.update(report.long_work)
     assert set(faults) == {fault.value for fault in Fault}
     assert set(skips) == {reason.value for reason in SkipReason if reason not in _NOT_HERE}
     assert _STEPS - set(steps) == set()
+    assert set(long_work) == {turn.value for turn in Turn}
     assert set(disk) == {"disk_full", "fsync_eio", "write_eio"}, "each trouble has met a write"
 
 

@@ -1,4 +1,4 @@
-"""After the last stop: what is on the disk is read, with nobody at work, and every file is verified."""
+"""After the last stop, or the last before a restore: the disk is read, with nobody at work, and every file verified."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECORDS_MAX = 10_000_000
 async def look_at_disk(world: World, node: SimNode, life: SimLife) -> None:
     """Read the records as they are kept, with nobody at work, and verify every file."""
     evidence = world.evidence
-    mount = Mount(node.disk, world.folder / f"node{node.number}-end", life.mount.folder)
+    mount = Mount(node.disk, world.folder / f"node{node.number}-end{life.number}", life.mount.folder)
     try:
         state = SqliteState(mount.folder, vfs=mount.vfs)
         await state.start()

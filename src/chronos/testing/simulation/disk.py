@@ -93,6 +93,18 @@ class SimDisk:
         """Return the names of the files in which `needle` can be read."""
         return [name for name, file in sorted(self.files.items()) if needle in file.seen]
 
+    def show(self, folder: Path) -> None:
+        """Write what a process reads into real files in an empty folder."""
+        for name, file in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.seen)
+
+    def take(self, folder: Path) -> None:
+        """Hold the databases of a real folder, durably, and nothing else."""
+        paths = sorted(folder.rglob("*.db"))
+        self.files = {str(path.relative_to(folder)): _File(path.read_bytes()) for path in paths}
+
     def _detached(self) -> None:
         """A process has gone: what the operating system holds for it stays, under its new owner."""
         for name, file in self.files.items():

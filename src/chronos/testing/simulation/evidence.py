@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chronos.model.execution import Execution, RangeRecord
@@ -60,6 +60,28 @@ class Arrival:
 
 
 @dataclass
+class Word:
+    """What a target said of work that it had taken on, and what it was answered.
+
+    Attributes:
+        life: Which life of the node heard it; 0 when none was there.
+        result: `success`, `failure`, or empty while the work goes on.
+        answer: `ok`, the slug of an error, or empty when nobody can say.
+        cancelled: It was told to stop.
+    """
+
+    at: float
+    life: int
+    job_id: str
+    execution_id: str
+    attempt: int
+    result: str = ""
+    ended: float = -1.0
+    answer: str = ""
+    cancelled: bool = False
+
+
+@dataclass
 class Operation:
     """What a client asked, and what it heard.
 
@@ -91,6 +113,20 @@ class Trouble:
     began: float
     healed: float = -1.0
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Restore:
+    """A node that was brought back from a backup.
+
+    Attributes:
+        at: When, in world seconds; `since`: when the last entry that is still there was folded.
+        epoch: The restore epoch that it has opened.
+    """
+
+    at: float
+    since: float
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -158,6 +194,10 @@ class Evidence:
         integrity: By node and file, what SQLite or the chain says of it; `ok` when it is whole.
         complaints: What the product logged as an error of its own.
         beliefs: (world second, seconds by which the latest believable time is ahead of the world's), ascending.
+        words: What targets reported of work that they had taken on.
+        restores: Every restore, in order.
+        undone: What arrived by entries of the log that a restore has taken back.
+        left: What was when a restore took it back, each as if the run had ended there.
     """
 
     begin_s: int = 0
@@ -180,8 +220,43 @@ class Evidence:
     complaints: list[str] = field(default_factory=list)
     broken: list[Violation] = field(default_factory=list)
     beliefs: list[tuple[float, float]] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+    restores: list[Restore] = field(default_factory=list)
+    undone: list[Arrival] = field(default_factory=list)
+    left: list[Evidence] = field(default_factory=list)
 
     def believed_s(self, at: float) -> float:
         """Return the latest time, in seconds since the epoch, that a node had reason to believe in by then."""
         ahead = max((offset for since, offset in self.beliefs if since <= at), default=0.0)
         return self.begin_s + at + max(0.0, ahead)
+
+    def was_in_trouble(self, kinds: frozenset[str], since: float, until: float) -> bool:
+        """Whether a fault of one of these kinds was at work between two moments."""
+        return any(
+            trouble.kind in kinds and trouble.began <= until and (trouble.healed < 0 or trouble.healed >= since)
+            for trouble in self.troubles
+        )
+
+    def leave(self, last: int, epoch: int, at: float) -> None:
+        """Go on from entry `last`, as a restore does; what came after it is in `left`, to be judged by itself."""
+        growing: dict[str, Any] = {name: list(getattr(self, name)) for name in _GROWING}
+        self.left.append(replace(self, **growing, undone=[], left=[], leaks=[], complaints=[], broken=[]))
+        since = self.entries[last - 1].at
+        self.restores.append(Restore(at, since, epoch))
+        undone = [arrival for arrival in self.arrivals if _granted_by(arrival) > last]
+        self.undone += undone
+        self.arrivals = [arrival for arrival in self.arrivals if _granted_by(arrival) <= last]
+        self.entries = self.entries[:last]
+        self.operations = [operation for operation in self.operations if 0 <= operation.ended < since]
+        self.words = [word for word in self.words if 0 <= word.ended < since]
+        self.samples = [sample for sample in self.samples if sample.at < since]
+        self.records, self.revisions, self.deleted, self.open_at_end = {}, {}, {}, []
+        self.digests, self.integrity = {}, {}
+
+
+_GROWING = ("entries", "arrivals", "operations", "troubles", "lives", "samples", "beliefs", "words", "restores")
+
+
+def _granted_by(arrival: Arrival) -> int:
+    """Return the entry of the log by which it was sent."""
+    return int(arrival.token.rpartition(".")[2])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from chronos.errors import ChronosError
 from chronos.testing.simulation.evidence import Trouble
 from chronos.testing.simulation.profile import Fault
+from chronos.testing.simulation.restores import Backups, is_settled
 
 if TYPE_CHECKING:
-    from chronos.testing.simulation.node import SimNode
+    from chronos.testing.simulation.node import SimLife, SimNode
     from chronos.testing.simulation.world import World
 
 DOWN_S = (0.0, 0.3, 2.0, 5.0, 15.0, 40.0)
@@ -31,6 +32,7 @@ class Nemesis:
     def __init__(self, world: World) -> None:
         self._world = world
         self._draw = world.stream("nemesis")
+        self._backups = Backups(world)
         self.busy = False
         self._struck = 0
         profile = world.profile
@@ -78,10 +80,7 @@ class Nemesis:
             life = node.life
             assert life is not None
             if kind is Fault.RESTART:
-                if life.lifecycle is not None and life.ready.is_set():
-                    life.evidence.asked = self._world.seconds
-                    life.lifecycle.ask()
-                    await life.ended.wait()
+                await self._stop(life)
             else:
                 life.kill(kind.value)
             if kind is Fault.POWER_CUT:
@@ -122,6 +121,33 @@ class Nemesis:
 
     async def _restart(self, node: SimNode) -> None:
         await self._down(node, Fault.RESTART, self._draw.choice(DOWN_S))
+
+    async def _restore(self, node: SimNode) -> None:
+        """Everything that a node has is lost; what comes back is a backup from before. Some are brought back twice."""
+        draw = self._draw
+        again = draw.random() < 0.3
+        backup = self._backups.of(node) if again else None
+        if backup is None:
+            if node.alive is None or (backup := await self._backups.take(node.alive)) is None:
+                return
+            await asyncio.sleep(draw.uniform(1, 25))
+        life = node.alive
+        if life is None or not await is_settled(life):
+            return
+        as_of_us = backup.log_us - int(draw.uniform(0, 8e6)) if draw.random() < 0.3 else None
+        if as_of_us is not None and not backup.first_us <= as_of_us <= node.clock.time() * 1e6:
+            as_of_us = None
+        async with self._trouble(Fault.RESTORE, entry=backup.last):
+            await self._stop(life)
+            if life.evidence.ended_by == "stop":
+                await self._backups.bring_back(node, backup, as_of_us)
+            await self.bring_up(node, draw.choice(DOWN_S))
+
+    async def _stop(self, life: SimLife) -> None:
+        if life.lifecycle is not None and life.ready.is_set():
+            life.evidence.asked = self._world.seconds
+            life.lifecycle.ask()
+            await life.ended.wait()
 
     async def _step(self, node: SimNode, kind: Fault, seconds: float) -> None:
         async with self._trouble(kind, step=seconds):
@@ -243,6 +269,7 @@ _STRIKES = {
     Fault.KILL: Nemesis._kill,
     Fault.POWER_CUT: Nemesis._power,
     Fault.RESTART: Nemesis._restart,
+    Fault.RESTORE: Nemesis._restore,
     Fault.CLOCK_BACK: Nemesis._clock_back,
     Fault.CLOCK_AHEAD: Nemesis._clock_ahead,
     Fault.CLOCK_FAR: Nemesis._clock_far,

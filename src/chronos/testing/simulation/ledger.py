@@ -7,7 +7,11 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from chronos.cluster.local import LocalLog
-from chronos.store.port import Changes
+from chronos.store.commands import decode_entry
+from chronos.store.entryfold import fold_entry
+from chronos.store.machine import apply
+from chronos.store.port import At, Changes
+from chronos.store.state import MemoryState
 from chronos.testing.simulation.evidence import Entry
 from chronos.testing.simulation.trace import Trace
 
@@ -57,6 +61,23 @@ class Ledger:
                 self._keep(entry.index, entry.data)
             elif self.entries[entry.index - 1] != entry.data:
                 self._broken("I3", f"entry {entry.index} was acknowledged with other bytes than it has after a restart")
+
+    def restored(self, last: int) -> None:
+        """Forget the entries after `last`: a restore has taken them back."""
+        del self.entries[last:]
+
+    def caught_up(self, applied: int) -> None:
+        """Take in what was folded up to entry `applied` where nobody listened, as a restore folds its first entries."""
+        known = len(self._evidence.entries)
+        if applied <= known:
+            return
+        state = MemoryState()
+        for index, data in enumerate(self.entries[:applied], start=1):
+            entry = decode_entry(data)
+            changes = fold_entry(apply, state, entry.commands, At(index, entry.time_us))
+            state.commit(changes, index, entry.time_us)
+            if index > known:
+                self._evidence.entries.append(Entry(index, entry.time_us, tuple(changes), self._seconds(), 0))
 
     def folded(self, index: int, time_us: int, changes: Sequence[Changes], life: int) -> None:
         """Take what an entry has changed; a life that folds it again must come to the same."""

@@ -13,7 +13,7 @@ from chronos.model.job import JobSpec
 CANARY = "canary-7f3a91c5d2"
 """A credential of some jobs. It must never be readable anywhere."""
 
-HOSTS = ("steady", "quick", "slow", "flaky", "busy", "hanging", "lying", "moody", "gone", "strange")
+HOSTS = ("steady", "quick", "slow", "flaky", "busy", "hanging", "lying", "moody", "gone", "strange", "long")
 
 # Ordinary days, and the hours around changes of clocks: New York, London, Lord Howe, and a leap day.
 BEGINNINGS = (
@@ -85,7 +85,19 @@ def a_spec(draw: random.Random, name: str, schedule: str, policy: str, missed: s
         spec["webhook"]["auth"] = {"type": "bearer", "token": CANARY}
     if host == "gone" and draw.random() < 0.5:
         spec["webhook"]["pause_on_gone"] = True
+    if host == "long":
+        spec["webhook"] |= _long(draw, name)
     return msgspec.convert(spec, JobSpec)
+
+
+def _long(draw: random.Random, name: str) -> dict[str, Any]:
+    """Return what makes a target one that reports by itself; no deadline is further away than the end of a run."""
+    long: dict[str, Any] = {"completion": "callback", "deadline": draw.choice(("5s", "12s", "20s"))}
+    if draw.random() < 0.6:
+        long["heartbeat"] = draw.choice(("2s", "3s"))
+    if draw.random() < 0.5:
+        long["cancel_url"] = f"http://long.test/{name}/stop"
+    return long
 
 
 def _retries(draw: random.Random) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import traceback
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
@@ -20,6 +21,7 @@ from chronos.server.config import Config
 from chronos.server.gate import Asgi
 from chronos.server.lifecycle import OK, Lifecycle
 from chronos.server.settings import Http
+from chronos.store.copying import copy_files
 from chronos.store.datafolder import DataFolder, DataFolderSettings
 from chronos.store.port import Changes
 from chronos.store.sqlite import SqliteState
@@ -162,6 +164,7 @@ class SimNode:
 
     Attributes:
         slow_disk_s: What every piece of work on the disk takes on top, while a fault makes it slow.
+        restored: Where the small files of the next process come from, when its disk was brought back from a backup.
     """
 
     def __init__(self, world: World, number: int, config: Config) -> None:
@@ -173,12 +176,14 @@ class SimNode:
         self.chance = world.stream(f"chance {number}")
         self.synchronised = False
         self.slow_disk_s = 0.0
+        self.restored: Path | None = None
         self.life: SimLife | None = None
         self._lives = 0
 
     async def boot(self) -> SimLife:
         """Start a process on what the last one has left, and return it; it may not be ready yet."""
-        before = self.life.mount.folder if self.life is not None else None
+        before = self.restored or (self.life.mount.folder if self.life is not None else None)
+        self.restored = None
         if self.life is not None:
             assert self.life.dead
             await self.life.reap()
@@ -222,6 +227,19 @@ class _SimState(SqliteState):
         super().__init__(folder, vfs=life.mount.vfs)
         self._life = life
         self._world = world
+
+    async def start(self) -> None:
+        await super().start()
+        if not self._life.dead:
+            self._world.ledger.caught_up(self.applied_index)
+
+    def _copy(self, into: Path) -> int:
+        """Copy as ever, from a folder in which the simulated disk's files are real for the moment."""
+        assert self._writer is not None
+        with tempfile.TemporaryDirectory(dir=into.parent) as folder:
+            self._life.mount.disk.show(Path(folder))
+            copy_files(Path(folder), into, ())
+        return max(self._writer.applied, self.history.complete_to)
 
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         super().commit(changes, index, time_us)

@@ -13,6 +13,7 @@ class Fault(StrEnum):
     KILL = "kill"
     POWER_CUT = "power_cut"
     RESTART = "restart"
+    RESTORE = "restore"
     CLOCK_BACK = "clock_back"
     CLOCK_AHEAD = "clock_ahead"
     CLOCK_FAR = "clock_far"

@@ -10,6 +10,7 @@ from chronos.model.execution import Execution, RangeRecord
 from chronos.testing.simulation.course import course_of
 from chronos.testing.simulation.evidence import Evidence, Violation
 from chronos.testing.simulation.invariants import judge
+from chronos.testing.simulation.longwork import turns_of
 from chronos.testing.simulation.world import World
 
 PLANNED_A_SECOND = 2.0
@@ -26,6 +27,7 @@ class Report(Struct, frozen=True, kw_only=True):
         speed: Virtual seconds a real second.
         skips: Instants skipped, by reason. `transitions`: how often executions went from state to state.
         inconclusive: Too little happened for the run to prove anything.
+        long_work: What happened around work that targets had taken on, by `longwork.Turn`.
     """
 
     seed: int
@@ -45,6 +47,7 @@ class Report(Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     disk: dict[str, int]
     inconclusive: bool
+    long_work: dict[str, int] = {}
 
 
 def report_of(world: World, real_s: float) -> Report:
@@ -62,7 +65,7 @@ def report_of(world: World, real_s: float) -> Report:
         virtual_seconds=round(world.seconds, 3),
         real_seconds=round(real_s, 3),
         planned=planned,
-        delivered=len(evidence.arrivals),
+        delivered=len(evidence.arrivals) + len(evidence.undone),
         speed=round(world.seconds / real_s, 1),
         lives=len(evidence.lives),
         faults=_sorted(Counter(trouble.kind for trouble in evidence.troubles)),
@@ -71,6 +74,7 @@ def report_of(world: World, real_s: float) -> Report:
         counts=_sorted(trace.counts),
         disk=_sorted(sum((node.disk.hits for node in world.nodes), Counter[str]())),
         inconclusive=planned < 0.8 * PLANNED_A_SECOND * world.seconds,
+        long_work=_sorted(turns_of(evidence)),
     )
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from chronos.testing.simulation.clients import Client
 from chronos.testing.simulation.closing import look_at_disk
-from chronos.testing.simulation.evidence import Sample
 from chronos.testing.simulation.faults import Nemesis
 from chronos.testing.simulation.listening import listening
 from chronos.testing.simulation.load import first_specs
 from chronos.testing.simulation.loop import SimLoop
-from chronos.testing.simulation.node import SimLife, SimNode
+from chronos.testing.simulation.node import SimNode
 from chronos.testing.simulation.profile import Profile
 from chronos.testing.simulation.report import Report, report_of
+from chronos.testing.simulation.sampling import sample_of
 from chronos.testing.simulation.trace import Tell, Trace
 from chronos.testing.simulation.world import World
 from chronos.timing.clock import SystemClock
@@ -134,7 +134,7 @@ class _Run:
             await asyncio.sleep(SAMPLE_S)
             life = self._world.alive()
             if life is not None and life.node is not None:
-                self._world.evidence.samples.append(_sample(self._world, life))
+                self._world.evidence.samples.append(sample_of(life))
 
     async def _end(self, node: SimNode) -> None:
         """Stop, and read what is on the disk then."""
@@ -143,24 +143,9 @@ class _Run:
             world.broken("I24", "there is no node that serves at the end")
             return
         world.evidence.seconds = world.seconds
-        world.evidence.samples.append(_sample(world, life))
+        world.evidence.samples.append(sample_of(life))
         life.evidence.asked = world.seconds
         life.lifecycle.ask()
         await life.ended.wait()
         await life.reap()
         await look_at_disk(world, node, life)
-
-
-def _sample(world: World, life: SimLife) -> Sample:
-    node = life.node
-    assert node is not None
-    scheduler = node.drive.scheduler
-    return Sample(
-        at=world.seconds,
-        waiting_commands=node.truth.commands.waiting,
-        held=node.drive.executor.in_flight(),
-        line=len(scheduler.line),
-        open=len(node.truth.queries.open_executions()),
-        hwm_s=scheduler.shard.hwm_s,
-        clock=node.house.clock.time(),
-    )

@@ -10,7 +10,7 @@ from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.answer import judge
 from chronos.dispatch.http.dispatcher import HttpSettings
 from chronos.dispatch.http.url import parse_url
-from chronos.dispatch.port import Answer, Delivery, NoAnswer, NotSent, Outcome
+from chronos.dispatch.port import Answer, Delivered, Delivery, NoAnswer, NotSent, Outcome
 from chronos.model.target import HttpTarget
 from chronos.testing.simulation.evidence import Arrival
 from chronos.timing.clock import Clock
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chronos.testing.simulation.world import World
 
 NEVER_S = 10_000.0
+ACCEPTED = 202
 
 # What liars say: none of it but the first two may be believed.
 _WISHES = ("2", "0", "-1", "nan", "1e99", "99999999999999999999", "soon", "Thu, 01 Jan 1970 00:00:00 GMT", "", "2, 3")
@@ -66,6 +67,10 @@ class Target:
                 return (quick, 200, None) if luck < 0.8 else (NEVER_S, 0, None)
             case "moody":
                 return draw.uniform(0.0, 1.5), draw.choice((200, 200, 200, 404, 503)), None
+            case "long":
+                return (
+                    (draw.uniform(0.002, 0.3), 202, None) if luck < 0.9 else (quick, draw.choice((200, 503, 0)), None)
+                )
             case "gone":
                 return quick, 200 if luck < 0.9 else draw.choice((410, 404)), None
             case "strange":
@@ -114,6 +119,8 @@ class TargetDoor:
         assert isinstance(target, HttpTarget)
         arrival = self._arrive(delivery)
         seconds, status, wish = self._world.targets.of(parse_url(target.url).host).answer()
+        if status == ACCEPTED and delivery.callback:
+            self._world.works.take_on(delivery)
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
@@ -123,6 +130,14 @@ class TargetDoor:
         finally:
             arrival.closed = self._world.seconds
         return self._answer(arrival, target, status, wish)
+
+    async def tell_cancelled(self, delivery: Delivery) -> Outcome | None:
+        """Ask the target to stop, as the product does at its `cancel_url`."""
+        target = delivery.target
+        if self._life.dead or not isinstance(target, HttpTarget) or target.cancel_url is None:
+            return None
+        self._world.works.tell(delivery)
+        return Delivered()
 
     def _arrive(self, delivery: Delivery) -> Arrival:
         world, life = self._world, self._life

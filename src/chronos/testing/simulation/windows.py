@@ -63,12 +63,14 @@ def check_windows(evidence: Evidence, course: Course) -> list[Violation]:
     for arrival in evidence.arrivals:
         arrivals[arrival.job_id].append(arrival)
     times = _Times(evidence, course)
+    taken = [word for word in evidence.words if word.result and word.answer == "ok"]
+    done = {(word.execution_id, word.attempt): word.at for word in reversed(taken)}  # the first of each counts
     for job_id in evidence.revisions:
         due = _due(evidence, course, job_id, arrivals[job_id])
         excused = _Excuses(evidence, course, job_id, times)
         found += _missing(evidence, due, arrivals[job_id], excused)
         found += _strangers(evidence, course, due.all, arrivals[job_id])
-        found += _overlapping(course, arrivals[job_id])
+        found += _overlapping(course, arrivals[job_id], done)
     return found
 
 
@@ -303,14 +305,15 @@ def _was_edited(evidence: Evidence, arrival: Arrival) -> bool:
     return any(abs(due_us - time_us) <= 1_500_000 for time_us in times_us)
 
 
-def _overlapping(course: Course, arrivals: list[Arrival]) -> list[Violation]:
-    """(5) Under forbid, queue and replace no attempt begins before the one before it was closed."""
+def _overlapping(course: Course, arrivals: list[Arrival], done: dict[tuple[str, int], float]) -> list[Violation]:
+    """(5) Under forbid, queue and replace no attempt begins before the one before it was closed, or reported `done`."""
     found: list[Violation] = []
     open_until, holder = 0.0, ""
     for arrival in sorted(arrivals, key=lambda arrival: arrival.at):
         grant = course.grants.get((arrival.execution_id, arrival.series, arrival.attempt, arrival.token))
         job: Job | None = grant.job if grant is not None else None
         closed = arrival.closed if arrival.closed >= 0 else float("inf")
+        closed = done.get((arrival.execution_id, arrival.attempt), closed)
         if grant is not None and job is not None and not grant.execution.force:
             alone = Concurrency.ALLOW not in (job.spec.concurrency, (grant.first or job).spec.concurrency)
             if alone and arrival.at < open_until - 1e-6 and arrival.execution_id != holder:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 from chronos.server import manifest
 from chronos.server.config import load
@@ -16,6 +19,7 @@ from chronos.testing.simulation.node import SimLife, SimNode
 from chronos.testing.simulation.profile import Profile
 from chronos.testing.simulation.targets import Targets
 from chronos.testing.simulation.trace import Trace
+from chronos.testing.simulation.works import Works
 
 COMPLAINTS_MAX = 50
 
@@ -40,13 +44,20 @@ class World:
         self.evidence = Evidence(begin_s=self.begin_s)
         self.ledger = Ledger(self.evidence, trace, lambda: self.seconds, self.broken)
         self.targets = Targets(self)
+        self.works = Works(self)
         self.calm = False
         self.hopeless = False
         self._latency = self.stream("latency")
+        self._context = copy_context()
+        self._outside: set[asyncio.Task[None]] = set()
         config = load(
             None,
             environ={},
-            flags={"server.http.address": "127.0.0.1:0", "server.drain": "5s"},
+            flags={
+                "server.http.address": "127.0.0.1:0",
+                "server.drain": "5s",
+                "server.public_url": "http://simulated.test",
+            },
             feature_types=manifest.sections(),
         )
         self.nodes = [SimNode(self, number + 1, config) for number in range(nodes)]
@@ -55,12 +66,19 @@ class World:
         """Begin to live on `loop`."""
         self.loop = loop
         loop.latency = self.latency
+        self._context = copy_context()
         self.trace.time_by(lambda: loop.seconds)
 
     @property
     def seconds(self) -> float:
         """World seconds since the beginning; they do not pass while a machine sleeps or its clock is set."""
         return self.loop.seconds
+
+    def begin_outside(self, coro: Coroutine[Any, Any, None]) -> None:
+        """Let something run that belongs to no process, and that nobody waits for."""
+        task = self.loop.create_task(coro, context=self._context.copy())
+        self._outside.add(task)
+        task.add_done_callback(self._outside.discard)
 
     def stream(self, name: str) -> random.Random:
         """Return a source of chance of its own, so that one part of the world does not shift another's."""

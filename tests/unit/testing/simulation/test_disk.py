@@ -132,3 +132,18 @@ def test_every_kind_of_loss_occurs(tmp_path: Path) -> None:
         seen |= set(disk.cut_power(random.Random(seed)))
         mount.close()
     assert seen == set(Loss)
+
+
+def test_a_disk_can_be_shown_as_real_files_and_taken_from_them(disk: SimDisk, mount: Mount, tmp_path: Path) -> None:
+    database(mount).execute("INSERT INTO t VALUES (7, x'00')")
+    (tmp_path / "real").mkdir()
+    disk.show(tmp_path / "real")
+    shown = apsw.Connection(str(tmp_path / "real" / "t.db"))
+    assert shown.execute("SELECT n FROM t").fetchall() == [(7,)]
+    shown.execute("INSERT INTO t VALUES (8, x'00')")
+    shown.close()
+    mount.sever()
+    disk.take(tmp_path / "real")
+    disk.cut_power(random.Random(1))
+    assert set(disk.files) == {"t.db"}
+    assert rows_after(disk, mount, tmp_path) == [7, 8]

@@ -28,11 +28,15 @@ CHECKS: tuple[Check, ...] = (
     sending.retries_wait_as_long_as_they_should,
     clients.accepted_writes_can_be_read,
     clients.nothing_leaves_after_a_pause_or_deletion,
+    clients.results_that_were_taken_count,
     resting.queues_are_bounded,
     resting.stops_lose_nothing,
     resting.everything_comes_to_rest,
     check_windows,
 )
+
+LEFT_CHECKS = tuple(check for check in CHECKS if check is not resting.everything_comes_to_rest)
+"""What can be asked of a run that a restore has ended: nobody has given it time to come to rest."""
 
 
 def judge(evidence: Evidence, course: Course | None = None) -> list[Violation]:
@@ -42,4 +46,9 @@ def judge(evidence: Evidence, course: Course | None = None) -> list[Violation]:
         course: The evidence's own, where it is known already.
     """
     course = course_of(evidence) if course is None else course
-    return [violation for check in CHECKS for violation in check(evidence, course)]
+    found = [violation for check in CHECKS for violation in check(evidence, course)]
+    for left in evidence.left:
+        course = course_of(left)
+        found += [violation for check in LEFT_CHECKS for violation in check(left, course)]
+    found += sending.tokens_never_go_back(evidence)
+    return list(dict.fromkeys(found))  # what was before a restore is judged twice

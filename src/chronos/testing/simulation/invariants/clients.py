@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chronos.model.execution import Kind
+from chronos.model.execution import Attempt, AttemptStatus, Kind
 from chronos.model.job import Job
 from chronos.testing.simulation.course import Course
 from chronos.testing.simulation.evidence import Arrival, Evidence, Operation, Violation
@@ -113,6 +113,30 @@ def _wrong_list(operation: Operation, reigns: dict[str, list[_Reign]], listed: d
         if name not in seen and any(there):
             return f"did not show {name}, which was there all the time"
     return ""
+
+
+def results_that_were_taken_count(evidence: Evidence, course: Course) -> list[Violation]:
+    """I11: a result that a target was told to be taken is what its attempt came to, and stays so."""
+    found: list[Violation] = []
+    for word in evidence.words:
+        if word.answer == "ok" and word.result:
+            attempts = [
+                attempt
+                for step in course.steps.get(word.execution_id, ())
+                for attempt in step.execution.attempts
+                if attempt.n == word.attempt
+            ]
+            if not attempts or not _says(attempts[-1], word.result):
+                came_to = attempts[-1].status.value if attempts else "nothing"
+                what = f"{word.execution_id}: attempt {word.attempt} came to {came_to}, and its target was told that "
+                found.append(Violation("I11", f"{what}its {word.result} was taken", word.ended))
+    return found
+
+
+def _says(attempt: Attempt, result: str) -> bool:
+    if result == "success":
+        return attempt.status is AttemptStatus.SUCCESS
+    return attempt.status is AttemptStatus.FAILED and attempt.error_class == "reported"
 
 
 def nothing_leaves_after_a_pause_or_deletion(evidence: Evidence, course: Course) -> list[Violation]:

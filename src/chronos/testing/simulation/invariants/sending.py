@@ -9,6 +9,7 @@ from chronos.model.execution import AttemptStatus, Execution, Status
 from chronos.model.job import Concurrency, Job
 from chronos.testing.simulation.course import Course, Step
 from chronos.testing.simulation.evidence import Arrival, Evidence, Violation
+from chronos.testing.simulation.longwork import LongWork
 from chronos.timing.duration import parse_duration
 
 UNSETTLED_S = 5.0
@@ -104,9 +105,10 @@ def duplicates_have_a_cause(evidence: Evidence, course: Course) -> list[Violatio
     by_execution: dict[tuple[str, int], list[Arrival]] = defaultdict(list)
     for arrival in evidence.arrivals:
         by_execution[arrival.execution_id, arrival.series].append(arrival)
+    long = LongWork(evidence, course)
     for arrivals in by_execution.values():
         for before, after in pairwise(sorted(arrivals, key=lambda arrival: arrival.at)):
-            cause = _why_again(evidence, before, after)
+            cause = "" if long.may_come_again(before, after) else _why_again(evidence, before, after)
             if cause:
                 what = f"{after.job_name} {after.execution_id} attempt {after.attempt} {cause}"
                 found.append(Violation("I10", what, after.at))
@@ -122,17 +124,30 @@ def _why_again(evidence: Evidence, before: Arrival, after: Arrival) -> str:
     lost = [life for life in evidence.lives if (life.node, life.number) == before.sender and life.ended >= before.at]
     if after.sender == before.sender or not lost:
         return "arrived although the one before it was accepted"
-    settled_s = lost[0].ended - before.closed
-    if settled_s > UNSETTLED_S and not _in_trouble(evidence, _DISK, before.at - 30, lost[0].ended):
+    # What a restore has taken back was as good as never settled.
+    taken_back = [restore.since for restore in evidence.restores if before.at < restore.at <= after.at]
+    settled_s = min([lost[0].ended, *taken_back]) - before.closed
+    if settled_s > UNSETTLED_S and not evidence.was_in_trouble(_DISK, before.at - 30, lost[0].ended):
         return f"arrived although the one before it was accepted {settled_s:.1f} s before the crash"
     return ""
 
 
-def _in_trouble(evidence: Evidence, kinds: frozenset[str], since: float, until: float) -> bool:
-    return any(
-        trouble.kind in kinds and trouble.began <= until and (trouble.healed < 0 or trouble.healed >= since)
-        for trouble in evidence.troubles
-    )
+def tokens_never_go_back(evidence: Evidence) -> list[Violation]:
+    """I3: what a later life sends has a higher token than anything an earlier one has sent, through every restore."""
+    found: list[Violation] = []
+    highest, of = (0, 0, 0), 0
+    lives: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for arrival in (*evidence.arrivals, *evidence.undone):
+        epoch, term, index = (int(part) for part in arrival.token.split("."))
+        lives[arrival.life].append((epoch, term, index))
+    for life, tokens in sorted(lives.items()):
+        if min(tokens) <= highest:
+            found.append(Violation("I3", f"life {life} has sent the token {min(tokens)}, and life {of} {highest}"))
+        highest, of = max(highest, *tokens), life
+    for before, after in pairwise(evidence.restores):
+        if after.epoch <= before.epoch:
+            found.append(Violation("I3", f"a restore opened epoch {after.epoch} after {before.epoch}", after.at))
+    return found
 
 
 def retries_wait_as_long_as_they_should(evidence: Evidence, course: Course) -> list[Violation]:
@@ -174,7 +189,7 @@ def _wrong_wait(evidence: Evidence, step: Step, job: Job, wish: Arrival | None) 
         wish is None
         or not asked_us
         or policy.give_up_at_next
-        or _in_trouble(evidence, _CLOCK, wish.at - 1, step.entry.at + 1)
+        or evidence.was_in_trouble(_CLOCK, wish.at - 1, step.entry.at + 1)
     ):
         return ""
     left_us = execution.started_at_us + parse_duration(policy.retry_for) - step.entry.time_us
