@@ -187,6 +187,10 @@ class LogFailed(Unavailable):
     """Writing to disk failed, and nobody can say what is on it; the server has to be started anew."""
 
 
+class WorkersFailed(Unavailable):
+    """The worker processes that deliver die, or do not answer."""
+
+
 class ClockHeld(Unavailable):
     """The wall clock has jumped and is not trusted yet; `chronosctl clock accept` accepts it."""
 

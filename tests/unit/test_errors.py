@@ -44,6 +44,7 @@ SLUGS = {
     "clock-held",
     "log-damaged",
     "log-failed",
+    "workers-failed",
     "plan-moved",
     "catching-up",
     "fenced",

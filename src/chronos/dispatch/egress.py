@@ -97,6 +97,11 @@ class EgressGuard:
         """From now on, refuse `port` at every address of this machine."""
         self._own_ports.add(port)
 
+    @property
+    def own_ports(self) -> list[int]:
+        """The ports that are refused at every address of this machine, ascending."""
+        return sorted(self._own_ports)
+
     async def vetted(self, host: str, port: int, *, by_administrator: bool = False) -> list[str]:
         """Return the addresses to connect to, best first; one look-up, and every answer is vetted.
 

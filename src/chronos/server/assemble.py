@@ -11,18 +11,12 @@ from urllib.parse import urlsplit
 
 from chronos import __version__
 from chronos.cluster.local import LocalLog
-from chronos.dispatch.breaker import Breakers, BreakerSettings
 from chronos.dispatch.check import check_target
-from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
-from chronos.dispatch.executor import ExecutorSettings, LocalExecutor
+from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.dispatcher import HttpDispatcher, HttpSettings
-from chronos.dispatch.port import Dispatcher, Executor, OnDone
+from chronos.dispatch.port import Dispatcher
 from chronos.dispatch.process.dispatcher import ProcessDispatcher
-from chronos.dispatch.process.rules import ProcessSettings
-from chronos.dispatch.router import Router, RouterSettings
-from chronos.dispatch.signing import signing_unsigned
-from chronos.dispatch.unseal import unsealing
-from chronos.errors import ConfigInvalid
+from chronos.dispatch.router import Router
 from chronos.model.premises import Authenticator, Entrance, Premises
 from chronos.model.sealing import Sealer
 from chronos.scheduler.evidence import Evidence, Progress
@@ -38,6 +32,7 @@ from chronos.server.backup.service import Backups
 from chronos.server.bodies import Bodies
 from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
+from chronos.server.exits import breakers_of, cores, egress_of, hosts_of, http_of, processes_of, workers_of, wrap
 from chronos.server.gate import Asgi, host_of
 from chronos.server.gauges import register_gauges
 from chronos.server.host import ServerHost
@@ -54,6 +49,7 @@ from chronos.server.rest import routes
 from chronos.server.rest.core import Core
 from chronos.server.settings import Http, Settings
 from chronos.server.web import build
+from chronos.server.workers import AllBreakers, Running, Workers
 from chronos.store.commandlog import CommandLog
 from chronos.store.datafolder import DataFolder
 from chronos.store.exporting import Exporter
@@ -64,9 +60,6 @@ from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock, ulid
 from chronos.timing.duration import DAY_US, parse_duration
 from chronos.timing.trusted import TrustedClock, kernel_synchronised
-
-SIGN_ORDER = 20  # outside of what resolves references: the server's secret may be one
-UNSEAL_ORDER = 10  # outside of what resolves references: a sealed text may hold one
 
 
 class Listening(Protocol):
@@ -100,6 +93,7 @@ class Outside:
         http: Makes what delivers to targets of type `http`.
         listener: Makes the listener from what builds the app, the address, the port and its settings; None for a
             socket, in this process or with `server.processes` in others.
+        cores: How many cores there are to run on.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -109,6 +103,7 @@ class Outside:
     state: Callable[[Path], SqliteState] = SqliteState
     http: Callable[[EgressGuard, Clock, HttpSettings], Dispatcher] = HttpDispatcher
     listener: Callable[[Callable[[], Asgi], str, int, Http], Listening] | None = None
+    cores: Callable[[], int] = cores
 
 
 @dataclass
@@ -166,7 +161,8 @@ class Exits:
 class Drive:
     """Who drives: what is due, who may send, what people do to jobs."""
 
-    executor: LocalExecutor
+    executor: Running
+    workers: Workers
     scheduler: Scheduler
     jobs: JobService
     pauses: PauseTimer
@@ -214,7 +210,9 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     host = _host(house, truth)
     features = manifest.install(host, house.settings, config.sections)
     exits = _exits(house, host)
-    drive = _drive(house, truth, host, exits)
+    count = workers_of(house.settings, house.outside.cores())
+    workers = Workers(count, house, exits.router, config.sections, features, exits.guard)
+    drive = _drive(house, truth, host, exits, workers)
     door = _door(house, truth, host, exits, drive)
     return Node(house, truth, host, features, exits, drive, door)
 
@@ -247,39 +245,37 @@ def _host(house: House, truth: Truth) -> ServerHost:
     )
     host.provide(Premises, house.premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     host.provide(Entrance, house.entrance)  # type: ignore[type-abstract]
-    sealer = Sealer(house.premises.key("credentials"), house.outside.chance)
-    host.around_dispatch(unsealing(sealer), order=UNSEAL_ORDER)
-    if secret := house.settings.dispatcher.http.signing_secret:
-        host.around_dispatch(signing_unsigned(secret), order=SIGN_ORDER)
+    wrap(host, house.premises, house.settings)
     return host
 
 
 def _exits(house: House, host: ServerHost) -> Exits:
     settings, clock = house.settings, house.clock
-    guard = EgressGuard(_egress(settings, house.premises.listens_on_loopback))
+    guard = EgressGuard(egress_of(settings, on_loopback=house.premises.listens_on_loopback))
     host.provide(EgressGuard, guard)
     outputs = Outputs(house.folder / "outputs")
-    processes = ProcessDispatcher(house.folder / "processes", _processes(settings), log_sink=outputs.take)
+    processes = ProcessDispatcher(house.folder / "processes", processes_of(settings), log_sink=outputs.take)
     dispatchers: dict[str, Dispatcher] = {
-        "http": house.outside.http(guard, clock, _http(settings)),
+        "http": house.outside.http(guard, clock, http_of(settings)),
         "process": processes,
         **host.dispatchers,
     }
-    router = Router(dispatchers, clock, around=host.arounds, breakers=_breakers(settings), settings=_hosts(settings))
+    router = Router(
+        dispatchers, clock, around=host.arounds, breakers=breakers_of(settings), settings=hosts_of(settings)
+    )
     host.provide(Router, router)
     return Exits(guard, processes, outputs, router)
 
 
-def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
+def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits, workers: Workers) -> Drive:
     settings, clock, chance = house.settings, house.clock, house.outside.chance
     incarnation = f"{settings.cluster.node_id}#{ulid(clock, chance)}"
     bodies = Bodies(house.folder / "bodies")
-    executors: list[LocalExecutor] = []
     scheduler = Scheduler(
         truth.commands,
         truth.queries,
         clock,
-        _executor(exits.router, house, executors.append),
+        workers.make,
         incarnation=incarnation,
         settings=_scheduler(settings),
         telemetry=house.telemetry,
@@ -304,12 +300,12 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits) -> Drive:
     host.provide(Pulse, pulse)
     host.provide(Evidence, Evidence(truth.queries, truth.commands.view, partial(_progress, house, truth, scheduler)))
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
-    register_gauges(house.telemetry, truth.commands, scheduler, executors[0], truth.watch, pulse)
+    register_gauges(house.telemetry, truth.commands, scheduler, workers, truth.watch, pulse)
     house.telemetry.gauge_from("backup_age_seconds", truth.backups.age_s)
     key, node = house.premises.key("cursors"), settings.cluster.node_id
     host.provide(Exporter, Exporter(truth.state, key, version=__version__, node=node))
     keeping = keeping_of(truth.state.archive, truth.commands, truth.queries, settings.history, bodies, exits.outputs)
-    return Drive(executors[0], scheduler, jobs, pauses, bodies, successes, incarnation, keeping)
+    return Drive(workers.executor, workers, scheduler, jobs, pauses, bodies, successes, incarnation, keeping)
 
 
 def _progress(house: House, truth: Truth, scheduler: Scheduler) -> Progress:
@@ -335,7 +331,8 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         log=truth.commands,
         queries=truth.queries,
         scheduler=drive.scheduler,
-        breakers=exits.router.breakers,
+        breakers=AllBreakers(exits.router.breakers, house.clock, drive.workers),
+        workers=drive.workers.states,
         deliver=exits.router,
         live=live,
         last_runs=last_runs,
@@ -394,25 +391,6 @@ def _allowed_hosts(settings: Settings) -> list[str]:
     return [*settings.server.allowed_hosts, *([public] if public else [])]
 
 
-def _executor(router: Router, house: House, made: Callable[[LocalExecutor], None]) -> Callable[[OnDone], Executor]:
-    concurrency = house.settings.dispatcher.concurrency
-    limits = ExecutorSettings(max_concurrent=concurrency.max_concurrent_jobs, per_host_max=concurrency.per_host_limit)
-
-    def make(on_done: OnDone) -> Executor:
-        executor = LocalExecutor(
-            router.deliver,
-            on_done,
-            house.clock,
-            limits,
-            tell_cancelled=router.tell_cancelled,
-            telemetry=house.telemetry,
-        )
-        made(executor)
-        return executor
-
-    return make
-
-
 def _notes(truth: Truth, scheduler: Scheduler) -> list[str]:
     """Say what a node that takes requests still cannot do."""
     return [note for note in (truth.watch.standing().note, _storage_note(truth, scheduler)) if note]
@@ -434,51 +412,6 @@ def _pulse(house: House, truth: Truth, scheduler: Scheduler) -> Pulse:
         scheduler.standstill,
         is_leaving=lambda: house.standing.draining,
     )
-
-
-def _processes(settings: Settings) -> ProcessSettings:
-    process = settings.dispatcher.process
-    return ProcessSettings(
-        enabled=process.enabled, allow_same_user=process.allow_same_user, env_allow=list(process.env_allow)
-    )
-
-
-def _egress(settings: Settings, on_loopback: bool) -> EgressSettings:
-    egress = settings.dispatcher.egress
-    loopback = on_loopback if egress.allow_loopback is None else egress.allow_loopback
-    if loopback and not on_loopback:
-        raise ConfigInvalid(
-            "`dispatcher.egress.allow_loopback` needs a server that listens on loopback only.",
-            field="dispatcher.egress.allow_loopback",
-        )
-    policy = EgressPolicy(egress.policy or ("private-ok" if egress.allow_private else "public-only"))
-    return EgressSettings(policy=policy, allow=list(egress.allow), loopback=loopback, nat64=list(egress.nat64))
-
-
-def _http(settings: Settings) -> HttpSettings:
-    http = settings.dispatcher.http
-    return HttpSettings(
-        connect_timeout_s=parse_duration(http.connect_timeout) / 1e6,
-        idle_s=parse_duration(http.idle_conn_timeout) / 1e6,
-        max_idle_conns=http.max_idle_conns,
-        max_conns_per_host=http.max_conns_per_host,
-        ca_file=http.tls.ca_file,
-    )
-
-
-def _breakers(settings: Settings) -> Breakers:
-    breaker = settings.dispatcher.circuit_breaker
-    return Breakers(
-        BreakerSettings(
-            failures=breaker.failure_threshold,
-            open_s=parse_duration(breaker.open_timeout) / 1e6,
-            successes=breaker.success_threshold,
-        )
-    )
-
-
-def _hosts(settings: Settings) -> RouterSettings:
-    return RouterSettings(per_host_max=settings.dispatcher.concurrency.per_host_limit)
 
 
 def _scheduler(settings: Settings) -> SchedulerSettings:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chronos.store.tables import META, Meta
 
 if TYPE_CHECKING:
-    from chronos.dispatch.executor import LocalExecutor
     from chronos.scheduler.loop import Scheduler
     from chronos.scheduler.pulse import Pulse
     from chronos.server.clockwatch import ClockWatch
+    from chronos.server.workers import Workers
     from chronos.store.commandlog import CommandLog
     from chronos.telemetry import Telemetry
 
@@ -22,7 +23,7 @@ def register_gauges(
     telemetry: Telemetry,
     commands: CommandLog,
     scheduler: Scheduler,
-    executor: LocalExecutor,
+    workers: Workers,
     watch: ClockWatch,
     pulse: Pulse,
 ) -> None:
@@ -30,6 +31,8 @@ def register_gauges(
 
     def meta() -> Meta:
         return commands.view.get(META, "meta") or Meta()
+
+    executor = workers.executor
 
     telemetry.gauge_from("raft_is_leader", lambda: 0 if commands.failed.is_set() else 1)
     telemetry.gauge_from("raft_peers", lambda: MEMBERS)
@@ -43,5 +46,13 @@ def register_gauges(
     telemetry.gauge_from("queue_depth", lambda: commands.waiting, queue="log")
     telemetry.gauge_from("queue_depth", lambda: len(scheduler.line), queue="scheduler")
     telemetry.gauge_from("queue_depth", lambda: executor.in_flight() - executor.running, queue="executor")
+    telemetry.gauge_from("workers", lambda: sum(state.is_up for state in workers.states()))
+    for number in range(1, workers.count + 1):
+        in_flight = partial(_in_flight, workers, number)
+        telemetry.gauge_from("worker_in_flight", in_flight, worker=str(number))
     telemetry.gauge_from("clock_hold_seconds", lambda: watch.standing().hold_seconds)
     telemetry.gauge_from("scheduling", lambda: 0 if pulse.trouble() else 1)
+
+
+def _in_flight(workers: Workers, number: int) -> float:
+    return workers.states()[number - 1].in_flight

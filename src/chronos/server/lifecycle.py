@@ -17,7 +17,16 @@ from typing import Any
 
 import structlog
 
-from chronos.errors import ChronosError, DataFolderInUse, FormatUnreadable, Invalid, LogDamaged, LogFailed, StorageFull
+from chronos.errors import (
+    ChronosError,
+    DataFolderInUse,
+    FormatUnreadable,
+    Invalid,
+    LogDamaged,
+    LogFailed,
+    StorageFull,
+    WorkersFailed,
+)
 from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.config import Config
@@ -69,6 +78,9 @@ async def serve(
     except FormatUnreadable as exc:
         _say(exc)
         return DATA
+    except WorkersFailed as exc:
+        _say(exc)
+        return SOFTWARE
     except Invalid as exc:
         _say(exc)
         return USAGE
@@ -125,6 +137,7 @@ class Lifecycle:
             folder=str(self._folder.path),
             format=self._folder.format,
             features=node.features,
+            workers=node.drive.workers.count,
         )
         if self._supervisor.is_there:
             self._background(running, "supervisor", self._supervisor.run())
@@ -155,6 +168,7 @@ class Lifecycle:
         await running.enter_async_context(node.drive.scheduler)
         await running.enter_async_context(node.drive.pauses)
         await self._run_demo(running)
+        await node.drive.workers.ready()
         await running.enter_async_context(node.door.listener)
         node.house.standing.reason = ""
         log.info("ready", url=node.door.listener.url)
@@ -181,6 +195,7 @@ class Lifecycle:
             asyncio.create_task(node.truth.commands.failed.wait(), name="storage"): STORAGE,
             asyncio.create_task(node.drive.scheduler.failure(), name="scheduler"): SOFTWARE,
             asyncio.create_task(node.drive.pauses.failure(), name="pauses"): SOFTWARE,
+            asyncio.create_task(node.drive.workers.failure(), name="workers"): SOFTWARE,
             asyncio.create_task(self._background_failure(), name="background"): SOFTWARE,
         }
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -184,14 +184,18 @@ class DispatcherProcess(Section, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Dispatcher(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How executions leave."""
+    """How executions leave.
+
+    Attributes:
+        workers: Processes that deliver; 0 delivers from the main process, `auto` takes the spare cores.
+    """
 
     http: DispatcherHttp = DispatcherHttp()
     concurrency: DispatcherConcurrency = DispatcherConcurrency()
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     egress: Egress = Egress()
     process: DispatcherProcess = DispatcherProcess()
-    workers: Annotated[int, Meta(ge=0, le=256)] | None = None
+    workers: Annotated[int, Meta(ge=0, le=64)] | Literal["auto"] = 0
 
 
 class NamespaceHistory(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -259,7 +263,6 @@ WITHOUT_EFFECT = {
     "dispatcher.http.tls.enabled": "https is used wherever the URL says so",
     "dispatcher.http.tls.cert_file": "targets are shown credentials, not certificates",
     "dispatcher.http.tls.key_file": "targets are shown credentials, not certificates",
-    "dispatcher.workers": "attempts run in the main process",
     "secrets.vault": "it arrives with its feature",
     "gitops": "it arrives with its feature",
     "federation": "it arrives with its feature",

@@ -12,8 +12,8 @@ from chronos.store.commands import Idem
 from chronos.timing.clock import Chance, Clock
 
 if TYPE_CHECKING:
-    from chronos.dispatch.breaker import Breakers
     from chronos.dispatch.port import Dispatcher
+    from chronos.dispatch.workers.seat import WorkerState
     from chronos.model.job import JobSpec
     from chronos.model.principal import Principal
     from chronos.scheduler.jobs import JobService
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chronos.server.live import Live
     from chronos.server.outputs import Outputs
     from chronos.server.settings import Settings
+    from chronos.server.workers import AllBreakers
     from chronos.store.commandlog import CommandLog
     from chronos.store.queries import Queries
 
@@ -40,6 +41,7 @@ class Core:
     Attributes:
         deliver: Delivers one request through the same guards as a job's, for `webhooks/test`.
         admit: Asks the features before a job is written.
+        workers: Says how every worker process stands.
         is_ready: An empty string when this node takes requests, else the reason why not.
         notes: What a node that takes requests still cannot do, in sentences.
     """
@@ -48,7 +50,8 @@ class Core:
     log: CommandLog
     queries: Queries
     scheduler: Scheduler
-    breakers: Breakers
+    breakers: AllBreakers
+    workers: Callable[[], list[WorkerState]]
     deliver: Dispatcher
     live: Live
     last_runs: LastRuns

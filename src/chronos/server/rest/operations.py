@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from chronos import __version__
 from chronos.dispatch.check import check_target
 from chronos.dispatch.port import Accepted, Delivered, Delivery, NoAnswer
+from chronos.dispatch.workers.seat import WorkerState
 from chronos.errors import NotFound, Unprocessable
 from chronos.model.execution import Kind, execution_id
 from chronos.model.limits import Namespace
@@ -49,6 +50,23 @@ class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     state: str
 
 
+class WorkerDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A process that delivers.
+
+    Attributes:
+        pid: 0 while there is none.
+        is_up: Whether it takes deliveries.
+        restarts: How often it was replaced since the server's start.
+        in_flight: Attempts given to it, or waiting for it.
+    """
+
+    number: int
+    pid: int
+    is_up: bool
+    restarts: int
+    in_flight: int
+
+
 class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How this node and its cluster stand.
 
@@ -58,6 +76,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         state: This node's part in the cluster: `leader`, or `follower`.
         leader_address: Where the others reach the leader; empty on one node alone.
         running: Attempts in flight on this node.
+        workers: The processes that deliver; none where the main process does.
         notes: What it cannot do now, and what to do about it: a full disk, a held clock.
     """
 
@@ -81,6 +100,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     next_runs: list[Upcoming]
     scheduler: dict[str, Any]
     clock: ClockDocument
+    workers: list[WorkerDocument] = []
     notes: list[str] = []
 
 
@@ -264,12 +284,13 @@ class Operations:
                 next_runs=upcoming,
                 scheduler=core.scheduler.status(),
                 clock=self._clock_document(),
+                workers=[_worker(state) for state in core.workers()],
                 notes=core.notes(),
             )
         )
 
     async def breakers(self, _: Call) -> Reply:
-        states = self._core.breakers.states(self._core.clock.boottime())
+        states = await self._core.breakers.states()
         return reply(
             BreakerList(
                 breakers=[
@@ -287,7 +308,7 @@ class Operations:
 
     async def reset_breaker(self, call: Call) -> Reply:
         body: BreakerReset = call.body
-        if not self._core.breakers.reset(body.namespace, body.host):
+        if not await self._core.breakers.reset(body.namespace, body.host):
             raise BreakerNotFound(f"No breaker of namespace `{body.namespace}` stands for `{body.host}`.")
         return await self.breakers(call)
 
@@ -373,4 +394,10 @@ def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
         response_bytes=answer.body_bytes if answer else 0,
         duration_ms=round(duration_ms, 3),
         notes=answer.notes if answer else [],
+    )
+
+
+def _worker(state: WorkerState) -> WorkerDocument:
+    return WorkerDocument(
+        number=state.number, pid=state.pid, is_up=state.is_up, restarts=state.restarts, in_flight=state.in_flight
     )

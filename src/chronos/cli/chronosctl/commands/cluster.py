@@ -73,10 +73,17 @@ def _status_text(plain: Any) -> str:
     if peers := plain.get("peers"):
         rows = [(peer.get("id"), peer.get("address"), peer.get("state")) for peer in peers]
         parts.append(table(("PEER", "ADDRESS", "STATE"), rows))
+    if workers := plain.get("workers"):
+        parts.append(table(("WORKER", "PID", "STATE", "RESTARTS", "IN FLIGHT"), [_worker_row(one) for one in workers]))
     if upcoming := plain.get("next_runs"):
         runs = [(run.get("job_name") or run.get("job_id"), local_time(run.get("next_run"))) for run in upcoming]
         parts.append(table(("NEXT", "WHEN"), runs))
     return "\n\n".join(parts)
+
+
+def _worker_row(worker: Any) -> tuple[Any, ...]:
+    state = "up" if worker.get("is_up") else "restarting"
+    return worker.get("number"), worker.get("pid"), state, worker.get("restarts"), worker.get("in_flight")
 
 
 def _breakers_table(found: list[Any]) -> str:

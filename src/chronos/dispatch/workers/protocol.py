@@ -1,0 +1,201 @@
+"""What main and a worker say to each other: frames of msgpack, each behind its length.
+
+    main ─▶ worker   begin · submit · recall · cancel · drain · ping · inspect · reset
+    main ◀─ worker   ready · refusal · ended · recalled · drained · pong · inspected · was_reset
+
+Whatever comes within one turn of the loop travels in one frame. Every frame of main's that has to do with time
+says how far its wall clock is from boot time: a worker goes by main's clock, and by no other.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from chronos.dispatch.breaker import BreakerState
+from chronos.dispatch.executor import ExecutorSettings
+from chronos.dispatch.port import Delivery, Done
+from chronos.dispatch.workers.tally import Tally
+
+VERSION = 1
+"""Spoken by both, or they do not speak: a package that was replaced under a running server is noticed by it."""
+
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+BATCH_MAX = 500
+"""Deliveries or results in one frame; with bodies as large as they may be it stays below `FRAME_BYTES_MAX`."""
+
+_LENGTH = struct.Struct("<I")
+
+T = TypeVar("T")
+
+
+class ProtocolBroken(Exception):
+    """What came over the socket is no frame: the other side is not what it should be, or not well."""
+
+
+# main ─▶ worker
+
+
+class Begin(Struct, frozen=True, array_like=True, tag=1):
+    """The first frame: who you are, and what you deliver with.
+
+    Attributes:
+        handover: What the server makes of it; this room does not look inside.
+    """
+
+    version: int
+    number: int
+    ahead_s: float
+    executor: ExecutorSettings
+    handover: bytes
+
+
+class Submit(Struct, frozen=True, array_like=True, tag=2):
+    ahead_s: float
+    deliveries: list[Delivery]
+
+
+class Recall(Struct, frozen=True, array_like=True, tag=3):
+    number: int
+    execution_ids: list[str]
+
+
+class Cancel(Struct, frozen=True, array_like=True, tag=4):
+    execution_ids: list[str]
+    cancel_url: bool
+
+
+class Drain(Struct, frozen=True, array_like=True, tag=5):
+    seconds: float
+
+
+class Ping(Struct, frozen=True, array_like=True, tag=6):
+    ahead_s: float
+
+
+class Inspect(Struct, frozen=True, array_like=True, tag=7):
+    number: int
+
+
+class Reset(Struct, frozen=True, array_like=True, tag=8):
+    """Close a circuit breaker."""
+
+    number: int
+    namespace: str
+    host: str
+
+
+# main ◀─ worker
+
+
+class Ready(Struct, frozen=True, array_like=True, tag=33):
+    """Deliveries may come."""
+
+    version: int
+    pid: int
+
+
+class Refusal(Struct, frozen=True, array_like=True, tag=34):
+    """It cannot begin, and trying again is of no use."""
+
+    reason: str
+
+
+class Ended(Struct, frozen=True, array_like=True, tag=35):
+    """Attempts that came to an end, and what was counted and measured since the last such frame."""
+
+    done: list[Done]
+    running: int
+    tally: Tally
+
+
+class Recalled(Struct, frozen=True, array_like=True, tag=36):
+    """Everything that had ended before is in an earlier frame."""
+
+    number: int
+    answers: dict[str, str]
+
+
+class Drained(Struct, frozen=True, array_like=True, tag=37):
+    """Everything has ended, and is in an earlier frame."""
+
+
+class Pong(Struct, frozen=True, array_like=True, tag=38):
+    running: int
+    tally: Tally
+
+
+class Inspected(Struct, frozen=True, array_like=True, tag=39):
+    number: int
+    breakers: list[BreakerState]
+
+
+class WasReset(Struct, frozen=True, array_like=True, tag=40):
+    number: int
+    was_there: bool
+
+
+ToWorker = Begin | Submit | Recall | Cancel | Drain | Ping | Inspect | Reset
+ToMain = Ready | Refusal | Ended | Recalled | Drained | Pong | Inspected | WasReset
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+to_main: msgspec.msgpack.Decoder[ToMain] = msgspec.msgpack.Decoder(ToMain)
+
+
+def framed(message: ToWorker | ToMain) -> bytes:
+    """Return a message as it travels.
+
+    Raises:
+        ProtocolBroken: It is larger than the other side takes.
+    """
+    frame = bytearray(_LENGTH.size)
+    _encoder.encode_into(message, frame, _LENGTH.size)
+    size = len(frame) - _LENGTH.size
+    if size > FRAME_BYTES_MAX:
+        raise ProtocolBroken(f"a frame of {size} bytes is larger than {FRAME_BYTES_MAX}")
+    _LENGTH.pack_into(frame, 0, size)
+    return bytes(frame)
+
+
+class FrameReader:
+    """Cuts a stream into frames. Never holds more than one frame and what came with it."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take in what came, and return the frames that are whole now.
+
+        Raises:
+            ProtocolBroken: A length that no frame has.
+        """
+        self._rest += data
+        frames: list[bytes] = []
+        at, end = 0, len(self._rest)
+        while end - at >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._rest, at)
+            if not 0 < size <= FRAME_BYTES_MAX:
+                raise ProtocolBroken(f"a frame says that it has {size} bytes")
+            if end - at - _LENGTH.size < size:
+                break
+            at += _LENGTH.size
+            frames.append(bytes(memoryview(self._rest)[at : at + size]))
+            at += size
+        del self._rest[:at]
+        return frames
+
+
+def decoded(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+    """Return the message in a frame.
+
+    Raises:
+        ProtocolBroken: It is none that this side is told.
+    """
+    try:
+        return decoder.decode(frame)
+    except msgspec.MsgspecError as wrong:
+        raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None

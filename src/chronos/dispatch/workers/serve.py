@@ -1,0 +1,166 @@
+"""The worker's end: takes deliveries from the socket, runs them, tells what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from chronos.dispatch.breaker import Breakers
+from chronos.dispatch.executor import LocalExecutor, TellCancelled
+from chronos.dispatch.port import Deliver, Done
+from chronos.dispatch.workers.channel import Channel
+from chronos.dispatch.workers.clock import LedClock
+from chronos.dispatch.workers.protocol import (
+    BATCH_MAX,
+    VERSION,
+    Begin,
+    Cancel,
+    Drain,
+    Drained,
+    Ended,
+    Inspect,
+    Inspected,
+    Ping,
+    Pong,
+    Ready,
+    Recall,
+    Recalled,
+    Refusal,
+    Reset,
+    Submit,
+    ToWorker,
+    WasReset,
+    to_worker,
+)
+from chronos.dispatch.workers.tally import NOTHING, TallySink
+from chronos.errors import ChronosError
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import Clock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a worker delivers with, made of what main has handed over."""
+
+    deliver: Deliver
+    tell_cancelled: TellCancelled | None
+    breakers: Breakers
+
+
+Equip = Callable[[bytes, Clock, Telemetry], AbstractAsyncContextManager[Tools]]
+"""Makes the tools of (handover, clock, telemetry); leaving it closes them. Raises `ChronosError` when it cannot."""
+
+
+class WorkerSide:
+    """One worker, from the first frame to the last. `run` it once the channel is connected."""
+
+    def __init__(
+        self, equip: Equip, clock: Clock, *, pid: int, on_lost: Callable[[], None] = lambda: None, freeze: bool = False
+    ) -> None:
+        self._equip = equip
+        self._clock = LedClock(clock, 0.0)
+        self._pid = pid
+        self._on_lost = on_lost
+        self._freeze = freeze
+        self._tally = TallySink()
+        self._telemetry = Telemetry()
+        self._telemetry.add_sink(self._tally)
+        self._begin: Begin | None = None
+        self._spoken_to = asyncio.Event()
+        self._tools: Tools | None = None
+        self._executor: LocalExecutor | None = None
+        self._asked: asyncio.TaskGroup | None = None
+        self.channel: Channel[ToWorker] = Channel(to_worker, self._hear, on_lost=self._end)
+
+    async def run(self) -> None:
+        """Work until main closes the channel."""
+        await self._spoken_to.wait()
+        begin = self._begin
+        if begin is None:
+            return
+        self._clock.lead(begin.ahead_s)
+        try:
+            if begin.version != VERSION:
+                raise ChronosError(f"it speaks version {VERSION} of the protocol, and the server {begin.version}")
+            async with self._equipped(begin):
+                await self.channel.closed.wait()
+        except ChronosError as error:
+            self.channel.send(Refusal(str(error)))
+            await self.channel.closed.wait()
+
+    @asynccontextmanager
+    async def _equipped(self, begin: Begin) -> AsyncIterator[None]:
+        async with self._equip(begin.handover, self._clock, self._telemetry) as tools:
+            executor = LocalExecutor(
+                tools.deliver,
+                self._tell,
+                self._clock,
+                begin.executor,
+                tell_cancelled=tools.tell_cancelled,
+                telemetry=self._telemetry,
+            )
+            async with executor, asyncio.TaskGroup() as self._asked:
+                self._executor, self._tools = executor, tools
+                if self._freeze:
+                    # What has been loaded stays: looking through it again and again would take milliseconds.
+                    gc.collect()
+                    gc.freeze()
+                self.channel.send(Ready(VERSION, self._pid))
+                yield
+
+    # What main says.
+
+    def _hear(self, message: ToWorker) -> None:
+        if isinstance(message, Begin):
+            self._begin = message
+            self._spoken_to.set()
+            return
+        executor, tools, asked = self._executor, self._tools, self._asked
+        assert executor is not None, "main waits until it is told that deliveries may come"
+        assert tools is not None
+        assert asked is not None
+        match message:
+            case Submit(ahead_s, deliveries):
+                self._clock.lead(ahead_s)
+                executor.submit(deliveries)
+            case Ping(ahead_s):
+                self._clock.lead(ahead_s)
+                self.channel.send(Pong(executor.running, self._tally.take()))
+            case Recall(number, execution_ids):
+                asked.create_task(self._recall(executor, number, execution_ids))
+            case Cancel(execution_ids, cancel_url):
+                asked.create_task(executor.cancel(execution_ids, cancel_url=cancel_url))
+            case Drain(seconds):
+                asked.create_task(self._drain(executor, seconds))
+            case Inspect(number):
+                self.channel.send(Inspected(number, tools.breakers.states(self._clock.boottime())))
+            case Reset(number, namespace, host):
+                self.channel.send(WasReset(number, tools.breakers.reset(namespace, host)))
+
+    async def _recall(self, executor: LocalExecutor, number: int, execution_ids: list[str]) -> None:
+        answers = await executor.recall(execution_ids)
+        # What has ended is reported on a turn that was asked for before this one.
+        asyncio.get_running_loop().call_soon(self.channel.send, Recalled(number, answers))
+
+    async def _drain(self, executor: LocalExecutor, seconds: float) -> None:
+        await executor.drain(seconds)
+        self.channel.send(Drained())
+
+    def _end(self) -> None:
+        self._spoken_to.set()
+        self._on_lost()
+
+    # What is said to main.
+
+    def _tell(self, done: list[Done]) -> None:
+        assert self._executor is not None
+        running, tally = self._executor.running, self._tally.take()
+        for start in range(0, len(done), BATCH_MAX):
+            self.channel.send(Ended(done[start : start + BATCH_MAX], running, tally))
+            tally = NOTHING
