@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import structlog
 
 from chronos.errors import ChronosError
 from chronos.model.job import Job
 from chronos.scheduler.book import Book
 from chronos.scheduler.calendars import Calendars
+from chronos.scheduler.firsts import Firsts
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.ports import Commands, Readings
 from chronos.scheduler.turnstile import Turnstile
+from chronos.store.state import UNDER_CALENDARS
 from chronos.store.tables import JOBS, SHARDS, Shard
 from chronos.timing.clock import Clock
 
@@ -18,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class Agenda:
-    """The plans of all jobs. Kept true by events; holds nothing that could not be built anew from the state.
+    """When each job is due next. Kept true by events; holds nothing that could not be built anew from the state.
 
     Attributes:
         proposed_hwm_s: The mark as the last decision on its way would leave it; 0 when none is.
@@ -26,13 +30,12 @@ class Agenda:
 
     def __init__(self, commands: Commands, readings: Readings, clock: Clock) -> None:
         self.calendars = Calendars(commands.view)
-        self.book = Book()
+        self.book = Book(self._planned)
         self.turnstile = Turnstile()
         self.proposed_hwm_s = 0
         self._commands = commands
         self._readings = readings
         self._clock = clock
-        self._unplanned: dict[str, str] = {}
 
     @property
     def shard(self) -> Shard:
@@ -49,27 +52,47 @@ class Agenda:
 
     def plan_of(self, job: Job) -> Plan:
         """Return the compiled plan of `job` as it is now; raises what is wrong with its calendar."""
-        known = self.book.get(job.id)
+        known = self.book.known(job.id)
         if known is not None and known.job.revision == job.revision:
             return known
         return Plan(job, self.calendars.find)
 
+    def _planned(self, job_id: str) -> Plan | None:
+        job = self._commands.view.get(JOBS, job_id)
+        if job is None:
+            return None
+        try:
+            return Plan(job, self.calendars.find)
+        except ChronosError as error:
+            self._complain(job_id, error)
+            return None
+
     def load(self) -> None:
-        """Index every job there is."""
-        for job in self._readings.all_jobs():
-            self.index(job)
+        """Index every job there is; none is read for that, but what the state keeps of it for planning."""
+        self.book.load(self._next_instants())
+
+    def _next_instants(self) -> Iterator[tuple[str, int | None]]:
+        firsts = Firsts(self.calendars.find, self.shard.hwm_s)
+        for row in self._readings.plan_rows():
+            try:
+                yield row.job_id, None if row.paused else firsts.of(row)
+            except ChronosError as error:
+                self._complain(row.job_id, error)
+
+    def _complain(self, job_id: str, error: ChronosError) -> None:
+        """Its calendar is gone or leaves nothing: the job stays, silent, and says so."""
+        job = self._commands.view.get(JOBS, job_id)
+        if job is not None:
+            log.error("job cannot be planned", job=job.name, namespace=job.namespace, reason=str(error))
 
     def index(self, job: Job) -> None:
         """Plan `job` from the folded mark on: a decision still on its way is refused if the schedules changed."""
         try:
             plan = Plan(job, self.calendars.find)
         except ChronosError as error:
-            # Its calendar is gone or leaves nothing: the job stays, silent, and says so.
-            log.error("job cannot be planned", job=job.name, namespace=job.namespace, reason=str(error))
             self.book.remove(job.id)
-            self._unplanned[job.id] = self.calendars.key_of(job) or ""
+            self._complain(job.id, error)
             return
-        self._unplanned.pop(job.id, None)
         if job.paused is not None:
             self.book.keep(plan)
         else:
@@ -78,18 +101,26 @@ class Agenda:
     def drop(self, job_id: str) -> None:
         """Forget a job that is gone."""
         self.book.remove(job_id)
-        self._unplanned.pop(job_id, None)
 
     def replan(self, calendar_key: str) -> None:
         """Plan anew every job that refers to the calendar under `calendar_key`."""
         self.calendars.forget(calendar_key)
-        for plan in self.book.plans():
-            if self.calendars.key_of(plan.job) == calendar_key:
-                self.index(plan.job)
-        for job_id in [job_id for job_id, needed in self._unplanned.items() if needed == calendar_key]:
-            job = self._commands.view.get(JOBS, job_id)
-            if job is not None:
-                self.index(job)
+        for job in self._readings.jobs_with(self.calendars.trait_of(calendar_key)):
+            self.index(job)
+
+    def owing(self, from_s: int, to_s: int) -> Iterator[str]:
+        """Yield for each job its id if it owes something in (`from_s`, `to_s`] by its schedules, else an empty text."""
+        firsts = Firsts(self.calendars.find, from_s)
+        for row in self._readings.plan_rows():
+            try:
+                first = None if row.paused else firsts.of(row)
+            except ChronosError:
+                first = None
+            yield row.job_id if first is not None and first <= to_s else ""
+
+    def under_calendars(self) -> Iterator[Job]:
+        """Yield every job that refers to a calendar."""
+        return self._readings.jobs_with(UNDER_CALENDARS)
 
     def begin_anew(self) -> None:
         """The mark was set: nothing on its way counts any more."""

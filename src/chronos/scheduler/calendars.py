@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from chronos.model.job import Job
 from chronos.store.port import View
+from chronos.store.state import calendar_trait
 from chronos.store.tables import DOCUMENTS, document_key
 from chronos.timing.calendar import Calendar, CalendarRules, compile_calendar
 
@@ -43,7 +43,7 @@ class Calendars:
         return key.startswith(f"{PREFIX}/")
 
     @staticmethod
-    def key_of(job: Job) -> str | None:
-        """Return the key of the calendar that `job` refers to, or None."""
-        name = job.spec.calendar
-        return document_key(PREFIX, job.namespace, name) if name is not None else None
+    def trait_of(key: str) -> str:
+        """Return the trait of the jobs that refer to the calendar under a document key."""
+        _, namespace, name = key.split("/", 2)
+        return calendar_trait(namespace, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import structlog
 
@@ -20,6 +21,7 @@ JOBS_AT_ONCE = 500
 OCCURRENCES_AT_ONCE = 2_000
 STEPS_AT_ONCE = 2_000
 """Steps of counting (`Plan.steps`) before others have their turn: some hundredths of a second."""
+ROWS_AT_ONCE = 500
 RETRY_S = 0.05
 STORAGE_WAIT_S = 1.0
 
@@ -33,6 +35,8 @@ class CatchupRunner:
         self._wake = asyncio.Event()
         self._wake.set()
         self._ids: list[str] = []
+        self._span = (0, 0)
+        self._owing: tuple[tuple[int, int], Sequence[str]] = (0, 0), ()
 
     async def begin(self) -> None:
         """Let live planning begin at now. An outage that is still being made up for is continued."""
@@ -45,8 +49,9 @@ class CatchupRunner:
         if shard.hwm_s and now_s - shard.hwm_s > 5:
             log.info("catching up", since=shard.hwm_s, seconds=now_s - shard.hwm_s)
 
-    def go_on(self) -> None:
-        """There is something to make up for."""
+    def go_on(self, from_s: int, to_s: int, owing: Sequence[str]) -> None:
+        """The span (`from_s`, `to_s`] is to be made up for; only these jobs owe something in it by their schedules."""
+        self._owing = (from_s, to_s), owing
         self._wake.set()
 
     async def run(self) -> None:
@@ -58,9 +63,12 @@ class CatchupRunner:
 
     async def _make_up(self) -> None:
         """Decide what the outage left, in the order of job ids."""
-        # Jobs that come later owe nothing from an outage that was over by then.
-        self._ids = sorted(plan.job.id for plan in self._agenda.book.plans())
         while (shard := self._shard).catchup_to_s:
+            span = shard.catchup_from_s, shard.catchup_to_s
+            if span != self._span:
+                self._ids = await self._who_may_owe(*span)
+                self._span = span
+                continue
             try:
                 [result] = await self._commands.submit([await self._next_step(shard)])
             except ChronosError as error:
@@ -72,6 +80,27 @@ class CatchupRunner:
             else:
                 self._agenda.turnstile.hold("catchup")
                 await asyncio.sleep(RETRY_S)
+        self._ids, self._span, self._owing = [], (0, 0), ((0, 0), ())
+
+    async def _who_may_owe(self, from_s: int, to_s: int) -> list[str]:
+        """Return the ids, ascending, of the jobs that may owe something from the outage.
+
+        Jobs that come later owe nothing from an outage that was over by then. Those under a calendar are asked one by
+        one in their turn: the calendar may change until then.
+        """
+        span, owing = self._owing
+        found = set(owing) if span == (from_s, to_s) else await self._who_owes(from_s, to_s)
+        found.update(job.id for job in self._agenda.under_calendars())
+        return sorted(found)
+
+    async def _who_owes(self, from_s: int, to_s: int) -> set[str]:
+        found: set[str] = set()
+        for number, job_id in enumerate(self._agenda.owing(from_s, to_s)):
+            if job_id:
+                found.add(job_id)
+            if number % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return found
 
     async def _next_step(self, shard: Shard) -> Catchup:
         total, cursor_to, steps = Verdict(), "", 0

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
 from chronos.scheduler.calendars import PREFIX
-from chronos.scheduler.plan import CalendarOf
+from chronos.scheduler.timetable import CalendarOf
 from chronos.store.port import View
 from chronos.store.queries import Queries
 from chronos.store.records import row_of

@@ -46,6 +46,7 @@ from chronos.store.commands import (
     Trigger,
 )
 from chronos.store.port import Result
+from chronos.store.state import FOLLOWS
 from chronos.store.tables import IDEM, JOBS, NAMES, OPEN, REVISIONS, idem_key, revision_key
 from chronos.timing.clock import Chance, Clock, ulid
 
@@ -59,6 +60,7 @@ class Lookup(Protocol):
     """The reads the service needs (`store.queries.Queries`)."""
 
     def all_jobs(self) -> Iterator[Job]: ...
+    def jobs_with(self, trait: str) -> Iterator[Job]: ...
     async def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]: ...
     async def execution(self, execution_id: str) -> Execution | RangeRecord | None: ...
     async def revisions(self, job_id: str) -> list[tuple[Job, str]]: ...
@@ -344,6 +346,10 @@ class JobService:
     def all(self) -> Iterator[Job]:
         """Yield every job of every namespace."""
         return self._lookup.all_jobs()
+
+    def following(self) -> Iterator[Job]:
+        """Yield every job that runs when others have run."""
+        return self._lookup.jobs_with(FOLLOWS)
 
     async def _trigger(
         self,

@@ -140,12 +140,13 @@ class Scheduler:
 
     async def _try_to_begin(self) -> bool:
         """Move the mark to now and settle what an earlier life left; return whether the log took it."""
-        self.agenda.load()
         try:
             await self._catchup.begin()
             self.agenda.load()
             await self._settler.recover(list(self._readings.open_executions()), self.incarnation)
         except StorageFull as error:
+            if not self._waits_for:
+                self.agenda.load()
             self._waits_for = str(error)
             return False
         for execution in self._readings.open_executions():

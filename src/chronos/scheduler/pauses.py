@@ -14,6 +14,7 @@ from chronos.model.job import Job
 from chronos.scheduler.jobs import JobService
 from chronos.scheduler.line import Line
 from chronos.scheduler.ports import Commands, Readings
+from chronos.store.state import RESUMES
 from chronos.store.tables import JOBS
 from chronos.timing.clock import Clock
 
@@ -37,7 +38,7 @@ class PauseTimer:
         commands.subscribe(self._on_events)
 
     async def __aenter__(self) -> Self:
-        for job in self._readings.all_jobs():
+        for job in self._readings.jobs_with(RESUMES):
             self._note(job)
         self._task = asyncio.create_task(self._run(), name="pauses")
         return self

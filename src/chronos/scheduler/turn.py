@@ -42,7 +42,7 @@ _RANK = itemgetter(0, 1)
 
 
 class Turn:
-    """Takes turns, one after the other. `catch_up` is called when something is left to be made up for."""
+    """Takes turns, one after the other. `catch_up` is called with what is left to be made up for: a span, its jobs."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Turn:
         agenda: Agenda,
         line: Line,
         settler: Settler,
-        catch_up: Callable[[], None],
+        catch_up: Callable[[int, int, list[str]], None],
         *,
         incarnation: str,
         settings: SchedulerSettings,
@@ -141,7 +141,7 @@ class Turn:
         for job_id in due:
             self._agenda.book.advance(job_id, now_s if moved else shard.hwm_s)
         if moved:
-            self._catch_up()
+            self._catch_up(shard.hwm_s, now_s, due)
         else:
             await asyncio.sleep(TOO_MUCH_S)
 

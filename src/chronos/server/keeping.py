@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from chronos.errors import ConfigInvalid
 from chronos.model.job import RETENTION_US_MAX
@@ -16,6 +17,7 @@ from chronos.store.commands import KeepingRule
 from chronos.store.queries import Queries
 from chronos.store.retention import Retention, RetentionSettings
 from chronos.store.sealing import Sealing
+from chronos.store.state import KEEPS
 from chronos.timing.duration import parse_duration
 
 
@@ -41,7 +43,9 @@ def keeping_of(
         await outputs.expire(before_s)
 
     settings = retention_of(history)
-    return Keeping(Sealing(archive, commands), Retention(archive, commands, queries.all_jobs, settings, also=expire))
+    # Where nothing is said for all, only those are looked at that say something for themselves.
+    jobs = queries.all_jobs if settings.max_count else partial(queries.jobs_with, KEEPS)
+    return Keeping(Sealing(archive, commands), Retention(archive, commands, jobs, settings, also=expire))
 
 
 def retention_of(history: History) -> RetentionSettings:

@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -67,7 +69,8 @@ async def serve(
             if with_demo:
                 demo.check(node.on_loopback)
             try:
-                life = Lifecycle(node, folder, with_demo=with_demo, announce=announce, supervisor=supervisor)
+                ready = partial(_settle, announce)
+                life = Lifecycle(node, folder, with_demo=with_demo, announce=ready, supervisor=supervisor)
                 return await life.run()
             except StorageFull:
                 folder.drop_ballast()  # nothing is served before the boot record; the next start has room for it
@@ -265,6 +268,13 @@ class Lifecycle:
                 await asyncio.sleep(60 * DISK_LOOK_S)
             else:
                 await asyncio.to_thread(self._folder.take_ballast)
+
+
+def _settle(announce: Announce, text: str) -> None:
+    """Announce, with all that was loaded out of the garbage collector's sight: it stays until the process ends."""
+    gc.collect()
+    gc.freeze()
+    announce(text)
 
 
 def _say(exc: ChronosError) -> None:

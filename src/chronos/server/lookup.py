@@ -20,6 +20,9 @@ class JobLookup:
     def all_jobs(self) -> Iterator[Job]:
         return self._queries.all_jobs()
 
+    def jobs_with(self, trait: str) -> Iterator[Job]:
+        return self._queries.jobs_with(trait)
+
     async def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]:
         return self._queries.jobs_by_prefix(prefix, namespace, limit=10)
 

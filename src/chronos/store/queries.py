@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from chronos.model.execution import Execution, Kind, RangeRecord, Status, execution_id, instant_of
 from chronos.model.job import Job
+from chronos.model.times import PlanRow
 from chronos.store.cursors import Cursors
 from chronos.store.records import AFTER_ALL, INSTANT_MAX, Position, Record, RecordFilter, row_of
-from chronos.store.state import KEY_MAX, JobFilter, State
+from chronos.store.state import KEY_MAX, JobFilter, State, traits_of
 from chronos.store.tables import (
     DEAD,
     DELETED_RING,
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 LIMIT_MAX = 1_000
 CHUNK = 1_000
+PLAN_CHUNK = 10_000
 SCANNED_MAX = 20_000
 
 
@@ -107,6 +109,23 @@ class Queries:
         """Yield every job in the order of the ids, a chunk at a time; what changes meanwhile may be missed."""
         return (job for _, job in self._chunks(JOBS, "", KEY_MAX))
 
+    def plan_rows(self) -> Iterator[PlanRow]:
+        """Yield what a start has to know of every job, in the order of the ids, a chunk at a time; as `all_jobs`."""
+        after = ""
+        while rows := self._state.plan_rows(after, PLAN_CHUNK):
+            yield from rows
+            after = rows[-1].job_id
+
+    def jobs_with(self, trait: str) -> Iterator[Job]:
+        """Yield every job that has a trait (`store.state.traits_of`), in the order of the names; as `all_jobs`."""
+        after = ("", "")
+        while places := self._state.jobs_of_trait(trait, after, CHUNK):
+            for _, job_id in places:
+                job = self._state.get(JOBS, job_id)
+                if job is not None and trait in traits_of(job):
+                    yield job
+            after = places[-1]
+
     async def jobs(
         self,
         namespace: Where,
@@ -117,7 +136,7 @@ class Queries:
         cursor: str = "",
         limit: int = 100,
     ) -> Page[Job]:
-        """Return jobs in the order of their names, with how many there are in all.
+        """Return jobs in the order of their names, with how many there are in all, as far as that is counted.
 
         Raises:
             Invalid: The cursor is not one of this listing.

@@ -20,7 +20,9 @@ from msgspec import Struct, field
 from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
+from chronos.model.times import PlanRow, plan_row
 from chronos.store.archive import Archive
+from chronos.store.cache import NOTHING, Cache
 from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
 from chronos.store.history import History, HistoryReader, HistorySettings
@@ -40,9 +42,9 @@ from chronos.store.records import (
 )
 from chronos.store.refolding import Journaled
 from chronos.store.sqlitefile import translated
-from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest
+from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest, traits_of
 from chronos.store.statefile import StateReader, StateWriter
-from chronos.store.tables import META, OPEN, TABLES, Table
+from chronos.store.tables import JOBS, META, OPEN, TABLES, Table
 from chronos.timing.duration import DAY_US
 
 T = TypeVar("T")
@@ -50,19 +52,18 @@ T = TypeVar("T")
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     table.name: msgspec.msgpack.Decoder(table.of).decode for table in TABLES
 }
-_NOTHING = object()
 
 
 class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the state's files are kept.
 
     Attributes:
-        cached: How many values are kept in memory beside what is dirty and what is open.
+        cached_bytes: What values kept in memory may weigh, about, beside what is dirty and what is open.
         checkpoint_pages: After this many pages of write-ahead log it is folded into the file, after a flush.
         pages_max: Bound of state.db; 0 is SQLite's own.
     """
 
-    cached: int = 50_000
+    cached_bytes: int = 96 * 1024 * 1024
     checkpoint_pages: int = 4_000
     pages_max: int = 0
     history: HistorySettings = HistorySettings()
@@ -121,7 +122,8 @@ class SqliteState:
         self._searcher: StateReader | None = None
         self._dirty = _Generation()
         self._flushing = _Generation()
-        self._cache: dict[Key, Any] = {}
+        self._cache = Cache(self._settings.cached_bytes)
+        self._remember = self._cache.put
         self._open: dict[str, Execution] = {}
         self._index = self._time_us = self._flushed = self._recorded = 0
         self._is_refolding = False
@@ -192,12 +194,12 @@ class SqliteState:
         if table == OPEN.name:
             return self._open.get(key)
         place = (table, key)
-        value = self._cache.get(place, _NOTHING)
-        if value is _NOTHING:
-            value = self._dirty.puts.get(place, _NOTHING)
-        if value is _NOTHING:
-            value = self._flushing.puts.get(place, _NOTHING)
-        return self._read(table, key) if value is _NOTHING else value
+        value = self._cache.get(place)
+        if value is NOTHING:
+            value = self._dirty.puts.get(place, NOTHING)
+        if value is NOTHING:
+            value = self._flushing.puts.get(place, NOTHING)
+        return self._read(table, key) if value is NOTHING else value
 
     def _read(self, table: str, key: str) -> Any:
         assert self._reader is not None, "state is read before it was started"
@@ -206,12 +208,6 @@ class SqliteState:
         value = None if encoded is None else _DECODERS[table](encoded)
         self._remember((table, key), value)
         return value
-
-    def _remember(self, place: Key, value: Any) -> None:
-        if len(self._cache) >= self._settings.cached:
-            for old in list(self._cache)[: len(self._cache) // 10 + 1]:
-                del self._cache[old]
-        self._cache[place] = value
 
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         assert index == self._index + 1
@@ -374,7 +370,32 @@ class SqliteState:
     def open_executions(self) -> list[Any]:
         return [self._open[key] for key in sorted(self._open)]
 
-    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+    def plan_rows(self, after: str, limit: int) -> list[PlanRow]:
+        over = self._changed_jobs()
+        assert self._reader is not None, "state is read before it was started"
+        with translated(self._path):
+            rows = self._reader.plan_rows(after, limit + len(over))
+        if not over:
+            return rows
+        found = [row for row in rows if row.job_id not in over]
+        found += [plan_row(job) for key, job in over.items() if job is not None and key > after]
+        return sorted(found)[:limit]
+
+    def jobs_of_trait(self, trait: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        over = self._changed_jobs()
+        assert self._reader is not None, "state is read before it was started"
+        with translated(self._path):
+            rows = self._reader.jobs_of_trait(trait, after, limit + len(over))
+        found = [row for row in rows if row[1] not in over]
+        changed = (job for job in over.values() if job is not None and trait in traits_of(job))
+        return sorted([*found, *((job.name, job.id) for job in changed if (job.name, job.id) > after)])[:limit]
+
+    def _changed_jobs(self) -> dict[str, Job | None]:
+        """Return the jobs that `state.db` does not have yet as they are now; None for those that are gone."""
+        generations = (self._flushing, self._dirty)
+        return {key: job for each in generations for (name, key), job in each.puts.items() if name == JOBS.name}
+
+    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         assert self._searcher is not None
         search = partial(self._searcher.find_jobs, wanted, after, limit)
         return await self._searching.run(partial(self._translate, search))

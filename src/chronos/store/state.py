@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from chronos.model.job import Job
+from chronos.model.times import PlanRow, plan_row
 from chronos.store.commands import Seal
 from chronos.store.port import Changes, View
 from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, merged, row_of
@@ -100,8 +101,19 @@ class State(View, Protocol):
         """Return the executions that have not ended, in the order of their ids."""
         ...
 
-    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
-        """Return up to `limit` jobs behind `after` in the order of (name, id), and how many match in all."""
+    def plan_rows(self, after: str, limit: int) -> list[PlanRow]:
+        """Return what a start has to know of up to `limit` jobs with ids above `after`, by id."""
+        ...
+
+    def jobs_of_trait(self, trait: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """Return (name, id) of up to `limit` jobs behind `after` that have a trait (`traits_of`), in this order."""
+        ...
+
+    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
+        """Return up to `limit` jobs behind `after` in the order of (name, id), and how many match in all.
+
+        The number is None when a filter fits more jobs than are counted.
+        """
         ...
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
@@ -153,6 +165,53 @@ def format_digest(total: int) -> str:
 def searchable(job: Job) -> str:
     """Return the text in which a search looks."""
     return f"{job.spec.name}\n{job.spec.description}".casefold()
+
+
+FOLLOWS = "follows"
+"""The trait of jobs that run when others have run."""
+KEEPS = "keeps"
+"""The trait of jobs that say how many executions are kept."""
+RESUMES = "resumes"
+"""The trait of jobs whose pause ends by itself."""
+UNDER_CALENDARS = "calendars"
+"""The trait of jobs that refer to any calendar."""
+
+
+def calendar_trait(namespace: str, calendar: str) -> str:
+    """Return the trait of jobs that refer to a calendar."""
+    return _trait("calendar", namespace, calendar)
+
+
+def paused_trait(namespace: str) -> str:
+    """Return the trait of a namespace's jobs that are paused."""
+    return _trait("paused", namespace)
+
+
+def tag_trait(namespace: str, key: str, value: str) -> str:
+    """Return the trait of a namespace's jobs that have a tag."""
+    return _trait("tag", namespace, key, value)
+
+
+def _trait(*parts: str) -> str:
+    return msgspec.json.encode(parts).decode()
+
+
+def traits_of(job: Job) -> list[str]:
+    """Return what a job is listed under, each once."""
+    spec = job.spec
+    found = [tag_trait(spec.namespace, key, value) for key, value in spec.tags.items()]
+    if job.paused is not None:
+        found.append(paused_trait(spec.namespace))
+        if job.paused.until is not None:
+            found.append(RESUMES)
+    if spec.calendar is not None:
+        found.append(calendar_trait(spec.namespace, spec.calendar))
+        found.append(UNDER_CALENDARS)
+    if spec.dependencies is not None:
+        found.append(FOLLOWS)
+    if spec.history is not None and spec.history.max_count is not None:
+        found.append(KEEPS)
+    return found
 
 
 def job_matches(wanted: JobFilter, job: Job) -> bool:
@@ -230,7 +289,17 @@ class MemoryState:
     def open_executions(self) -> list[Any]:
         return [value for _, value in self.scan(OPEN, "", KEY_MAX, len(self._tables[OPEN.name]))]
 
-    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+    def plan_rows(self, after: str, limit: int) -> list[PlanRow]:
+        jobs = self._tables[JOBS.name]
+        keys = sorted(jobs)
+        return [plan_row(jobs[key]) for key in keys[bisect_right(keys, after) :][:limit]]
+
+    def jobs_of_trait(self, trait: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        jobs = self._tables[JOBS.name].values()
+        places = ((job.name, job.id) for job in jobs if trait in traits_of(job))
+        return sorted(place for place in places if place > after)[:limit]
+
+    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         jobs = [job for job in self._tables[JOBS.name].values() if job_matches(wanted, job)]
         behind = sorted((job for job in jobs if (job.name, job.id) > after), key=lambda job: (job.name, job.id))
         return behind[:limit], len(jobs)

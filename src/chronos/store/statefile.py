@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 
 import apsw
 import msgspec
+import structlog
 
 from chronos.model.formats import STATE
 from chronos.model.job import Job
+from chronos.model.times import PlanRow
+from chronos.store import jobsearch
+from chronos.store.jobsearch import Found
+from chronos.store.jobtables import MARK, JobTables
 from chronos.store.sqlitefile import (
     CHECKED_BYTES_MAX,
-    check_pages,
     damaged,
     note_format,
     open_reader,
@@ -22,6 +26,8 @@ from chronos.store.sqlitefile import (
 )
 from chronos.store.state import DIGEST_MODULUS, JobFilter, Key, encode_value, row_hash, searchable
 from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS
+
+log = structlog.get_logger("chronos.state")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -73,21 +79,6 @@ _JOBS = _Sql(
 )
 _BY_TABLE = {JOBS.name: _JOBS, **{table.name: _LARGE for table in (REVISIONS, OPEN, DEAD, DOCUMENTS)}}
 
-_MATCHING = """
-  (:enabled IS NULL OR enabled = :enabled) AND (:text = '' OR instr(text, :text) > 0)
-  AND (:tags = '{}' OR NOT EXISTS (
-    SELECT 1 FROM json_each(:tags) AS want WHERE NOT EXISTS (
-      SELECT 1 FROM json_each(jobs.tags) AS has WHERE has.key = want.key AND has.value = want.value)))
-"""
-_BEHIND = " AND (name, key) > (:name, :id) ORDER BY name, key LIMIT :most"
-_JOB = "SELECT value FROM jobs WHERE "
-_JOBS_COUNTED = "SELECT count(*) FROM jobs WHERE "
-_IN = "namespace = :namespace AND "
-_FIND = _JOB + _MATCHING + _BEHIND
-_COUNT = _JOBS_COUNTED + _MATCHING
-_FIND_IN = _JOB + _IN + _MATCHING + _BEHIND
-_COUNT_IN = _JOBS_COUNTED + _IN + _MATCHING
-
 _EVERYTHING = """
 SELECT tbl, key, value FROM small UNION ALL SELECT tbl, key, value FROM large
 UNION ALL SELECT 'jobs', key, value FROM jobs
@@ -124,10 +115,21 @@ class StateWriter:
             self.digest = int.from_bytes(meta["digest"], "big")
         except (KeyError, TypeError, ValueError) as exc:
             raise damaged(path) from exc
+        self._open_tables(meta.get(MARK))
         self.durable = self.applied
         self._known: dict[Key, int] = {}
         self._wal_pages = 0
         self._db.set_wal_hook(self._on_commit)
+
+    def _open_tables(self, mark: object) -> None:
+        self._tables = JobTables(self._db)
+        try:
+            with transaction(self._db):
+                made_anew = self._tables.bring_up(mark, self.applied)
+        except (msgspec.DecodeError, TypeError, ValueError) as exc:
+            raise damaged(self._path) from exc
+        if made_anew and self.applied:
+            log.info("made anew what jobs are found by", file=str(self._path))
 
     def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -143,11 +145,20 @@ class StateWriter:
         if int(db.pragma("page_count")) * int(db.pragma("page_size")) > CHECKED_BYTES_MAX:
             return
         try:
-            is_good = check_pages(db) and self._is_digest_right() and self._are_jobs_found()
+            is_good = (
+                self._are_pages_right()
+                and self._is_digest_right()
+                and self._are_jobs_found()
+                and self._tables.is_right()
+            )
         except (TypeError, ValueError) as exc:  # of another type than it was written, or not decodable
             raise damaged(self._path) from exc
         if not is_good:
             raise damaged(self._path)
+
+    def _are_pages_right(self) -> bool:
+        """Whether pages are in order, and every index leads to the row that it names."""
+        return self._db.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
 
     def _is_digest_right(self) -> bool:
         rows: Iterable[Any] = self._db.execute(_EVERYTHING)
@@ -167,9 +178,14 @@ class StateWriter:
     def write(self, puts: Mapping[Key, Any], applied: int, time_us: int) -> None:
         """Write all of it, and the entry it is complete up to, in one transaction."""
         known, self._known = self._known, {}
-        digest = self.digest - sum([self._share(place, known) for place in puts])
+        jobs = sorted(key for table, key in puts if table == JOBS.name)
+        rows = sorted(place for place in puts if place[0] != JOBS.name) if jobs else sorted(puts)
+        digest = self.digest - sum([self._share(place, known) for place in rows])
+        self._tables.begin()
         with transaction(self._db) as db:
-            digest = (digest + self._put_all(puts, known)) % DIGEST_MODULUS
+            digest += self._put_all(rows, puts, known) + sum([self._put_job(key, puts[JOBS.name, key]) for key in jobs])
+            digest %= DIGEST_MODULUS
+            self._tables.settle(applied)
             db.executemany(
                 "UPDATE meta SET value = ? WHERE key = ?",
                 [(applied, "applied"), (time_us, "time_us"), (digest.to_bytes(16, "big"), "digest")],
@@ -187,11 +203,11 @@ class StateWriter:
             share = row_hash(table, key, old[0]) if old else 0
         return share
 
-    def _put_all(self, puts: Mapping[Key, Any], known: dict[Key, int]) -> int:
-        """Write rows in the order of their keys; return, and note, what they add to the digest now."""
+    def _put_all(self, places: Iterable[Key], puts: Mapping[Key, Any], known: dict[Key, int]) -> int:
+        """Write rows, but no jobs, in this order; return, and note, what they add to the digest now."""
         added = 0
         rows: dict[str, list[Any]] = {}
-        for place in sorted(puts):
+        for place in places:
             value, sql = puts[place], _sql(place[0])
             if value is None:
                 known.pop(place, None)
@@ -200,10 +216,25 @@ class StateWriter:
             encoded = encode_value(value)
             known[place] = share = row_hash(*place, encoded)
             added += share
-            rows.setdefault(sql.put, []).append(_job_columns(value, encoded) if sql is _JOBS else (*place, encoded))
+            rows.setdefault(sql.put, []).append((*place, encoded))
         for statement, bindings in rows.items():
             self._db.executemany(statement, bindings)
         return added
+
+    def _put_job(self, key: str, job: Job | None) -> int:
+        """Write a job and what it is found by; return by how much that changes the digest."""
+        rows: list[Any] = self._db.execute("SELECT rowid, value FROM jobs WHERE key = ?", (key,)).fetchall()
+        row_id, old = rows[0] if rows else (0, None)
+        change = -row_hash(JOBS.name, key, old) if old is not None else 0
+        if job is None:
+            self._db.execute(_JOBS.delete, (JOBS.name, key))
+        else:
+            encoded = encode_value(job)
+            self._db.execute(_JOBS.put, _job_columns(job, encoded))
+            row_id = row_id or self._db.last_insert_rowid()
+            change += row_hash(JOBS.name, key, encoded)
+        self._tables.put(row_id, _decode_job(old) if old is not None else None, job)
+        return change
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log in. When no reader was in the way, all of it survives a power cut: see `durable`."""
@@ -245,22 +276,17 @@ class StateReader:
         """Return all rows of a table."""
         return self.scan(table, "", "\U0010ffff", -1, newest=False)
 
-    def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+    def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> Found:
         """Return up to `limit` jobs behind `after`, and how many match in all."""
-        bindings: dict[str, str | int | None] = {
-            "namespace": wanted.namespace,
-            "enabled": None if wanted.enabled is None else int(wanted.enabled),
-            "text": wanted.text.casefold(),
-            "tags": msgspec.json.encode(wanted.tags).decode(),
-            "name": after[0],
-            "id": after[1],
-            "most": limit,
-        }
-        everywhere = wanted.namespace is None
-        rows: list[Any] = self._db.execute(_FIND if everywhere else _FIND_IN, bindings).fetchall()
-        total = self._db.execute(_COUNT if everywhere else _COUNT_IN, bindings).fetchone()
-        assert total is not None
-        return [_decode_job(value) for (value,) in rows], int(total[0])
+        return jobsearch.find_jobs(self._db, wanted, after, limit)
+
+    def plan_rows(self, after: str, limit: int) -> list[PlanRow]:
+        """Return what a start has to know of up to `limit` jobs with ids above `after`, by id."""
+        return jobsearch.plan_rows(self._db, after, limit)
+
+    def jobs_of_trait(self, trait: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """Return (name, id) of up to `limit` jobs behind `after` that have a trait, in this order."""
+        return jobsearch.jobs_of_trait(self._db, trait, after, limit)
 
     def close(self) -> None:
         """Close the file."""

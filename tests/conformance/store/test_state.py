@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
-from chronos.model.job import Job, JobSpec, Pause
+from chronos.model.job import Dependencies, HistoryPolicy, Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
 from chronos.store.history import HistorySettings
 from chronos.store.offload import Inline, Thread
 from chronos.store.port import Changes, Result
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, row_of
 from chronos.store.sqlite import SqliteState, StateSettings
-from chronos.store.state import KEY_MAX, JobFilter, MemoryState, State
+from chronos.store.state import (
+    FOLLOWS,
+    KEEPS,
+    KEY_MAX,
+    RESUMES,
+    UNDER_CALENDARS,
+    JobFilter,
+    MemoryState,
+    State,
+    calendar_trait,
+    paused_trait,
+    tag_trait,
+)
 from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, SLOTS, Document, Slots
 
-TINY = StateSettings(cached=8, checkpoint_pages=20, history=HistorySettings(segment_rows=7, segment_us=5_000_000))
+TINY = StateSettings(
+    cached_bytes=8_000, checkpoint_pages=20, history=HistorySettings(segment_rows=7, segment_us=5_000_000)
+)
 MEMORY, INLINE, THREADS = "memory", "inline", "threads"
 
 
@@ -108,10 +124,25 @@ class Writer:
     def _job(self, changes: Changes) -> None:
         number = self._chance.randrange(30)
         tags = {key: self._chance.choice("xy") for key in "ab" if self._chance.random() < 0.5}
-        job = a_job(number, tags=tags, description=self._chance.choice(["", "Größe", "nightly"]))
+        job = a_job(number, tags=tags, description=self._chance.choice(["", "Größe", 'nightly "quoted"', "x%"]))
+        job = self._changed(job)
         changes.puts[JOBS.name, job.id] = None if self._chance.random() < 0.2 else job
         document = Document(self._chance.randbytes(3), 1, self._now)
         changes.puts[DOCUMENTS.name, f"p/ns{number % 2}/{number}"] = document
+
+    def _changed(self, job: Job) -> Job:
+        """Change something that jobs are looked for by, or planned by."""
+        spec, until = job.spec, datetime(2030, 1, 1, tzinfo=UTC)
+        drawn = [
+            job,
+            replace(job, spec=replace(spec, name=f"{spec.name}{self._chance.randrange(3)}")),
+            replace(job, paused=self._chance.choice([None, Pause(), Pause(until=until)])),
+            replace(job, spec=replace(spec, calendar="holidays", end_at=until)),
+            replace(job, spec=replace(spec, dependencies=Dependencies(depends_on=["job 1 1"]))),
+            replace(job, spec=replace(spec, history=HistoryPolicy(max_count=3), schedules=["@every 5m"]), anchor_s=7),
+            replace(job, owed_since_us=self._now * 1_000_000 + 999_999),
+        ]
+        return self._chance.choice(drawn)
 
     def _begin(self, changes: Changes) -> None:
         execution = an_execution(self._chance.randrange(6), self._now)
@@ -189,6 +220,22 @@ JOB_FILTERS = [
     JobFilter(text="GRÖSSE"),
     JobFilter(text="job 3"),
     JobFilter(text="%"),
+    JobFilter(text='Y "Q'),
+    JobFilter(text="job", enabled=True, namespace="ns0"),
+    JobFilter(text="size"),
+    JobFilter(namespace="ns1", enabled=False),
+    JobFilter(namespace="ns0", tags={"a": "x"}),
+    JobFilter(namespace="ns0", tags={"a": "x", "b": "y"}, enabled=True, text="t"),
+    JobFilter(namespace="nobody"),
+]
+TRAITS = [
+    FOLLOWS,
+    KEEPS,
+    RESUMES,
+    UNDER_CALENDARS,
+    calendar_trait("ns0", "holidays"),
+    paused_trait("ns1"),
+    tag_trait("ns1", "b", "y"),
 ]
 
 
@@ -205,6 +252,11 @@ async def answers(state: State) -> dict[str, Any]:
     for number, job_filter in enumerate(JOB_FILTERS):
         found[f"jobs {number}"] = await state.find_jobs(job_filter, ("", ""), 1_000)
         found[f"later jobs {number}"] = await state.find_jobs(job_filter, ("job 2 12", "J0012"), 2)
+    for trait in TRAITS:
+        found[trait] = state.jobs_of_trait(trait, ("", ""), 1_000)
+        found[f"later {trait}"] = state.jobs_of_trait(trait, ("job 2 12", "J0012"), 2)
+    found["plans"] = state.plan_rows("", 1_000)
+    found["later plans"] = state.plan_rows("J0012", 3)
     found["open"] = state.open_executions()
     for record in await state.find_records(RecordFilter(), AFTER_ALL, 1_000):
         row = row_of(record)
@@ -244,6 +296,10 @@ def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or
         await state.start()
         for count, what in [*plan, (10, "f")]:
             commit_some([model, state], writer, count)
+            assert state.plan_rows("", 1_000) == model.plan_rows("", 1_000)
+            assert [state.jobs_of_trait(trait, ("", ""), 9) for trait in TRAITS] == [
+                model.jobs_of_trait(trait, ("", ""), 9) for trait in TRAITS
+            ]
             if what == "f":
                 await state.flush()
             elif what == "c":

@@ -117,6 +117,9 @@ class FakeJobs:
     def all(self) -> Iterator[Job]:
         return (revisions[-1][0] for revisions in self.history.values())
 
+    def following(self) -> Iterator[Job]:
+        return (job for job in self.all() if job.spec.dependencies is not None)
+
     async def owe(self, job_id: str, kind: Kind, discriminator: str, *, by: str) -> Execution:
         raise NotImplementedError
 

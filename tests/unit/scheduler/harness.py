@@ -200,6 +200,9 @@ class Lookup:
     def all_jobs(self) -> Any:
         return self.queries.all_jobs()
 
+    def jobs_with(self, trait: str) -> Any:
+        return self.queries.jobs_with(trait)
+
     async def jobs_by_prefix(self, prefix: str, namespace: str) -> list[Job]:
         return self.queries.jobs_by_prefix(prefix, namespace)
 

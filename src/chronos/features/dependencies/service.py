@@ -52,7 +52,7 @@ class Follower:
 
     def _known(self) -> dict[str, Job]:
         if self._dependents is None:
-            self._dependents = {job.id: job for job in self._jobs.all() if job.spec.dependencies is not None}
+            self._dependents = {job.id: job for job in self._jobs.following()}
         return self._dependents
 
     async def _follow(self, job: Job, execution: Execution) -> None:

@@ -10,7 +10,8 @@ from chronos.errors import ChronosError
 from chronos.features.explain.model import Fact, FactKind, Reason
 from chronos.features.explain.wording import local
 from chronos.model.job import Job
-from chronos.scheduler.plan import CalendarOf, Plan
+from chronos.scheduler.plan import Plan
+from chronos.scheduler.timetable import CalendarOf
 from chronos.timing.calendar import Shift
 from chronos.timing.civil import WALL_SHIFT_S
 from chronos.timing.clock import utc

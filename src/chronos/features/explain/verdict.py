@@ -15,7 +15,8 @@ from chronos.features.explain.wording import clock_of, local
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.model.job import Job
 from chronos.scheduler.evidence import Life, Progress
-from chronos.scheduler.plan import CalendarOf, Plan
+from chronos.scheduler.plan import Plan
+from chronos.scheduler.timetable import CalendarOf
 from chronos.store.records import Record, range_id
 from chronos.store.tables import Slots
 

@@ -17,7 +17,7 @@ def metrics_endpoint(exporter: Exporter, host: Host, settings: Prometheus) -> En
 
     async def read_metrics(_: Call) -> Reply:
         host.telemetry.sample()
-        exporter.ages.look(host.require(Successes), int(host.clock.time() * 1_000_000))
+        await exporter.ages.look(host.require(Successes), int(host.clock.time() * 1_000_000))
         # A page of a thousand jobs takes a tenth of a second: too long for the loop that fires them.
         page = await asyncio.to_thread(exporter.page)
         return Reply(text=page, content_type=CONTENT_TYPE)

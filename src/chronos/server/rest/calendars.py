@@ -14,6 +14,7 @@ from chronos.scheduler.calendars import PREFIX
 from chronos.server.rest.core import Core, idem, reply
 from chronos.server.rest.documents import at
 from chronos.store.commands import PutDocument
+from chronos.store.state import calendar_trait
 from chronos.store.tables import DOCUMENTS, Document, document_key
 from chronos.timing.calendar import CalendarRules, compile_calendar
 
@@ -147,7 +148,7 @@ class Calendars:
         document, name = self._find(call), call.path["calendar"]
         if call.if_match not in (None, -1, document.revision):
             raise VersionConflict("The calendar was changed by someone else; read it again.")
-        users = [job.name for job in self._core.queries.all_jobs() if _uses(job.spec.calendar, job.namespace, call)]
+        users = [job.name for job in self._core.queries.jobs_with(calendar_trait(call.namespace, name))]
         if users:
             raise CalendarInUse(f"{len(users)} jobs refer to `{name}`: {', '.join(users[:5])}.", jobs=users[:20])
         by = call.principal.id
@@ -160,10 +161,6 @@ class Calendars:
         if document is None:
             raise CalendarNotFound(f"Namespace `{call.namespace}` has no calendar `{name[:100]}`.")
         return document
-
-
-def _uses(calendar: str | None, namespace: str, call: Call) -> bool:
-    return calendar == call.path["calendar"] and namespace == call.namespace
 
 
 def _document(name: str, namespace: str, document: Document) -> CalendarDocument:

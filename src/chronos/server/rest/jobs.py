@@ -34,7 +34,7 @@ class JobsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class JobPage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Jobs by name. `next_cursor` is null on the last page; `total` counts all pages."""
+    """Jobs by name. `next_cursor` is null on the last page; `total` counts all pages; null where too many fit."""
 
     jobs: list[JobDocument]  # type: ignore[valid-type]  # built from the spec at import
     next_cursor: str | None = None

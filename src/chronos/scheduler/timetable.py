@@ -1,0 +1,143 @@
+"""The instants of one or more schedules, under a calendar, between a start and an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from chronos.errors import CalendarInvalid
+from chronos.model.times import Times
+from chronos.timing.business import CalendarSchedule
+from chronos.timing.calendar import Calendar
+from chronos.timing.civil import DAY_S
+from chronos.timing.merged import Merged
+from chronos.timing.schedule import parse_schedule
+
+FOR_EVER_S = 1 << 39
+
+CalendarOf = Callable[[str, str], Calendar | None]
+"""Returns the compiled calendar of (namespace, name), or None when there is none."""
+
+
+class Instants(Protocol):
+    """Instants in whole seconds since the epoch, ascending: a schedule, or several, or one under a calendar."""
+
+    def next_s(self, after: int) -> int | None: ...
+    def prev_s(self, before: int) -> int | None: ...
+    def count_s(self, a: int, b: int) -> int: ...
+    def period_hint_s(self, at: int) -> int: ...
+
+
+class Never:
+    """The schedule of a job that has none: it runs when others have run, or by hand."""
+
+    def next_s(self, after: int) -> int | None:
+        return None
+
+    def prev_s(self, before: int) -> int | None:
+        return None
+
+    def count_s(self, a: int, b: int) -> int:
+        return 0
+
+    def period_hint_s(self, at: int) -> int:
+        return 86_400
+
+
+class Timetable:
+    """When a job is due, compiled; jobs with equal `Times` may share one.
+
+    Raises:
+        CalendarInvalid: There is no such calendar.
+        Invalid: A schedule cannot be read.
+    """
+
+    __slots__ = ("_end_s", "_gap", "_instants", "_merged", "_start_s")
+
+    def __init__(self, times: Times, calendar_of: CalendarOf) -> None:
+        self._start_s = times.start_s
+        self._end_s = times.end_s or FOR_EVER_S
+        self._gap: tuple[int, int | None] = (0, 0)
+        self._instants, self._merged = _instants(times, calendar_of)
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether there may be instants that are left out, or several schedules."""
+        return self._merged is not None
+
+    def next_s(self, after: int) -> int | None:
+        """Return the first instant strictly after `after`, inside start and end."""
+        # Asked by turns for the same gap: what is owed, until when, how far it may be late, and when it is due next.
+        since, following = self._gap
+        if following is not None and since <= after < following:
+            return following
+        found = self._instants.next_s(max(after, self._start_s - 1))
+        found = found if found is not None and found <= self._end_s else None
+        self._gap = (after, found)
+        return found
+
+    def prev_s(self, before: int) -> int | None:
+        """Return the last instant strictly before `before`, inside start and end."""
+        found = self._instants.prev_s(min(before, self._end_s + 1))
+        return found if found is not None and found >= self._start_s else None
+
+    def count_s(self, a: int, b: int) -> int:
+        """Return how many instants lie in (a, b]."""
+        a, b = max(a, self._start_s - 1), min(b, self._end_s)
+        return self._instants.count_s(a, b) if a < b else 0
+
+    def next_planned_s(self, after: int) -> int | None:
+        """Return the first instant after `after` that needs a record: it runs, or the calendar leaves it out."""
+        if self._merged is None:
+            return self.next_s(after)
+        found = self._merged.next_planned_s(max(after, self._start_s - 1))
+        return found if found is not None and found <= self._end_s else None
+
+    def left_out_s(self, a: int, b: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, mask) for each day of (a, b] of which the calendar leaves out instants.
+
+        An instant that another of the schedules keeps is not left out.
+        """
+        a, b = max(a, self._start_s - 1), min(b, self._end_s)
+        if self._merged is not None and a < b:
+            yield from self._merged.left_out_s(a, b)
+
+    def reason_s(self, instant: int) -> str:
+        """Return why the calendar leaves out `instant`."""
+        return self._merged.reason_s(instant) if self._merged is not None else ""
+
+    def steps(self, a: int, b: int) -> int:
+        """Return how many steps it takes, about, to say what is owed in (a, b]; a step takes some microseconds."""
+        a, b = max(a, self._start_s - 1), min(b, self._end_s)
+        if self._merged is None or a >= b:
+            return 1
+        return 1 + self._merged.steps_a_day * ((b - a) // DAY_S)
+
+
+def _instants(times: Times, calendar_of: CalendarOf) -> tuple[Instants, Merged | None]:
+    if not times.schedules:
+        return Never(), None
+    schedules = [
+        parse_schedule(
+            text,
+            timezone=times.timezone,
+            gap=times.gap.value,
+            overlap=times.overlap.value,
+            hash_key=times.hash_key,
+            anchor=times.anchor_s,
+        )
+        for text in times.schedules
+    ]
+    if not times.calendar:
+        if len(schedules) == 1:
+            return schedules[0], None
+        merged = Merged(schedules)
+        return merged, merged
+    calendar = calendar_of(times.namespace, times.calendar)
+    if calendar is None:
+        raise CalendarInvalid(
+            f"Namespace {times.namespace!r} has no calendar called {times.calendar!r}.", field="calendar"
+        )
+    under = [CalendarSchedule(schedule, calendar, times.shift) for schedule in schedules]
+    merged = Merged(under)
+    return (under[0] if len(under) == 1 else merged), merged

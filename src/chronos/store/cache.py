@@ -1,0 +1,83 @@
+"""Values of the state kept in memory, bounded by what they weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from chronos.model.job import Job
+from chronos.store.tables import Document, KeptDocument, Revision
+
+Key = tuple[str, str]
+
+NOTHING: Final = object()
+"""Says that a value is not here; None is a value: there is nothing under that key."""
+
+KEY_BYTES = 250
+"""What an entry costs beside its value: the key, and its place."""
+
+VALUE_BYTES = 750
+"""What any other value costs."""
+
+JOB_BYTES = 2_200
+"""What a job costs without its long texts."""
+
+
+class Cache:
+    """Holds the values last put or asked for; may forget any of them.
+
+    There are two generations: what is asked for comes to the newer, and when that has half the weight, the older goes.
+    A newer value hides an older one.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._half = max(1, bytes_max // 2)
+        self._newer: dict[Key, Any] = {}
+        self._older: dict[Key, Any] = {}
+        self._weight = 0
+
+    def get(self, place: Key) -> Any:
+        """Return the value, or NOTHING when it is not here."""
+        value = self._newer.get(place, NOTHING)
+        if value is NOTHING:
+            value = self._older.get(place, NOTHING)
+            if value is not NOTHING:
+                self.put(place, value)
+        return value
+
+    def put(self, place: Key, value: Any) -> None:
+        """Hold a value; it is the one from now on."""
+        # What may be big counts again each time it changes: too much is better than too little.
+        if place not in self._newer or type(value) in _MAY_BE_BIG:
+            self._weight += weight(value)
+            if self._weight > self._half:
+                self._older, self._newer = self._newer, {}
+                self._weight = weight(value)
+        self._newer[place] = value
+
+
+def weight(value: Any) -> int:
+    """Return how many bytes of memory an entry takes, about: rather more than less."""
+    if value is None:
+        return KEY_BYTES
+    if isinstance(value, Job):
+        return KEY_BYTES + _job_weight(value)
+    if isinstance(value, Revision):
+        return KEY_BYTES + _job_weight(value.job)
+    if isinstance(value, Document | KeptDocument):
+        return KEY_BYTES + VALUE_BYTES + len(value.value or b"")
+    return KEY_BYTES + VALUE_BYTES
+
+
+def _job_weight(job: Job) -> int:
+    target = job.target
+    pairs: Iterable[Mapping[str, object]] = (job.spec.tags, getattr(target, "headers", {}), getattr(target, "env", {}))
+    texts = (job.spec.description, getattr(target, "body", ""))
+    return (
+        JOB_BYTES
+        + sum(len(text) for text in texts if isinstance(text, str))
+        + sum(200 + len(str(value)) for pair in pairs for value in pair.values())
+    )
+
+
+_MAY_BE_BIG = (Job, Revision, Document, KeptDocument)

@@ -1,0 +1,134 @@
+"""Finding jobs in `state.db`: a page of them by name, and how many there are. One thread's connection.
+
+What narrows most is asked first: a text by its three letters, a tag or a pause by its trait. A filter that none of them
+answers goes through the jobs by name until the page is full.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from chronos.model.job import Job
+from chronos.model.times import PlanRow
+from chronos.store.state import JobFilter, paused_trait, tag_trait
+
+NARROW_MAX = 5_000
+"""A text or trait that more jobs have does not narrow: by name the page is full soon."""
+
+COUNTED_MAX = 100_000
+"""Jobs of one trait are counted up to here; what is more is not counted."""
+
+TRIGRAM = 3
+
+_MATCHING = """
+  (:namespace IS NULL OR jobs.namespace = :namespace) AND (:enabled IS NULL OR enabled = :enabled)
+  AND (:text = '' OR instr(text, :text) > 0)
+  AND (:tags = '{}' OR NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS want WHERE NOT EXISTS (
+      SELECT 1 FROM json_each(jobs.tags) AS has WHERE has.key = want.key AND has.value = want.value)))
+"""
+_NEXT = " AND (jobs.name, jobs.key) > (:name, :id) ORDER BY jobs.name, jobs.key LIMIT :most"
+_JOB = "SELECT value FROM jobs WHERE "
+_VALUE = "SELECT value FROM "
+_COUNTED = "SELECT count(*) FROM "
+_HAVING = "job_traits AS t CROSS JOIN jobs ON jobs.key = t.key WHERE t.trait = :trait AND "
+_IN = "jobs.namespace = :namespace AND "
+_BY_NAME = _JOB + _MATCHING + _NEXT
+_BY_NAME_IN = _JOB + _IN + _MATCHING + _NEXT
+_BY_TRAIT = _VALUE + _HAVING + _MATCHING + _NEXT.replace("jobs.", "t.")
+_TRAIT_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM job_traits WHERE trait = :trait LIMIT :counted)"
+_ALL_OF_TRAIT = _COUNTED + _HAVING + _MATCHING
+_ALL_BY_NAME = _COUNTED + "jobs WHERE " + _MATCHING
+_TEXT_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM jobs_text WHERE jobs_text MATCH :match LIMIT :counted)"
+_PLACE = "SELECT name, key FROM jobs WHERE rowid IN (SELECT rowid FROM jobs_text WHERE jobs_text MATCH :match) AND "
+_BY_TEXT = _PLACE + _MATCHING
+_decode_job = msgspec.msgpack.Decoder(Job).decode
+
+
+class Found(NamedTuple):
+    """A page of jobs, by name, and how many there are on all pages; None where counting would take too long."""
+
+    jobs: list[Job]
+    total: int | None
+
+
+def find_jobs(db: apsw.Connection, wanted: JobFilter, after: tuple[str, str], limit: int) -> Found:
+    """Return up to `limit` jobs behind `after`."""
+    asked: dict[str, Any] = {
+        "namespace": wanted.namespace,
+        "enabled": None if wanted.enabled is None else int(wanted.enabled),
+        "text": wanted.text.casefold(),
+        "tags": msgspec.json.encode(wanted.tags).decode(),
+        "name": after[0],
+        "id": after[1],
+        "most": limit,
+    }
+    if len(asked["text"]) >= TRIGRAM and "\0" not in asked["text"]:
+        asked |= {"match": '"' + asked["text"].replace('"', '""') + '"', "counted": NARROW_MAX + 1}
+        if _one(db, _TEXT_COUNTED, asked) <= NARROW_MAX:
+            return _by_text(db, asked, after, limit)
+    if wanted.namespace is not None and (trait := _trait_of(wanted)):
+        return _by_trait(db, asked | {"trait": trait, "counted": COUNTED_MAX + 1}, wanted)
+    sql = _BY_NAME if wanted.namespace is None else _BY_NAME_IN
+    return Found(_jobs(db, sql, asked), _total_of(db, asked, wanted))
+
+
+def _by_text(db: apsw.Connection, asked: dict[str, Any], after: tuple[str, str], limit: int) -> Found:
+    places: list[Any] = sorted(db.execute(_BY_TEXT, asked))
+    page = [key for name, key in places if (name, key) > after][:limit]
+    jobs = [_decode_job(_one(db, "SELECT value FROM jobs WHERE key = ?", (key,))) for key in page]
+    return Found(jobs, len(places))
+
+
+def _trait_of(wanted: JobFilter) -> str:
+    """Return the trait that all wanted jobs have; empty when there is none to look for."""
+    assert wanted.namespace is not None
+    for key, value in wanted.tags.items():
+        return tag_trait(wanted.namespace, key, value)
+    return paused_trait(wanted.namespace) if wanted.enabled is False else ""
+
+
+def _by_trait(db: apsw.Connection, asked: dict[str, Any], wanted: JobFilter) -> Found:
+    found = _jobs(db, _BY_TRAIT, asked)
+    having: int = _one(db, _TRAIT_COUNTED, asked)
+    narrowed = bool(wanted.text) + len(wanted.tags) + (wanted.enabled is not None) > 1
+    if not narrowed:
+        return Found(found, having if having <= COUNTED_MAX else None)
+    return Found(found, _one(db, _ALL_OF_TRAIT, asked) if having <= NARROW_MAX else None)
+
+
+def _total_of(db: apsw.Connection, asked: dict[str, Any], wanted: JobFilter) -> int | None:
+    sql = "SELECT coalesce(sum(jobs), 0), coalesce(sum(enabled), 0) FROM job_counts"
+    where = " WHERE namespace = :namespace" if wanted.namespace is not None else ""
+    rows: list[Any] = db.execute(sql + where, asked).fetchall()
+    jobs, enabled = rows[0]
+    if not wanted.text and not wanted.tags:
+        return int(jobs if wanted.enabled is None else enabled if wanted.enabled else jobs - enabled)
+    return int(_one(db, _ALL_BY_NAME, asked)) if jobs <= NARROW_MAX else None
+
+
+def plan_rows(db: apsw.Connection, after: str, limit: int) -> list[PlanRow]:
+    """Return what a start has to know of up to `limit` jobs with ids above `after`, by id."""
+    sql = "SELECT key, times, since, paused FROM plans WHERE key > ? ORDER BY key LIMIT ?"
+    rows: list[Any] = db.execute(sql, (after, limit)).fetchall()
+    return list(map(PlanRow._make, rows))
+
+
+def jobs_of_trait(db: apsw.Connection, trait: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+    """Return (name, id) of up to `limit` jobs that have a trait, behind `after`, in this order."""
+    sql = "SELECT name, key FROM job_traits WHERE trait = ? AND (name, key) > (?, ?) ORDER BY name, key LIMIT ?"
+    rows: list[Any] = db.execute(sql, (trait, *after, limit)).fetchall()
+    return rows
+
+
+def _jobs(db: apsw.Connection, sql: str, asked: dict[str, Any]) -> list[Job]:
+    rows: list[Any] = db.execute(sql, asked).fetchall()
+    return [_decode_job(value) for (value,) in rows]
+
+
+def _one(db: apsw.Connection, sql: str, asked: Any) -> Any:
+    rows: list[Any] = db.execute(sql, asked).fetchall()
+    return rows[0][0]
