@@ -237,8 +237,10 @@ class Host(Protocol):
     ) -> None:
         """Call `handler` after commit, one event at a time, in order, from a bounded queue.
 
-        With `durable` (a name for the cursor) each event is delivered at least once, across crashes: the
-        cursor moves when the handler returns, and an event whose handler raised is tried again later.
+        With `durable` (a name for the cursor) the end of an execution and a skip are delivered at least once,
+        across crashes: the cursor moves when the handler returns, and an event whose handler raised is tried again
+        later. After a crash, or when the queue ran over, `EventType.GAP` comes first; of other events in it nothing
+        more is told, so what was remembered of jobs has to be looked up again.
         Without it, events that find the queue full are dropped and counted.
 
         Args:

@@ -65,6 +65,7 @@ class LogFile:
         self._base_hash = ROOT
         self._last = 0
         self._last_hash = ROOT
+        self._size: int | None = None  # counted when everything is read anyway, or when somebody asks
         self._wal_pages = 0
         self._broken: LogFailed | None = None
 
@@ -115,6 +116,7 @@ class LogFile:
         self._base, self._base_hash = int(meta["base"]), bytes(meta["base_hash"])
         newest = db.execute("SELECT idx, hash FROM entries ORDER BY idx DESC LIMIT 1").fetchone()
         self._last, self._last_hash = newest or (self._base, self._base_hash)
+        self._size = None
 
     def close(self) -> None:
         """Close the file; fold in the write-ahead log unless something broke or there is no space for it."""
@@ -156,6 +158,7 @@ class LogFile:
             self._open().execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, epoch, len(data), data, chained))
         reach("log.append-after")
         self._last, self._last_hash = index, chained
+        self._grow(len(data))
         return self._wal_pages
 
     def _same_as_before(self, index: int, data: bytes) -> None:
@@ -171,10 +174,14 @@ class LogFile:
 
     def size(self) -> int:
         """Return what the retained entries weigh."""
-        with self._translated():
-            row = self._open().execute("SELECT coalesce(sum(length), 0) FROM entries").fetchone()
-        assert row is not None
-        return int(row[0])
+        if self._size is None:
+            with self._translated():
+                self._size = _weight(self._open(), self._last)
+        return self._size
+
+    def _grow(self, by: int) -> None:
+        if self._size is not None:
+            self._size += by
 
     def read(self, frm: int, to: int, most: int) -> list[Entry]:
         """Return at most `most` entries from `frm` to `to`, verified."""
@@ -184,7 +191,10 @@ class LogFile:
 
     def verify(self) -> int:
         """Verify every entry, and that the file itself is in order; return how many entries there are."""
-        count = sum(1 for _ in self._verified(self._base + 1, self._last))
+        count = size = 0
+        for entry in self._verified(self._base + 1, self._last):
+            count, size = count + 1, size + len(entry.data)
+        self._size = size
         with self._translated():
             # Damage beside the entries, in the list of free pages for instance, would show when it is too late.
             if self._open().execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
@@ -217,6 +227,18 @@ class LogFile:
 
     def keep_from(self, entries: int, size: int) -> int:
         """Return the lowest index from which on at most `entries` entries of `size` bytes remain."""
+        if self._last - self._base > entries:
+            return self._newest_of(entries, size)
+        # From the other end: what is too much is usually little, and the rest need not be looked at.
+        first, excess = self._base + 1, self.size() - size
+        with self._translated():
+            for index, length in self._open().execute("SELECT idx, length FROM entries ORDER BY idx"):
+                if excess <= 0:
+                    break
+                first, excess = index + 1, excess - length
+        return min(first, self._last)
+
+    def _newest_of(self, entries: int, size: int) -> int:
         first, total = self._last, 0
         with self._translated():
             rows = self._open().execute("SELECT idx, length FROM entries ORDER BY idx DESC LIMIT ?", (entries,))
@@ -235,12 +257,14 @@ class LogFile:
             return False
         with self._translated():
             base_hash = self._hash_of(upto)
+            gone = _weight(self._open(), upto)
             with _transaction(self._open()) as db:
                 db.execute("DELETE FROM entries WHERE idx <= ?", (upto,))
                 reach("log.truncate-midway")
                 db.execute("UPDATE meta SET value = ? WHERE key = 'base'", (upto,))
                 db.execute("UPDATE meta SET value = ? WHERE key = 'base_hash'", (base_hash,))
         self._base, self._base_hash = upto, base_hash
+        self._grow(-gone)
         return upto < below - 1
 
     def fork(self, fork: Fork, base: int, base_hash: bytes, entries: Iterable[Entry]) -> None:
@@ -322,6 +346,12 @@ class LogFile:
             log=str(self._path),
             last_good=good,
         )
+
+
+def _weight(db: apsw.Connection, upto: int) -> int:
+    """Return what the entries up to `upto` weigh."""
+    rows: list[Any] = db.execute("SELECT coalesce(sum(length), 0) FROM entries WHERE idx <= ?", (upto,)).fetchall()
+    return int(rows[0][0])
 
 
 def _record_boot(db: apsw.Connection) -> None:

@@ -35,6 +35,7 @@ class EventType(StrEnum):
     CLOCK_RESET = "clock_reset"
     CLOCK_JUMP = "clock_jump"
     CLOCK_ACCEPTED = "clock_accepted"
+    GAP = "gap"
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -47,6 +48,7 @@ class Event(Struct, frozen=True, kw_only=True):
         job: The job after the change (before it, when it was deleted).
         key: For documents: `prefix/namespace/key`.
         note: A sentence, for what is about nothing else.
+        since_index: Of a gap, the first entry whose events were not told one by one; `index` is the last of them.
     """
 
     type: EventType
@@ -61,3 +63,4 @@ class Event(Struct, frozen=True, kw_only=True):
     range: RangeRecord | None = None
     key: str = ""
     note: str = ""
+    since_index: int = 0

@@ -34,7 +34,7 @@ from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
 from chronos.server.exits import breakers_of, cores, egress_of, hosts_of, http_of, processes_of, workers_of, wrap
 from chronos.server.gate import Asgi, host_of
-from chronos.server.gauges import register_gauges
+from chronos.server.gauges import register_gauges, register_log_gauges
 from chronos.server.host import ServerHost
 from chronos.server.journal import Journal
 from chronos.server.keeping import Keeping, keeping_of
@@ -55,7 +55,7 @@ from chronos.store.datafolder import DataFolder
 from chronos.store.exporting import Exporter
 from chronos.store.queries import Queries
 from chronos.store.sqlite import SqliteState
-from chronos.store.truncation import TruncationSettings
+from chronos.store.truncation import LogStanding, TruncationSettings
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock, ulid
 from chronos.timing.duration import DAY_US, parse_duration
@@ -145,6 +145,7 @@ class Truth:
     truncation: TruncationSettings
     watch: ClockWatch
     backups: Backups
+    standing: LogStanding
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,8 @@ def _truth(house: House) -> Truth:
     queries = Queries(state, house.premises.key("cursors"))
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
     backups = Backups(house.folder, log, state, house.clock)
-    return Truth(log, state, commands, queries, TruncationSettings(), watch, backups)
+    truncation = TruncationSettings(held_bytes=house.settings.cluster.log_held_bytes)
+    return Truth(log, state, commands, queries, truncation, watch, backups, LogStanding())
 
 
 def _host(house: House, truth: Truth) -> ServerHost:
@@ -302,6 +304,7 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits, workers: 
     pauses = PauseTimer(truth.commands, truth.queries, jobs, clock)
     register_gauges(house.telemetry, truth.commands, scheduler, workers, truth.watch, pulse)
     house.telemetry.gauge_from("backup_age_seconds", truth.backups.age_s)
+    register_log_gauges(house.telemetry, truth.standing, ["backup", *(hold.name for hold in host.holds())])
     key, node = house.premises.key("cursors"), settings.cluster.node_id
     host.provide(Exporter, Exporter(truth.state, key, version=__version__, node=node))
     keeping = keeping_of(truth.state.archive, truth.commands, truth.queries, settings.history, bodies, exits.outputs)
@@ -341,6 +344,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         outputs=exits.outputs,
         watch=truth.watch,
         backups=truth.backups,
+        log_standing=truth.standing,
         settings=settings,
         clock=house.clock,
         chance=house.outside.chance,

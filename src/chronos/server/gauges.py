@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from chronos.server.clockwatch import ClockWatch
     from chronos.server.workers import Workers
     from chronos.store.commandlog import CommandLog
+    from chronos.store.truncation import LogStanding
     from chronos.telemetry import Telemetry
 
 MEMBERS = 1
@@ -56,3 +58,20 @@ def register_gauges(
 
 def _in_flight(workers: Workers, number: int) -> float:
     return workers.states()[number - 1].in_flight
+
+
+def register_log_gauges(telemetry: Telemetry, standing: LogStanding, holds: Iterable[str]) -> None:
+    """Register how much the log weighs, and for whose sake."""
+    telemetry.gauge_from("log_bytes", lambda: standing.bytes)
+    telemetry.gauge_from("log_entries", lambda: standing.entries)
+    for name in holds:
+        telemetry.gauge_from("log_held_entries", partial(_held, standing, name), by=name)
+        telemetry.gauge_from("log_cut_past", partial(_is_passed, standing, name), by=name)
+
+
+def _held(standing: LogStanding, name: str) -> int:
+    return standing.held.get(name, 0)
+
+
+def _is_passed(standing: LogStanding, name: str) -> int:
+    return int(name in standing.passed)

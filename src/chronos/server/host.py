@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from chronos.model.principal import Principal
 from chronos.plugin import PUBLIC, Action, Admit, Collection, Endpoint, Jobs, Place, Where
 from chronos.server.collections import Documents
 from chronos.server.subscribers import Subscriber, Subscribers
+from chronos.store.truncation import Hold
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
 
@@ -97,6 +99,10 @@ class ServerHost:
     def bind(self, jobs: JobService) -> None:
         """Let `jobs` answer from now on."""
         self._jobs.bind(jobs)
+
+    def holds(self) -> list[Hold]:
+        """Return what features have not handled yet, for whoever truncates the log."""
+        return [Hold(one.durable, partial(getattr, one, "needs")) for one in self._subscribers.durable]
 
     @property
     def arounds(self) -> list[AroundDispatch]:

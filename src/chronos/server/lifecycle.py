@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -35,7 +36,7 @@ from chronos.server.config import Config
 from chronos.server.processes.keeper import ApiProcessEnded
 from chronos.server.supervisor import Supervisor
 from chronos.store.datafolder import DataFolder
-from chronos.store.truncation import Truncation
+from chronos.store.truncation import Hold, Truncation
 from chronos.timing.duration import parse_duration
 
 log = structlog.get_logger("chronos.server")
@@ -157,6 +158,9 @@ class Lifecycle:
             await node.truth.log.campaign(),
             node.truth.truncation,
             quiet=node.truth.backups.quiet,
+            holds=[Hold("backup", node.truth.backups.needs), *node.host.holds()],
+            free_bytes=lambda: shutil.disk_usage(self._folder.path).free,
+            standing=node.truth.standing,
         )
         self._background(running, "truncation", truncation.run())
         self._background(running, "disk", self._watch_disk())

@@ -48,10 +48,16 @@ class Raft(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Cluster(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who this node is and where it keeps what it knows."""
+    """Who this node is and where it keeps what it knows.
+
+    Attributes:
+        log_held_bytes: How much the log may weigh for the sake of the last backup, from which it goes on, and of
+            features that have not handled all of it; every start reads it whole.
+    """
 
     node_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "chronos-1"
     data_dir: Path = "./data"
+    log_held_bytes: Annotated[int, Meta(ge=0, le=1 << 36)] = 128 << 20
     raft: Raft = Raft()
 
 

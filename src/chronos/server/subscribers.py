@@ -1,7 +1,8 @@
 """Events to features: after commit, one at a time, each subscriber behind a bounded queue of its own.
 
-A durable subscriber keeps a cursor in the log's documents. After a crash, or when its queue ran over, what
-it may have missed is read from history: it hears of an event at least once, and now and then twice.
+A durable subscriber keeps a cursor in the log's documents. After a crash, or when its queue ran over, it is told of the
+gap (`EventType.GAP`), and looks at the state as it is; then what ended or was skipped meanwhile is read from history:
+of that it hears at least once, and now and then twice. Of anything else in the gap it is told nothing more.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ class Subscriber:
         self.is_making_up = False
         self.handled: Event | None = None
         self.since_us = 0
+        self.index = 0  # the entry up to which everything was handled, as far as its cursor says
+
+    @property
+    def needs(self) -> int | None:
+        """The first entry of which not everything was handled; None when there is none."""
+        return self.index + 1 if self.queue or self.is_behind or self.is_making_up else None
 
     def offer(self, event: Event) -> bool:
         """Take `event` into the queue; return False when it had to be dropped."""
@@ -106,6 +113,11 @@ class Subscribers:
     def add(self, subscriber: Subscriber) -> None:
         self._all.append(subscriber)
 
+    @property
+    def durable(self) -> list[Subscriber]:
+        """Those that keep a cursor."""
+        return [subscriber for subscriber in self._all if subscriber.durable]
+
     async def __aenter__(self) -> Self:
         for subscriber in self._all:
             if subscriber.durable:
@@ -135,12 +147,12 @@ class Subscribers:
     async def _resume(self, subscriber: Subscriber) -> None:
         cursor = await self._cursors.get(subscriber.durable)
         if cursor is not None:
-            subscriber.since_us = cursor.time_us
+            subscriber.since_us, subscriber.index = cursor.time_us, cursor.index
             subscriber.is_behind = cursor.time_us < self._commands.time_us
             return
         # New here: what happened before it was installed is no business of his.
-        subscriber.since_us = self._commands.time_us
-        start = Cursor(index=self._commands.applied, seq=0, time_us=subscriber.since_us)
+        subscriber.since_us, subscriber.index = self._commands.time_us, self._commands.applied
+        start = Cursor(index=subscriber.index, seq=0, time_us=subscriber.since_us)
         await self._cursors.put(subscriber.durable, start, by="server")
 
     async def _run(self, subscriber: Subscriber) -> None:
@@ -178,7 +190,8 @@ class Subscribers:
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, delay_s * 2)
             else:
-                subscriber.handled = event
+                if event.type is not EventType.GAP:  # what lies in it is still to be told
+                    subscriber.handled = event
                 return
 
     async def _move_cursor(self, subscriber: Subscriber) -> None:
@@ -186,7 +199,7 @@ class Subscribers:
         if event is None or not subscriber.durable:
             return
         subscriber.handled = None
-        subscriber.since_us = event.time_us
+        subscriber.since_us, subscriber.index = event.time_us, event.index
         cursor = Cursor(index=event.index, seq=event.seq, time_us=event.time_us)
         try:
             await self._cursors.put(subscriber.durable, cursor, by="server")
@@ -194,14 +207,26 @@ class Subscribers:
             log.warning("cursor_not_moved", durable=subscriber.durable, reason=str(exc))
 
     async def _make_up(self, subscriber: Subscriber) -> None:
-        """Tell what ended while nobody listened, from history; then listen again."""
+        """Tell of the gap, and what ended in it, from history; then listen again."""
         await self._move_cursor(subscriber)
         log.info("subscriber_catching_up", durable=subscriber.durable)
         subscriber.is_behind = False  # from here on the queue fills again; what is told twice does no harm
         subscriber.is_making_up = True
+        if EventType.GAP in subscriber.types:
+            await self._handle(subscriber, self._gap(subscriber))
         async for event in self._missed(subscriber):
             await self._handle(subscriber, event)
         subscriber.is_making_up = False
+
+    def _gap(self, subscriber: Subscriber) -> Event:
+        return Event(
+            type=EventType.GAP,
+            index=self._commands.applied,
+            seq=0,
+            time_us=self._commands.time_us,
+            since_index=subscriber.index + 1,
+            note="What happened in between is told as far as history knows it; anything else, look up.",
+        )
 
     async def _missed(self, subscriber: Subscriber) -> AsyncIterator[Event]:
         found: list[Event] = []
@@ -212,7 +237,7 @@ class Subscribers:
             page = await self._queries.executions(
                 ALL, statuses=tuple(TERMINAL), since_s=since_s, cursor=cursor, limit=LIMIT_MAX
             )
-            events = [_event_of(record) for record in page.items]
+            events = [_event_of(record, subscriber.index) for record in page.items]
             found += [e for e in events if e.type in subscriber.types and e.time_us >= subscriber.since_us]
             cursor = page.cursor
             if not cursor:
@@ -223,11 +248,12 @@ class Subscribers:
             yield event
 
 
-def _event_of(record: Execution | RangeRecord) -> Event:
+def _event_of(record: Execution | RangeRecord, index: int) -> Event:
+    """Return the event that a record tells of; nobody knows its entry any more, but that it lies behind `index`."""
     if isinstance(record, Execution):
         return Event(
             type=EventType.EXECUTION_FINISHED,
-            index=0,
+            index=index,
             seq=0,
             time_us=record.ended_at_us,
             namespace=record.namespace,
@@ -236,7 +262,7 @@ def _event_of(record: Execution | RangeRecord) -> Event:
         )
     return Event(
         type=EventType.RANGE_SKIPPED,
-        index=0,
+        index=index,
         seq=0,
         time_us=record.decided_at_us,
         namespace=record.namespace,

@@ -108,5 +108,9 @@ class Log(Protocol):
         """Return the lowest index from which on at most `entries` entries of `size` bytes remain."""
         ...
 
+    async def health(self) -> Any:
+        """Return how the log is doing: `first`, `last`, and what the entries weigh (`bytes`); never raises."""
+        ...
+
 
 StateDump = Mapping[tuple[str, str], Any]

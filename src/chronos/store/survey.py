@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -46,6 +48,52 @@ class Surveyed(Struct, frozen=True, kw_only=True):
     needs: str = ""
     refused: str = ""
     note: str = ""
+
+
+class LogFound(Struct, frozen=True, kw_only=True):
+    """The log of a server that does not run.
+
+    Attributes:
+        backup_entry: The last entry of the last backup; 0 when there was none.
+        reaches_backup: Whether the log goes on from there: then every instant since can be restored.
+    """
+
+    first: int
+    last: int
+    bytes: int
+    backup_entry: int = 0
+    reaches_backup: bool = False
+
+
+class _BackupSaid(Struct):
+    entry: int = 0
+
+
+def look_at_log(folder: Path) -> LogFound | None:
+    """Return how the log of a data folder stands; None while a server has it open, or when it cannot be read."""
+    path = folder / "log" / "log.db"
+    if not path.exists():
+        return None
+    try:
+        db = open_reader(path)
+        try:
+            base = int(dict(db.execute("SELECT key, value FROM meta"))["base"])
+            rows: list[Any] = db.execute("SELECT max(idx), coalesce(sum(length), 0) FROM entries").fetchall()
+        finally:
+            db.close()
+    except (apsw.Error, KeyError, ValueError):
+        return None
+    entry, (last, size) = _last_backed_up(folder), rows[0]
+    return LogFound(
+        first=base + 1, last=last or base, bytes=size, backup_entry=entry, reaches_backup=entry > 0 and base <= entry
+    )
+
+
+def _last_backed_up(folder: Path) -> int:
+    try:
+        return msgspec.json.decode((folder / "last-backup.json").read_bytes(), type=_BackupSaid).entry
+    except (OSError, msgspec.MsgspecError):
+        return 0
 
 
 class _InUse(Exception):

@@ -196,6 +196,9 @@ async def test_what_to_keep_is_bounded_by_entries_and_by_size(disk: Disk) -> Non
         assert await log.keep_from(100, 10_000) == 1
         assert await log.keep_from(100, 399) == 18
         assert await log.keep_from(100, 1) == 20
+        await log.truncate(11, await log.campaign())
+        assert await log.keep_from(100, 10_000) == 11
+        assert (await log.health()).bytes == 1_000
 
 
 @on_a_loop

@@ -251,3 +251,45 @@ async def test_while_something_is_being_handled_everything_is_of_interest_for_it
         await asyncio.sleep(10)
 
     assert hearer.heard == ["occ_1", "occ_2", "occ_4"]
+
+
+class Told(Hearer):
+    """Notes gaps, too."""
+
+    async def __call__(self, event: Event) -> None:
+        if event.type is EventType.GAP:
+            self.heard.append(f"gap {event.since_index}-{event.index}")
+        else:
+            await super().__call__(event)
+
+
+@virtual_time
+async def test_one_who_was_away_is_told_of_the_gap_and_then_of_what_ended_in_it() -> None:
+    world, told = World(), Told()
+    heard = FINISHED | {EventType.GAP}
+    async with world.running(Subscriber(heard, told, durable="d", bound=10)):
+        world.finish(0)
+        await asyncio.sleep(5)
+    world.crash()
+    world.finish(1)
+    world.finish(2)
+    async with world.running(Subscriber(heard, told, durable="d", bound=10)):
+        await asyncio.sleep(5)
+    assert told.heard[:2] == ["occ_0", "gap 2-3"]
+    assert set(told.heard[2:]) >= {"occ_1", "occ_2"}
+    assert world.cursors["d"].time_us == world.time_us
+
+
+@virtual_time
+async def test_a_gap_that_was_told_moves_no_cursor_before_what_lies_in_it_is_told() -> None:
+    world, told = World(), Told()
+    subscriber = Subscriber(FINISHED | {EventType.GAP}, told, durable="d", bound=2)
+    async with world.running(subscriber):
+        for n in range(6):  # more than the queue holds
+            world.finish(n)
+        assert subscriber.needs == 1, "nothing is handled yet"
+        told.fails = 0
+        await asyncio.sleep(5)
+        assert subscriber.needs is None
+    assert [one for one in told.heard if one.startswith("gap")] != []
+    assert {f"occ_{n}" for n in range(6)} <= set(told.heard)

@@ -25,7 +25,7 @@ Round = Callable[[Client, Session], Iterator[Finding]]
 
 def make_rounds(client: Client, session: Session) -> Iterator[Finding]:
     """Yield what every round finds; one that this key may not make, or an older server does not know, is left out."""
-    for look in (heartbeat, breakers, failures, calendars, overdue, channels, lost_notices):
+    for look in (heartbeat, breakers, failures, calendars, overdue, channels, lost_notices, log):
         try:
             yield from look(client, session)
         except (Denied, NotFound):
@@ -45,6 +45,24 @@ def heartbeat(client: Client, _: Session) -> Iterator[Finding]:
         yield Finding(Level.WARNING, what, "See whether heartbeat.url is right, and the way there open.")
     else:
         yield Finding(Level.GOOD, "planning goes on, and somebody outside is told so")
+
+
+def log(client: Client, _: Session) -> Iterator[Finding]:
+    """Has the log what is needed of it: by the last backup, and by features that are behind?"""
+    found = client.cluster_status().get("log")
+    if not found:
+        return
+    weighs = f"the log weighs {found['bytes'] / 1e6:.0f} MB"
+    passed = found.get("cut_past") or []
+    if "backup" in passed:
+        what = f"{weighs} and does not reach back to the last backup: instants in between cannot be restored"
+        yield Finding(Level.WARNING, what, "Back up more often, or raise cluster.log_held_bytes.")
+    if others := [name for name in passed if name != "backup"]:
+        what = f"{weighs} and was cut before {_some(others)} had handled all of it"
+        yield Finding(Level.WARNING, what, "See in the server's log what keeps it; `subscriber_failed` names it.")
+    if not passed:
+        kept = ", ".join(f"{entries} entries for {name}" for name, entries in sorted(found.get("held", {}).items()))
+        yield Finding(Level.GOOD, weighs + (f", kept as well: {kept}" if kept else ""))
 
 
 def overdue(_: Client, session: Session) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ FOLLOWED = frozenset(
         EventType.JOB_PAUSED,
         EventType.JOB_RESUMED,
         EventType.JOB_DELETED,
+        EventType.GAP,
     }
 )
 COUNTED = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED})
@@ -40,6 +41,9 @@ class Follower:
 
     async def note(self, event: Event) -> None:
         """Take in one event."""
+        if event.type is EventType.GAP:
+            self._dependents = None  # who depends on whom may have changed in it
+            return
         dependents = self._known()
         if event.execution is not None:
             if event.execution.status in COUNTED:

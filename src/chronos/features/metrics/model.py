@@ -139,6 +139,10 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("workers", _G, "Worker processes that take deliveries; 0 where the main process delivers itself."),
     Metric("worker_in_flight", _G, "Attempts given to a worker process, or waiting for it.", ("worker",)),
     Metric("scheduling", _G, "Whether planning goes on: 1 or 0."),
+    Metric("log_bytes", _G, "What the entries of the log weigh."),
+    Metric("log_entries", _G, "Entries of the log."),
+    Metric("log_held_entries", _G, "Entries of the log that are kept for somebody's sake.", ("by",)),
+    Metric("log_cut_past", _G, "Whether entries were let go that somebody still needed: 1 or 0.", ("by",)),
     Metric("backup_age_seconds", _G, "Seconds since the last backup of this node was taken; -1 before the first."),
     Metric("clock_hold_seconds", _G, "How far the clock and planning are apart while either is held; else 0."),
 )

@@ -23,7 +23,13 @@ from chronos.model.notify import NotifyOn
 from chronos.plugin import Collection, Jobs
 
 HEARD = frozenset(
-    {EventType.EXECUTION_FINISHED, EventType.RANGE_SKIPPED, EventType.JOB_DELETED, EventType.LEADER_CHANGED}
+    {
+        EventType.EXECUTION_FINISHED,
+        EventType.RANGE_SKIPPED,
+        EventType.JOB_DELETED,
+        EventType.LEADER_CHANGED,
+        EventType.GAP,
+    }
 )
 
 
@@ -61,6 +67,8 @@ class Listener:
             await self._finished(event, event.execution, failing)
         elif event.range is not None and event.range.reason in MISSED_REASONS:
             await self._missed_range(event, event.range)
+        elif event.type is EventType.GAP:
+            await self._forget_the_deleted(failing)
 
     async def stand_down(self, event: Event) -> None:
         """Let go, on every node, when another leader begins; the leader's own cursor takes over again."""
@@ -124,6 +132,13 @@ class Listener:
         if known is not None:
             await self._documents.delete(job_id, by=BY, namespace=known.namespace)
             del failing[job_id]
+
+    async def _forget_the_deleted(self, failing: dict[str, Failing]) -> None:
+        for job_id, known in list(failing.items()):
+            try:
+                await self._jobs.get(job_id, namespace=known.namespace)
+            except JobNotFound:
+                await self._forget(job_id, failing)
 
     async def _whom(
         self, event: Event, job_id: str, namespace: str

@@ -65,6 +65,10 @@ class Backups:
         """Return the seconds since the last backup; -1 when there was none."""
         return -1.0 if self._last is None else max(0.0, self._clock.time() - self._last.taken_us / 1e6)
 
+    def needs(self) -> int | None:
+        """Return the first entry behind the last backup: with it the log goes on from there; None before the first."""
+        return None if self._last is None else self._last.entry + 1
+
     async def stream(self) -> AsyncIterator[bytes]:
         """Gather a backup without keys, and return the bytes of it.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chronos.server.workers import AllBreakers
     from chronos.store.commandlog import CommandLog
     from chronos.store.queries import Queries
+    from chronos.store.truncation import LogStanding
 
 PAGE = 50
 PAGE_MAX = 200
@@ -60,6 +61,7 @@ class Core:
     outputs: Outputs
     watch: ClockWatch
     backups: Backups
+    log_standing: LogStanding
     settings: Settings
     clock: Clock
     chance: Chance

@@ -22,6 +22,7 @@ from chronos.server.rest.core import Core, reply
 from chronos.server.rest.documents import at, at_s
 from chronos.store.tables import JOBS, META
 from chronos.store.tables import Meta as StoreMeta
+from chronos.store.truncation import LogStanding
 from chronos.timing.clock import ulid
 from chronos.timing.duration import parse_duration
 from chronos.timing.zone import tzdata_version
@@ -67,6 +68,21 @@ class WorkerDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     in_flight: int
 
 
+class LogDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the log stood when it was last looked after, at most ten seconds ago.
+
+    Attributes:
+        held: By name (`backup`, or a feature), how many entries are kept for somebody's sake.
+        cut_past: Who needed entries that were let go, because there was no room for more.
+    """
+
+    first: int
+    last: int
+    bytes: int
+    held: dict[str, int]
+    cut_past: list[str]
+
+
 class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How this node and its cluster stand.
 
@@ -77,6 +93,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         leader_address: Where the others reach the leader; empty on one node alone.
         running: Attempts in flight on this node.
         workers: The processes that deliver; none where the main process does.
+        log: What the log weighs, and for whose sake.
         notes: What it cannot do now, and what to do about it: a full disk, a held clock.
     """
 
@@ -102,6 +119,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     clock: ClockDocument
     workers: list[WorkerDocument] = []
     notes: list[str] = []
+    log: LogDocument | None = None
 
 
 class BreakerDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -286,6 +304,7 @@ class Operations:
                 clock=self._clock_document(),
                 workers=[_worker(state) for state in core.workers()],
                 notes=core.notes(),
+                log=_log_document(core.log_standing),
             )
         )
 
@@ -400,4 +419,17 @@ def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
 def _worker(state: WorkerState) -> WorkerDocument:
     return WorkerDocument(
         number=state.number, pid=state.pid, is_up=state.is_up, restarts=state.restarts, in_flight=state.in_flight
+    )
+
+
+def _log_document(standing: LogStanding) -> LogDocument | None:
+    """Return how the log stands; None before it was looked after for the first time."""
+    if not standing.last:
+        return None
+    return LogDocument(
+        first=standing.first,
+        last=standing.last,
+        bytes=standing.bytes,
+        held=dict(standing.held),
+        cut_past=sorted(standing.passed),
     )

@@ -285,6 +285,18 @@ async def test_a_deleted_job_is_no_longer_remembered_as_failing() -> None:
 
 
 @virtual_time
+async def test_a_job_that_was_deleted_in_a_gap_is_no_longer_remembered_as_failing_and_others_are() -> None:
+    room = a_room(HOOK)
+    async with room.host:
+        await room.fails()
+        await room.host.emit(EventType.GAP)
+        assert room.documents("failing") == 1
+        room.host.job_service.remove("J1")
+        await room.host.emit(EventType.GAP)
+    assert room.documents("failing") == 0
+
+
+@virtual_time
 async def test_an_event_heard_twice_is_told_once() -> None:
     room = a_room(HOOK)
     async with room.host:
