@@ -31,6 +31,7 @@ from chronos.model.target import Target
 from chronos.scheduler.changes import NOTHING_AHEAD, Changes, instants_in, owes_the_same
 from chronos.scheduler.credentials import seal_credentials
 from chronos.scheduler.dependencies import check_acyclic
+from chronos.scheduler.finding import find_job
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.plan import check_spec
 from chronos.scheduler.ports import Commands
@@ -53,7 +54,6 @@ from chronos.timing.clock import Chance, Clock, ulid
 STALE_TRIES = 50
 STALE_WAIT_S = 0.05
 BACKFILL_MAX = 10_000
-PREFIX_LENGTH_MIN = 4
 
 
 class Lookup(Protocol):
@@ -114,22 +114,7 @@ class JobService:
             JobNotFound: There is none.
             JobInvalid: Several ids begin with it; `facts["candidates"]` lists them.
         """
-        view = self._commands.view
-        job = view.get(JOBS, ref)
-        if job is not None and job.namespace == namespace:
-            return job
-        named = view.get(NAMES, f"{namespace}/{ref}")
-        if named is not None:
-            job = view.get(JOBS, named.job_id)
-            assert job is not None, "a name belongs to a job"
-            return job
-        found = await self._lookup.jobs_by_prefix(ref, namespace) if len(ref) >= PREFIX_LENGTH_MIN else []
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = [f"{j.id} ({j.name})" for j in found[:10]]
-            raise JobInvalid(f"{ref!r} could be any of {len(found)} jobs.", field="job", candidates=names)
-        raise JobNotFound(f"Namespace {namespace!r} has no job {ref!r}.", job=ref)
+        return await find_job(self._commands.view, self._lookup, ref, namespace=namespace)
 
     async def revisions(self, ref: str, *, namespace: str) -> list[tuple[Job, str]]:
         """Return (job as it was, comment) of every version, newest first."""

@@ -44,7 +44,7 @@ from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
 from chronos.server.outputs import Outputs
 from chronos.server.premises import ServerEntrance, ServerPremises
-from chronos.server.processes.front import Backing, Front
+from chronos.server.processes.assembling import front_of
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
 from chronos.server.settings import Http, Settings
@@ -368,25 +368,19 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         applied=lambda: truth.commands.applied,
         body_bytes_max=settings.server.http.max_body_bytes,
     )
-    listener = _open(house, app)
+    listener = _listen(house, app, partial(front_of, house, truth, host, live, last_runs))
     exits.guard.forbid_port(listener.port)
     house.entrance.listener_url = listener.url if host_of(house.address) else ""
     return Door(core, live, journal, listener)
 
 
-def _open(house: House, app: Callable[[], Asgi]) -> Listening:
-    settings, listener = house.settings, house.outside.listener
-    if listener is not None or not settings.server.processes:
-        return (listener or _listener)(app, house.address, house.port, settings.server.http)
-    backing = Backing(
-        folder=house.folder,
-        settings=settings,
-        hosts=_allowed_hosts(settings),
-        cursors=house.premises.key("cursors"),
-        clock=house.clock,
-        telemetry=house.telemetry,
-    )
-    return Front(app, house.address, house.port, backing)
+def _listen(
+    house: House, app: Callable[[], Asgi], front: Callable[[Callable[[], Asgi], list[str]], Listening]
+) -> Listening:
+    server, listener = house.settings.server, house.outside.listener
+    if listener is None and server.processes:
+        return front(app, _allowed_hosts(house.settings))
+    return (listener or _listener)(app, house.address, house.port, server.http)
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:

@@ -152,6 +152,8 @@ class Gate:
             )
 
     def _note(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        if scope.get("chronos.counted"):
+            return  # where the answer was made
         route = scope.get("chronos.route", "other")
         self._telemetry.count("http_requests_total", method=_method(scope), path=route, status=str(status))
         self._telemetry.observe("http_request_duration_seconds", seconds, method=_method(scope), path=route)

@@ -44,6 +44,7 @@ class Live:
         self._ring: deque[Event] = deque(maxlen=RING)
         self._watchers: set[_Watcher] = set()
         self._closed = False
+        self._on_close: list[Callable[[], None]] = []
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take note of what was committed. Called on the event loop; returns at once."""
@@ -52,6 +53,21 @@ class Live:
                 self._ring.append(event)
                 for watcher in self._watchers:
                     watcher.offer(event)
+
+    def known(self) -> list[Event]:
+        """Return the last events, the oldest first."""
+        return list(self._ring)
+
+    def begin_with(self, events: Sequence[Event]) -> None:
+        """Take what was `known` elsewhere for what happened last; those who watch already have missed something."""
+        self._ring.clear()
+        self._ring.extend(events)
+        for watcher in self._watchers:
+            watcher.miss()
+
+    def when_closed(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the streams are ended."""
+        self._on_close.append(listener)
 
     @property
     def is_full(self) -> bool:
@@ -62,6 +78,8 @@ class Live:
         self._closed = True
         for watcher in self._watchers:
             watcher.wake.set()
+        for listener in self._on_close:
+            listener()
 
     async def watch(self, wanted: Wanted, *, after: Mark | None) -> AsyncIterator[bytes]:
         """Yield server-sent events for as long as the client stays.
@@ -100,6 +118,10 @@ class _Watcher:
             self._queue.clear()
             self._missed = True
         self._queue.append(event)
+        self.wake.set()
+
+    def miss(self) -> None:
+        self._missed = True
         self.wake.set()
 
     def catch_up(self, ring: Sequence[Event], after: Mark) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 import structlog
@@ -16,28 +13,17 @@ from litestar.exceptions import ClientException, HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
-from chronos.errors import ChronosError, Denied, Invalid, PreconditionRequired, Unprocessable
-from chronos.model.limits import NAMESPACE_PATTERN
+from chronos.errors import ChronosError
 from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import PUBLIC, Call, Endpoint, Reply
-from chronos.server.decoding import FieldInvalid, MalformedJson, convert_text, decode_json
+from chronos.server.calls import check_permission, read_call
 from chronos.server.gate import Asgi, Authenticate, Gate, host_of
 from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe, describe_bug, describe_http
+from chronos.server.routing import APPLIED, BODY_BYTES_MAX, PARAMETER, TOO_LARGE, Routes, body_bound
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
 
 log = structlog.get_logger("chronos.http")
-
-BODY_BYTES_MAX = 1 << 20  # unless the configuration says otherwise
-RAW_BYTES_MAX = 64 << 20
-KEY_CHARS_MAX = 255
-TOO_LARGE = "The body is larger than this server takes here; `server.http.max_body_bytes` is the most."
-APPLIED = "Chronos-Applied-Index"
-CONSISTENCIES = ("linearizable", "local")
-
-_PARAMETER = re.compile(r"\{([a-z_]+)\}")
-_ETAG = re.compile(r'^(?:W/)?"?([0-9]{1,15})"?$')
-_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 
 def build(
@@ -86,42 +72,6 @@ def build(
     )
 
 
-class Routes:
-    """Which methods a path takes. Paths are matched exactly: no suffixes, no cases, no slashes at the end."""
-
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._exact: dict[str, dict[str, Endpoint]] = {}
-        self._patterns: list[tuple[re.Pattern[str], dict[str, Endpoint]]] = []
-        by_path: dict[str, dict[str, Endpoint]] = {}
-        for endpoint in endpoints:
-            by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-        for path, methods in by_path.items():
-            if "{" in path:
-                pattern = "".join(
-                    "[^/]+" if i % 2 else re.escape(part) for i, part in enumerate(_PARAMETER.split(path))
-                )
-                self._patterns.append((re.compile(f"^{pattern}$"), methods))
-            else:
-                self._exact[path] = methods
-        self._find = lru_cache(1_024)(self._search)
-
-    def methods(self, path: str) -> list[str]:
-        return sorted(self._find(path))
-
-    def is_public(self, method: str, path: str) -> bool:
-        endpoint = self._exact.get(path, {}).get(method)
-        return endpoint is not None and endpoint.permission == PUBLIC
-
-    def content_type(self, method: str, path: str) -> str:
-        endpoint = self._find(path)[method]
-        return endpoint.raw_body or "application/json"
-
-    def _search(self, path: str) -> dict[str, Endpoint]:
-        if path in self._exact:
-            return self._exact[path]
-        return next((methods for pattern, methods in self._patterns if pattern.match(path)), {})
-
-
 def _route(endpoint: Endpoint, applied: Callable[[], int], body_bytes_max: int) -> HTTPRouteHandler:
     async def serve(request: Request[Any, Any, State]) -> Response[Any]:
         request.scope["chronos.route"] = endpoint.path  # type: ignore[typeddict-unknown-key]
@@ -135,131 +85,25 @@ def _route(endpoint: Endpoint, applied: Callable[[], int], body_bytes_max: int) 
 
     serve.__annotations__ = {"request": Request[Any, Any, State], "return": Response[Any]}
     return HTTPRouteHandler(
-        _PARAMETER.sub(r"{\1:str}", endpoint.path),
+        PARAMETER.sub(r"{\1:str}", endpoint.path),
         http_method=endpoint.method,  # type: ignore[arg-type]  # a plain string in the declaration
         status_code=endpoint.status,
-        request_max_body_size=_body_bytes_max(endpoint, body_bytes_max),
+        request_max_body_size=body_bound(endpoint, body_bytes_max),
     )(serve)
-
-
-def _body_bytes_max(endpoint: Endpoint, configured: int) -> int:
-    if endpoint.raw_body:
-        return RAW_BYTES_MAX
-    return min(endpoint.body_bytes_max or configured, configured)
 
 
 async def _call(request: Request[Any, Any, State], endpoint: Endpoint) -> Call:
     principal: Principal = request.scope.get("chronos.principal", ANONYMOUS)  # type: ignore[assignment]
-    if endpoint.permission != PUBLIC and not principal.may(endpoint.permission):
-        raise Denied(f"`{principal.id}` lacks the permission `{endpoint.permission}`.", permission=endpoint.permission)
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    query = _query_pairs(request.scope["query_string"])
-    namespace = _namespace(headers, query)
-    if endpoint.method == "GET" and endpoint.permission != PUBLIC:
-        _check_consistency(query)
-    raw = await request.body() if endpoint.method != "GET" else b""
-    return Call(
+    # Refused before the body is read: it may be large.
+    check_permission(endpoint, principal)
+    return read_call(
+        endpoint,
         principal=principal,
-        namespace=namespace,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        query=request.scope["query_string"],
         path=dict(request.path_params),
-        query=_query(endpoint, query),
-        body=_body(endpoint, raw),
-        raw=raw,
-        headers=headers,
-        idempotency_key=_idempotency_key(headers),
-        if_match=_if_match(endpoint, headers),
-        route=f"{endpoint.method} {endpoint.path}",
+        raw=await request.body() if endpoint.method != "GET" else b"",
     )
-
-
-def _query_pairs(raw: bytes) -> dict[str, list[str]]:
-    try:
-        text = raw.decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=200, errors="strict")
-    except (UnicodeDecodeError, ValueError) as exc:
-        raise Invalid(
-            "The query string cannot be read: it is not UTF-8, percent-encoded, or has too many fields."
-        ) from exc
-    found: dict[str, list[str]] = {}
-    for name, value in pairs:
-        found.setdefault(name, []).append(value)
-    return found
-
-
-def _namespace(headers: Mapping[str, str], query: dict[str, list[str]]) -> str:
-    given = query.pop("namespace", None) or ([headers["x-namespace"]] if "x-namespace" in headers else ["default"])
-    if len(given) != 1 or not re.match(NAMESPACE_PATTERN, given[0]) or given[0].endswith("\n"):
-        raise FieldInvalid("`namespace` is lower-case letters, digits and dashes, at most 63.", field="namespace")
-    return given[0]
-
-
-_CONSISTENT = {"true": "linearizable", "false": "local"}
-"""`?consistent=true`, an older word for the same."""
-
-
-def _check_consistency(query: dict[str, list[str]]) -> None:
-    # One node alone is its own quorum: what it reads locally is linearizable, and both words are honoured alike.
-    if "consistent" in query:
-        query["consistency"] = [_CONSISTENT.get(one, one) for one in query.pop("consistent")]
-    given = query.pop("consistency", ["linearizable"])
-    if len(given) != 1 or given[0] not in CONSISTENCIES:
-        raise FieldInvalid("`consistency` is `linearizable` (the default) or `local`.", field="consistency")
-
-
-def _query(endpoint: Endpoint, pairs: dict[str, list[str]]) -> Any:
-    if endpoint.query is None:
-        if pairs:
-            name = next(iter(pairs))
-            raise Unprocessable(f"This address takes no query parameter `{name[:64]}`.", field=name[:64])
-        return None
-    lists = {f.encode_name for f in msgspec.structs.fields(endpoint.query) if "list" in str(f.type)}
-    values: dict[str, Any] = {}
-    for name, given in pairs.items():
-        if name.startswith("tag.") and "tags" in endpoint.query.__struct_fields__:
-            values.setdefault("tags", {})[name.removeprefix("tag.")] = given[-1]
-        elif name in lists:
-            values[name] = [part for text in given for part in text.split(",")]
-        elif len(given) > 1:
-            raise FieldInvalid(f"`{name[:64]}` is given {len(given)} times.", field=name[:64])
-        else:
-            values[name] = given[0]
-    return convert_text(values, endpoint.query)
-
-
-def _body(endpoint: Endpoint, raw: bytes) -> Any:
-    if endpoint.raw_body or endpoint.method == "GET":
-        return None
-    if endpoint.body is None:
-        if raw.strip() not in (b"", b"{}"):
-            raise Unprocessable("This operation takes no body.", field="")
-        return None
-    if raw.strip():
-        return decode_json(raw, endpoint.body)
-    try:
-        return msgspec.convert({}, endpoint.body)
-    except msgspec.ValidationError as exc:
-        raise MalformedJson("A JSON body is required here.") from exc
-
-
-def _idempotency_key(headers: Mapping[str, str]) -> str | None:
-    key = headers.get("idempotency-key")
-    if key is not None and not _KEY.match(key):
-        raise Invalid(f"`Idempotency-Key` is 1 to {KEY_CHARS_MAX} visible ASCII characters.", field="Idempotency-Key")
-    return key
-
-
-def _if_match(endpoint: Endpoint, headers: Mapping[str, str]) -> int | None:
-    text = headers.get("if-match")
-    if text is None:
-        if endpoint.needs_if_match:
-            raise PreconditionRequired(field="If-Match")
-        return None
-    if text.strip() == "*":
-        return -1
-    match = _ETAG.match(text.strip())
-    if match is None:
-        raise Invalid('`If-Match` is the ETag as it was received, like `"3"`, or `*`.', field="If-Match")
-    return int(match[1])
 
 
 def _response(endpoint: Endpoint, reply: Reply) -> Response[Any]:

@@ -138,6 +138,11 @@ class CommandLog:
         return self._queue.commands
 
     @property
+    def unwritten(self) -> int:
+        """The last entry that changes what is searched for and has yet to reach state's file; 0 when there is none."""
+        return self._parked[-1][0] if self._parked else 0
+
+    @property
     def storage_full(self) -> bool:
         """Whether the last write to log or state failed for lack of space."""
         return self._full or self._log_full

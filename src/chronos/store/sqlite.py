@@ -395,6 +395,10 @@ class SqliteState:
         generations = (self._flushing, self._dirty)
         return {key: job for each in generations for (name, key), job in each.puts.items() if name == JOBS.name}
 
+    def in_memory(self) -> tuple[list[Record], list[Record]]:
+        """Return the executions that are open, and the records that have ended and are in no segment yet."""
+        return list(self._open.values()), self._pending()
+
     async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         assert self._searcher is not None
         search = partial(self._searcher.find_jobs, wanted, after, limit)

@@ -261,6 +261,15 @@ class StateReader:
     def __init__(self, path: Path, vfs: str | None = None) -> None:
         self._db = open_reader(path, vfs, STATE)
 
+    def applied(self) -> int:
+        """Return the entry up to which the file is complete."""
+        rows: list[Any] = self._db.execute("SELECT value FROM meta WHERE key = 'applied'").fetchall()
+        return int(rows[0][0])
+
+    def interrupt(self) -> None:
+        """Break off what another thread is reading; it raises there. May be called from any thread."""
+        self._db.interrupt()
+
     def get(self, table: str, key: str) -> bytes | None:
         """Return a value's bytes."""
         row = self._db.execute(_sql(table).get, (table, key)).fetchone()

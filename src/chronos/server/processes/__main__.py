@@ -18,11 +18,18 @@ from chronos.server.loops import loop_factory
 from chronos.server.processes.edge import Edge
 from chronos.server.processes.forwarding import Ways
 from chronos.server.processes.link import Link
+from chronos.server.processes.messages import Brief
+from chronos.server.processes.reads import Reads
 from chronos.server.processes.sockets import LINK, REQUESTS
+from chronos.server.processes.tally import Tally
+from chronos.store.following import Following
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import SystemChance, SystemClock
 
 log = structlog.get_logger("chronos.processes")
 
 OK, ORPHANED = 0, 1
+IDLE_S = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,24 +57,57 @@ async def _run(number: int, listening: int, folder: Path) -> int:
     brief = await link.open()
     set_up(brief.logging)
     structlog.contextvars.bind_contextvars(process=number)
+    files, tally = Following(Path(brief.folder)), Tally()
+    await files.start()
     ways = Ways(folder / REQUESTS)
-    taken = socket.socket(fileno=listening)
-    taken.setblocking(False)
-    async with Listener(Edge(ways), brief.address, brief.port, brief.http, taken=taken):
-        link.say_listening()
-        code = await _until_told(link)
+    try:
+        async with Listener(
+            _edge(ways, link, brief, files, tally), brief.address, brief.port, brief.http, taken=_taken(listening)
+        ):
+            link.say_listening()
+            code = await _until_told(link, files, tally)
+    finally:
+        await files.stop()
+    tally.tell(link)
     ways.close()
     link.close()
     return code
 
 
-async def _until_told(link: Link) -> int:
+def _taken(listening: int) -> socket.socket:
+    taken = socket.socket(fileno=listening)
+    taken.setblocking(False)
+    return taken
+
+
+def _edge(ways: Ways, link: Link, brief: Brief, files: Following, tally: Tally) -> Edge:
+    clock, telemetry = SystemClock(), Telemetry()
+    telemetry.add_sink(tally)
+    own = Reads(files, link, clock, brief.cursors).endpoints()
+    return Edge(ways, link, brief, own, clock=clock, chance=SystemChance(), telemetry=telemetry)
+
+
+async def _until_told(link: Link, files: Following, tally: Tally) -> int:
+    """Return the exit code when main says stop, or is gone."""
     told, gone = asyncio.create_task(link.asked_to_stop.wait()), asyncio.create_task(link.lost())
-    await asyncio.wait({told, gone}, return_when=asyncio.FIRST_COMPLETED)
-    code = OK if told.done() else ORPHANED
-    for task in (told, gone):
+    beside = [asyncio.create_task(tally.report(link)), asyncio.create_task(_rest_when_idle(files))]
+    # What goes on beside it never ends by itself: when it does, it has failed, and the process with it.
+    done, _ = await asyncio.wait({told, gone, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (told, gone, *beside):
         task.cancel()
-    return code
+    for failed in done.intersection(beside):
+        failed.result()
+    return OK if told in done else ORPHANED
+
+
+async def _rest_when_idle(files: Following) -> None:
+    """Close the segments when nobody has asked for a while; until cancelled."""
+    searches = 0
+    while True:
+        await asyncio.sleep(IDLE_S)
+        if searches == files.searches:
+            await files.rest()
+        searches = files.searches
 
 
 if __name__ == "__main__":

@@ -1,27 +1,182 @@
-"""The application of an API process: its own routes, and main behind all others."""
+"""The application of an API process: its own routes behind a gate of its own, and main behind all others."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
 import msgspec
 
-from chronos.errors import ChronosError
-from chronos.server.gate import SECURITY_HEADERS, Receive, Scope, Send
-from chronos.server.problems import CONTENT_TYPE, describe
+from chronos.errors import ChronosError, FormatUnreadable, LogFailed, StateDamaged
+from chronos.model.principal import ANONYMOUS, Principal
+from chronos.plugin import PUBLIC, Endpoint, Reply
+from chronos.server.calls import check_permission, read_call
+from chronos.server.gate import SECURITY_HEADERS, Gate, Receive, Scope, Send, host_of
+from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe
 from chronos.server.processes.forwarding import Ways
+from chronos.server.processes.link import Link
+from chronos.server.processes.messages import Brief
+from chronos.server.processes.reads import asking
+from chronos.server.routing import APPLIED, TOO_LARGE, Routes, body_bound
+from chronos.store.following import Behind
+from chronos.telemetry import Telemetry
+from chronos.timing.clock import Chance, Clock
+
+EVENT_STREAM = "text/event-stream"
+NOT_HERE = (Behind, FormatUnreadable, LogFailed, StateDamaged)
+"""What the files cannot tell, main is asked."""
 
 
 class Edge:
-    """An ASGI application."""
+    """An ASGI application.
 
-    def __init__(self, ways: Ways) -> None:
+    Args:
+        own: The endpoints that this process answers by itself.
+    """
+
+    def __init__(
+        self,
+        ways: Ways,
+        link: Link,
+        brief: Brief,
+        own: Sequence[Endpoint],
+        *,
+        clock: Clock,
+        chance: Chance,
+        telemetry: Telemetry,
+    ) -> None:
         self._ways = ways
+        self._link = link
+        self._body_bytes_max = brief.http.max_body_bytes
+        by_route = {(endpoint.method, endpoint.path): endpoint for endpoint in own}
+        self._own = {route: endpoint for route, endpoint in by_route.items() if route in set(brief.routes)}
+        # All routes are known here, so that no pattern of ours takes an address that is main's.
+        self._routes = Routes([self._own.get(route) or _elsewhere(*route) for route in brief.routes])
+        self._gate = Gate(
+            self._answer,
+            authenticate=_recognised,
+            is_public=self._routes.is_public,
+            allowed_methods=self._routes.methods,
+            content_type=self._routes.content_type,
+            hosts=frozenset(name.lower() for name in (*brief.hosts, host_of(brief.address)) if name),
+            clock=clock,
+            chance=chance,
+            telemetry=telemetry,
+            is_draining=lambda: link.is_draining,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "the listener speaks nothing else"
         try:
-            await self._ways.forward(scope, receive, send)
+            if await self._is_ours(scope):
+                await self._gate(scope, receive, send)
+            else:
+                await self._ways.forward(scope, receive, send)
         except ChronosError as exc:
             await _refuse(exc, send)
+
+    async def _is_ours(self, scope: Scope) -> bool:
+        """Whether a request is answered here: the route is one of ours, and main knows who sends it."""
+        endpoint, _ = self._routes.endpoint(scope["method"], scope["path"])
+        if endpoint is None or (endpoint.method, endpoint.path) not in self._own:
+            return False
+        if endpoint.permission == PUBLIC:
+            return True
+        who = await self._link.who(scope["headers"])
+        asking.set(who)
+        return who.principal is not None  # main says best itself why it lets somebody not in
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that has passed the gate."""
+        endpoint, path = self._routes.endpoint(scope["method"], scope["path"])
+        assert endpoint is not None, "the gate has looked"
+        scope["chronos.route"] = endpoint.path
+        principal: Principal = scope.get("chronos.principal", ANONYMOUS)
+        check_permission(endpoint, principal)
+        raw = await _body(receive, body_bound(endpoint, self._body_bytes_max)) if endpoint.method != "GET" else b""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        call = read_call(
+            endpoint, principal=principal, headers=headers, query=scope["query_string"], path=path, raw=raw
+        )
+        try:
+            reply = await endpoint.handler(call)
+        except NOT_HERE:
+            scope["chronos.counted"] = True  # by main
+            await self._ways.forward(scope, receive, send, body=raw)
+            return
+        await _send(endpoint, reply, receive, send)
+
+
+def _elsewhere(method: str, path: str) -> Endpoint:
+    async def unreachable(_: object) -> Reply:
+        raise AssertionError("main answers this route")
+
+    return Endpoint(method, path, unreachable, permission="elsewhere")
+
+
+async def _recognised(_: object) -> Principal:
+    """Return who asks, as main has said it."""
+    principal = asking.get().principal
+    assert principal is not None, "others are passed on"
+    return principal
+
+
+async def _body(receive: Receive, most: int) -> bytes:
+    found = bytearray()
+    while True:
+        message = await receive()
+        found += message.get("body", b"")
+        if len(found) > most:
+            raise HttpProblem(413, "payload-too-large", TOO_LARGE)
+        if not message.get("more_body", False):
+            return bytes(found)
+
+
+async def _send(endpoint: Endpoint, reply: Reply, receive: Receive, send: Send) -> None:
+    given = dict(reply.headers)
+    if endpoint.method == "GET" and endpoint.permission != PUBLIC:
+        given[APPLIED] = str(asking.get().applied)
+    if reply.stream is not None:
+        kind = EVENT_STREAM if reply.content_type == "application/json" else reply.content_type
+        await send(_start(endpoint, reply, {**given, "Content-Type": f"{kind}; charset=utf-8"}))
+        await _stream(reply.stream, receive, send)
+        return
+    raw = reply.text if reply.text is not None else msgspec.json.encode(reply.value)
+    await send(_start(endpoint, reply, {**given, "Content-Type": reply.content_type, "Content-Length": str(len(raw))}))
+    await send({"type": "http.response.body", "body": raw})
+
+
+def _start(endpoint: Endpoint, reply: Reply, headers: dict[str, str]) -> dict[str, Any]:
+    pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": reply.status or endpoint.status, "headers": pairs}
+
+
+async def _stream(pieces: Any, receive: Receive, send: Send) -> None:
+    """Send a stream until it ends, or the client has left."""
+    sending = asyncio.create_task(_send_all(pieces, send))
+    leaving = asyncio.create_task(_until_left(receive))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _send_all(pieces: Any, send: Send) -> None:
+    async with aclosing(pieces) as opened:
+        async for piece in opened:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _refuse(error: ChronosError, send: Send) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chronos.server.gate import Asgi
@@ -17,26 +17,23 @@ from chronos.server.processes.exchange import Requests
 from chronos.server.processes.keeper import Keeper
 from chronos.server.processes.messages import Brief
 from chronos.server.processes.sockets import LINK, REQUESTS, socket_folder
-from chronos.server.settings import Settings
-from chronos.telemetry import Telemetry
+from chronos.server.settings import Http
 from chronos.timing.clock import Clock
 
 
 @dataclass(frozen=True)
 class Backing:
-    """What stands behind the API processes.
+    """What the processes are kept with.
 
     Attributes:
-        hosts: Names that the server answers to, besides those of this machine.
-        cursors: The key that pages' cursors are made with.
+        folder: The data folder.
+        brief: Returns what a process has to know, given the port.
     """
 
     folder: Path
-    settings: Settings
-    hosts: list[str]
-    cursors: bytes
+    processes: int
+    brief: Callable[[int], Brief]
     clock: Clock
-    telemetry: Telemetry
 
 
 class Front:
@@ -47,17 +44,16 @@ class Front:
         app: Builds the application, which answers what the processes pass on.
     """
 
-    def __init__(self, app: Callable[[], Asgi], host: str, port: int, backing: Backing) -> None:
-        tls = backing.settings.server.http.tls
-        context: ssl.SSLContext | None = tls_context(tls) if tls.enabled else None
+    def __init__(self, app: Callable[[], Asgi], host: str, port: int, http: Http, desk: Desk, backing: Backing) -> None:
+        if http.tls.enabled:
+            tls_context(http.tls)  # what is wrong with it is said before anything is started
         self._app = app
+        self._desk = desk
         self._backing = backing
         self._socket = bind(host, port)
-        self._host = host
         self.port: int = self._socket.getsockname()[1]
-        self.url = url_of("https" if context else "http", host, self.port)
+        self.url = url_of("https" if http.tls.enabled else "http", host, self.port)
         self._requests: Requests | None = None
-        self._desk: Desk | None = None
         self._keepers: list[Keeper] = []
         self._folder: Path | None = None
 
@@ -65,14 +61,13 @@ class Front:
         backing = self._backing
         self._folder = folder = socket_folder(backing.folder, os.environ)
         self._requests = Requests(self._app(), folder / REQUESTS)
-        self._desk = Desk(folder / LINK, self._brief, backing.telemetry)
-        count = backing.settings.server.processes
         self._keepers = [
-            Keeper(number, self._socket.fileno(), folder, self._desk, backing.clock) for number in range(1, count + 1)
+            Keeper(number, self._socket.fileno(), folder, self._desk, backing.clock)
+            for number in range(1, backing.processes + 1)
         ]
         try:
             await self._requests.start()
-            await self._desk.start()
+            await self._desk.start(folder / LINK, partial(backing.brief, self.port))
             async with asyncio.TaskGroup() as starting:
                 for keeper in self._keepers:
                     starting.create_task(keeper.start())
@@ -90,23 +85,10 @@ class Front:
     async def stop(self) -> None:
         """Let the processes end what they are at, then close. May be called twice."""
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers))
-        if self._desk is not None:
-            await self._desk.stop()
+        await self._desk.stop()
         if self._requests is not None:
             await self._requests.stop()
         if self._folder is not None:
             with suppress(OSError):  # somebody has put something into it
                 self._folder.rmdir()
         self._socket.close()
-
-    def _brief(self) -> Brief:
-        backing, settings = self._backing, self._backing.settings
-        return Brief(
-            folder=str(backing.folder.resolve()),
-            address=self._host,
-            port=self.port,
-            http=settings.server.http,
-            hosts=backing.hosts,
-            logging=settings.logging,
-            cursors=backing.cursors,
-        )

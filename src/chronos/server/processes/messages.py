@@ -6,7 +6,12 @@ import msgspec
 from msgspec import Struct
 
 from chronos.model.events import Event
+from chronos.model.execution import Execution, RangeRecord
+from chronos.model.principal import Principal
+from chronos.server.rest.documents import LastExecution
 from chronos.server.settings import Http, Logging
+from chronos.store.records import Position, RecordFilter
+from chronos.store.segment import SegmentInfo
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -60,6 +65,7 @@ class Brief(Message, frozen=True, array_like=True, tag="brief"):
     Attributes:
         address: What the listener is bound to, as `port` says, and what clients may call it besides.
         cursors: The key that pages' cursors are made with.
+        routes: Method and path of every route there is.
     """
 
     folder: str
@@ -69,6 +75,15 @@ class Brief(Message, frozen=True, array_like=True, tag="brief"):
     hosts: list[str]
     logging: Logging
     cursors: bytes
+    routes: list[tuple[str, str]]
+    node: str
+
+
+class Known(Message, frozen=True, array_like=True, tag="known"):
+    """The last events before those that are told from now on; answers the `Watch` of that number."""
+
+    number: int
+    events: list[Event]
 
 
 class Happened(Message, frozen=True, array_like=True, tag="happened"):
@@ -95,6 +110,112 @@ class Ping(Message, frozen=True, array_like=True, tag="ping"):
     number: int
 
 
+# What an API process asks, by a number of its own, and what main answers. Answers may come in another order.
+
+
+class AskWho(Message, frozen=True, array_like=True, tag="ask_who"):
+    """Who sends these headers, and how new does an answer have to be?"""
+
+    id: int
+    headers: Headers
+
+
+class Who(Message, frozen=True, array_like=True, tag="who"):
+    """Somebody, and the read barrier.
+
+    Attributes:
+        principal: None when main has to say itself why it does not recognise them, or when the files cannot be read.
+        applied: The last entry folded: what an answer is at least as new as.
+        written: The entry that the state's file has to have: what is acknowledged, or seen by others, is in it then.
+        now_us: The time that main goes by.
+    """
+
+    id: int
+    principal: Principal | None
+    applied: int
+    written: int
+    now_us: int
+
+
+class AskLast(Message, frozen=True, array_like=True, tag="ask_last"):
+    """How did these jobs run last?"""
+
+    id: int
+    jobs: list[str]
+
+
+class Last(Message, frozen=True, array_like=True, tag="last"):
+    """By job: its newest run, and when one last ended well (µs; 0 for never)."""
+
+    id: int
+    runs: list[tuple[LastExecution | None, int]]
+
+
+class AskRows(Message, frozen=True, array_like=True, tag="ask_rows"):
+    """Which of the records that you remember are these?
+
+    Attributes:
+        closed: The number under which the closed segments are known here.
+    """
+
+    id: int
+    wanted: RecordFilter
+    before: Position
+    limit: int
+    closed: int
+
+
+class Segments(Message, frozen=True, array_like=True):
+    """The segments in which everything is that main does not remember.
+
+    Attributes:
+        closed: The closed ones; None when they are those known under `number`.
+    """
+
+    number: int
+    closed: list[SegmentInfo] | None
+    live: list[SegmentInfo]
+
+
+class Rows(Message, frozen=True, array_like=True, tag="rows"):
+    """They are these.
+
+    Attributes:
+        series: By id, the newest series of what was redriven, whether it is one of those asked for or not.
+    """
+
+    id: int
+    executions: list[Execution]
+    ranges: list[RangeRecord]
+    series: dict[str, int]
+    segments: Segments
+
+
+class AskOne(Message, frozen=True, array_like=True, tag="ask_one"):
+    """What do you remember of this execution?"""
+
+    id: int
+    record_id: str
+    instant_s: int
+    closed: int
+
+
+class One(Message, frozen=True, array_like=True, tag="one"):
+    """This.
+
+    Attributes:
+        execution: Open, dead-lettered, or just ended; None when a segment has it, if anything has.
+        ranges: Range records over its instant that are in no segment yet.
+        late: What came back after it had ended.
+    """
+
+    id: int
+    execution: Execution | None
+    ranges: list[RangeRecord]
+    late: list[str]
+    segments: Segments
+
+
 # An API process to main.
 
 
@@ -109,9 +230,9 @@ class Listening(Message, frozen=True, array_like=True, tag="listening"):
 
 
 class Watch(Message, frozen=True, array_like=True, tag="watch"):
-    """Tell me what happens: somebody watches; or do so no longer."""
+    """Tell me what happens: somebody watches; with number 0, do so no longer."""
 
-    on: bool
+    number: int
 
 
 class Counted(Message, frozen=True, array_like=True, tag="counted"):
@@ -129,8 +250,10 @@ class Pong(Message, frozen=True, array_like=True, tag="pong"):
 
 Asked = Request | Piece
 Answered = Begun | Piece
-ToProcess = Brief | Happened | Missed | Draining | Stop | Ping
-ToMain = Up | Listening | Watch | Counted | Pong
+Question = AskWho | AskLast | AskRows | AskOne
+Answer = Who | Last | Rows | One
+ToProcess = Brief | Known | Happened | Missed | Draining | Stop | Ping | Answer
+ToMain = Up | Listening | Watch | Counted | Pong | Question
 
 read_asked = msgspec.msgpack.Decoder(Asked).decode
 read_answered = msgspec.msgpack.Decoder(Answered).decode
