@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from chronos.errors import ChronosError
 from chronos.model.execution import Execution, RangeRecord
@@ -32,6 +31,7 @@ from chronos.store.segment import SegmentInfo
 from chronos.store.tables import DEAD, JOBS, LATE, OPEN, SLOTS
 from chronos.timing.clock import Clock
 
+PLAIN = str | int | float | bool
 INLINE_MAX = 2_000
 """More records than this are looked through in a thread, so that executions do not wait for a list."""
 
@@ -92,14 +92,16 @@ class Answers:
                 return self._one(question)
 
     async def _who(self, question: AskWho) -> Who:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in question.headers}
         principal: Principal | None = None
-        with suppress(ChronosError):  # main says itself what is wrong, when the request is passed on
-            principal = await self._authenticator.recognise(headers)
-        if self._log.storage_full:
-            principal = None  # what is acknowledged is in the log then, and not in the files
+        refusal: tuple[str, str, dict[str, Any]] | None = None
+        try:
+            principal = await self._authenticator.recognise(dict(question.headers))
+        except ChronosError as exc:
+            facts = {name: fact for name, fact in exc.facts.items() if isinstance(fact, PLAIN)}
+            refusal = (exc.slug, str(exc), facts)
+        readable = not self._log.storage_full  # else what is acknowledged is in the log, and not in the files
         now_us = int(self._clock.time() * 1_000_000)
-        return Who(question.id, principal, self._log.applied, self._log.unwritten, now_us)
+        return Who(question.id, principal, refusal, readable, self._log.applied, self._log.unwritten, now_us)
 
     async def _last(self, question: AskLast) -> Last:
         jobs = {key: job for key in question.jobs if (job := self._view.get(JOBS, key)) is not None}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from chronos.server.gate import SECURITY_HEADERS, Gate, Receive, Scope, Send, ho
 from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe
 from chronos.server.processes.forwarding import Ways
 from chronos.server.processes.link import Link
-from chronos.server.processes.messages import Brief
+from chronos.server.processes.messages import Brief, Who
 from chronos.server.processes.reads import asking
 from chronos.server.routing import APPLIED, TOO_LARGE, Routes, body_bound
 from chronos.store.following import Behind
@@ -56,7 +57,7 @@ class Edge:
         self._routes = Routes([self._own.get(route) or _elsewhere(*route) for route in brief.routes])
         self._gate = Gate(
             self._answer,
-            authenticate=_recognised,
+            authenticate=self._recognise,
             is_public=self._routes.is_public,
             allowed_methods=self._routes.methods,
             content_type=self._routes.content_type,
@@ -70,29 +71,35 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "the listener speaks nothing else"
         try:
-            if await self._is_ours(scope):
+            if self._is_ours(scope):
                 await self._gate(scope, receive, send)
             else:
                 await self._ways.forward(scope, receive, send)
         except ChronosError as exc:
             await _refuse(exc, send)
 
-    async def _is_ours(self, scope: Scope) -> bool:
-        """Whether a request is answered here: the route is one of ours, and main knows who sends it."""
+    def _is_ours(self, scope: Scope) -> bool:
+        """Whether the route is one that is answered here."""
         endpoint, _ = self._routes.endpoint(scope["method"], scope["path"])
-        if endpoint is None or (endpoint.method, endpoint.path) not in self._own:
-            return False
-        if endpoint.permission == PUBLIC:
-            return True
-        who = await self._link.who(scope["headers"])
+        return endpoint is not None and (endpoint.method, endpoint.path) in self._own
+
+    async def _recognise(self, headers: Mapping[str, str]) -> Principal:
+        """Return who asks, as main says it; raise what main has raised."""
+        who = await self._link.who(list(headers.items()))
         asking.set(who)
-        return who.principal is not None  # main says best itself why it lets somebody not in
+        if who.refusal is not None and who.refusal[0] in _kinds():
+            slug, message, facts = who.refusal
+            raise _kinds()[slug](message, **facts)
+        return who.principal or ANONYMOUS
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that has passed the gate."""
         endpoint, path = self._routes.endpoint(scope["method"], scope["path"])
         assert endpoint is not None, "the gate has looked"
         scope["chronos.route"] = endpoint.path
+        if endpoint.permission != PUBLIC and not _is_told_here(asking.get()):
+            await self._pass_on(scope, receive, send)
+            return
         principal: Principal = scope.get("chronos.principal", ANONYMOUS)
         check_permission(endpoint, principal)
         raw = await _body(receive, body_bound(endpoint, self._body_bytes_max)) if endpoint.method != "GET" else b""
@@ -103,10 +110,13 @@ class Edge:
         try:
             reply = await endpoint.handler(call)
         except NOT_HERE:
-            scope["chronos.counted"] = True  # by main
-            await self._ways.forward(scope, receive, send, body=raw)
-            return
-        await _send(endpoint, reply, receive, send)
+            await self._pass_on(scope, receive, send, body=raw)
+        else:
+            await _send(endpoint, reply, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, *, body: bytes | None = None) -> None:
+        scope["chronos.counted"] = True  # by main
+        await self._ways.forward(scope, receive, send, body=body)
 
 
 def _elsewhere(method: str, path: str) -> Endpoint:
@@ -116,11 +126,18 @@ def _elsewhere(method: str, path: str) -> Endpoint:
     return Endpoint(method, path, unreachable, permission="elsewhere")
 
 
-async def _recognised(_: object) -> Principal:
-    """Return who asks, as main has said it."""
-    principal = asking.get().principal
-    assert principal is not None, "others are passed on"
-    return principal
+def _is_told_here(who: Who) -> bool:
+    """Whether main has said who asks, and the files can be read. An error that is not known here is main's to tell."""
+    return who.readable and who.principal is not None
+
+
+@cache
+def _kinds() -> dict[str, type[ChronosError]]:
+    """Return the errors that are known here, by their slugs."""
+    kinds: list[type[ChronosError]] = [ChronosError]
+    for kind in kinds:  # grows while it is walked
+        kinds.extend(kind.__subclasses__())
+    return {kind.slug: kind for kind in kinds}
 
 
 async def _body(receive: Receive, most: int) -> bytes:

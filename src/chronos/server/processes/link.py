@@ -22,7 +22,6 @@ from chronos.server.processes.messages import (
     Counted,
     Draining,
     Happened,
-    Headers,
     Known,
     Last,
     Listening,
@@ -114,7 +113,7 @@ class Link:
         """Tell main what was counted."""
         self._say(counted)
 
-    async def who(self, headers: Headers) -> Who:
+    async def who(self, headers: list[tuple[str, str]]) -> Who:
         """Return who sends a request with these headers, and the read barrier. Raises MainGone."""
         return await self._ask(lambda number: AskWho(number, headers), Who)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
@@ -114,17 +116,19 @@ class Ping(Message, frozen=True, array_like=True, tag="ping"):
 
 
 class AskWho(Message, frozen=True, array_like=True, tag="ask_who"):
-    """Who sends these headers, and how new does an answer have to be?"""
+    """Who sends these headers (names in lower case), and how new does an answer have to be?"""
 
     id: int
-    headers: Headers
+    headers: list[tuple[str, str]]
 
 
 class Who(Message, frozen=True, array_like=True, tag="who"):
     """Somebody, and the read barrier.
 
     Attributes:
-        principal: None when main has to say itself why it does not recognise them, or when the files cannot be read.
+        principal: None when nobody is recognised.
+        refusal: Why not: slug, message and facts of the error.
+        readable: Whether the files can be read; else main has to answer.
         applied: The last entry folded: what an answer is at least as new as.
         written: The entry that the state's file has to have: what is acknowledged, or seen by others, is in it then.
         now_us: The time that main goes by.
@@ -132,6 +136,8 @@ class Who(Message, frozen=True, array_like=True, tag="who"):
 
     id: int
     principal: Principal | None
+    refusal: tuple[str, str, dict[str, Any]] | None
+    readable: bool
     applied: int
     written: int
     now_us: int
