@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
-from chronos.errors import LogFailed, Unavailable
+from chronos.errors import LogFailed
 from chronos.model.job import Job
 from chronos.store.history import HistoryReader
 from chronos.store.offload import Offload, Thread
@@ -34,7 +34,7 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-class Behind(Unavailable):
+class Behind(Exception):
     """The files cannot say it in time; the process that writes them can."""
 
 
