@@ -116,7 +116,7 @@ class Following:
         decode = _DECODERS[table.name]
         return [(key, decode(value)) for key, value in rows]
 
-    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         """Return up to `limit` jobs behind `after` in the order of (name, id), and how many match in all.
 
         Raises:

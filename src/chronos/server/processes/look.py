@@ -121,7 +121,7 @@ class Look:
     def scan(self, table: Table[T], low: str, high: str, limit: int, *, newest: bool = False) -> list[tuple[str, T]]:
         return self._files.scan(table, low, high, limit, newest=newest)
 
-    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int]:
+    async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         return await self._files.find_jobs(wanted, after, limit)
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
