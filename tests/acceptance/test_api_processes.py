@@ -27,9 +27,18 @@ def ask(server: Served, method: str, path: str, body: Any = None, **headers: str
 
 
 def children(pid: int) -> list[int]:
-    """Return the ids of a process's children."""
+    """Return the ids of a server's API processes."""
     tasks = Path(f"/proc/{pid}/task")
-    return sorted(int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split())
+    found = [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    return sorted(child for child in found if "chronos.server.processes" in command(child))
+
+
+def command(pid: int) -> str:
+    """Return what a process was started with; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
 
 
 def is_there(pid: int) -> bool:
