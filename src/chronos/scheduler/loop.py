@@ -297,8 +297,9 @@ class Scheduler:
         """Ask again for whoever waits and stands in no line. Nobody should; a lost wake-up must not be for ever."""
         while True:
             await asyncio.sleep(SWEEP_S)
+            late_us = self.now_us - SWEEP_LATE_US
             for execution in self._readings.open_executions():
-                if ready_us(execution) < self.now_us - SWEEP_LATE_US:
+                if ready_us(execution) < late_us:
                     self._wakeups.rearm(execution.id)
             self._wake.set()
 

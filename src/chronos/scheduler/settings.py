@@ -14,7 +14,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         execution_timeout_us: Bounds an attempt of a target other than HTTP, when the job says nothing.
         http_timeout_us: The same for HTTP.
         unknowns_max: Attempts of unknown outcome that are tried again without counting.
-        batch_max: Executions decided in one entry of the log.
+        batch_max: Executions started in one entry of the log.
         history_days: How long history is kept; revisions of a deleted job are kept for as long after the delete.
     """
 
@@ -22,6 +22,6 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     execution_timeout_us: int = 300_000_000
     http_timeout_us: int = 30_000_000
     unknowns_max: int = 5
-    batch_max: int = 1_000
+    batch_max: int = 5_000
     dead_letter_days: int = 14
     history_days: float = 30.0

@@ -26,8 +26,8 @@ from chronos.timing.clock import Clock
 
 log = structlog.get_logger(__name__)
 
-BATCH_MAX = 1_000
-ENTRY_BYTES = 256 * 1024
+BATCH_MAX = 2_000
+ENTRY_BYTES = 512 * 1024
 STORAGE_WAIT_S = 1.0
 LAST_TRIES = 5
 PROBE_S = 10.0

@@ -30,7 +30,7 @@ from chronos.telemetry import Telemetry
 log = structlog.get_logger(__name__)
 
 REFUSED_S = 1.0
-DUE_MAX = 5_000
+DUE_MAX = 20_000
 """Jobs decided in one entry: what is more is decided job by job, behind the mark."""
 TOO_MUCH_S = 0.05
 SPAN_S = 86_400
