@@ -130,28 +130,23 @@ class LocalExecutor:
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._group: asyncio.TaskGroup | None = None
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
-        self._group = asyncio.TaskGroup()
-        await self._group.__aenter__()
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        group, self._group = self._group, None
-        if group is None:
-            return
-        try:
+        if self._is_open:
+            self._is_open = False
             await self.drain(0)
-        finally:
-            await group.__aexit__(kind, error, trace)
 
     def submit(self, deliveries: list[Delivery]) -> None:
         """Take over `deliveries`; each is reported once. See `Executor.submit`."""
         for delivery in deliveries:
-            if self._draining or self._group is None:
+            if self._draining or not self._is_open:
                 self._report(delivery, NotSent("drain"), self._now_us(), Waited())
             elif self._count >= self._settings.max_held:
                 self._report(delivery, NotSent("capacity", retry_after_s=1.0), self._now_us(), Waited())
@@ -317,10 +312,9 @@ class LocalExecutor:
         self._turn()
 
     def _start(self, held: _Held, now_us: int) -> None:
-        assert self._group is not None
         held.stage = _Stage.RUNNING
         self._running += 1
-        held.task = self._group.create_task(self._run(held, now_us))
+        held.task = asyncio.get_running_loop().create_task(self._run(held, now_us))
 
     async def _run(self, held: _Held, started_us: int) -> None:
         delivery = held.delivery

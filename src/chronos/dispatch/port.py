@@ -205,3 +205,17 @@ OnDone = Callable[[list[Done]], None]
 Deliver = Callable[[Delivery], Awaitable[Outcome]]
 AroundDispatch = Callable[[Delivery, Deliver], Awaitable[Outcome]]
 """Wraps every delivery: secrets, signing, tracing, chaos. Calls the inner one exactly once, or answers itself."""
+
+
+class Around(Struct, frozen=True):
+    """An `AroundDispatch` that says which deliveries it has anything to do with; the others pass it by.
+
+    Attributes:
+        concerns: Asked with the delivery as the wrappers outside of it have made it; must return at once.
+    """
+
+    wrap: AroundDispatch
+    concerns: Callable[[Delivery], bool]
+
+    def __call__(self, delivery: Delivery, deliver: Deliver) -> Awaitable[Outcome]:
+        return self.wrap(delivery, deliver)

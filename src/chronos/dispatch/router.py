@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -15,6 +15,7 @@ from chronos.dispatch.deadline import Deadline, Deadlines
 from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import (
     Accepted,
+    Around,
     AroundDispatch,
     Deliver,
     Delivered,
@@ -128,15 +129,21 @@ class Router:
         return found
 
     async def _in_time(self, delivery: Delivery, inner: Deliver, deadline: Deadline, seconds: float) -> Outcome:
-        for around in reversed(self._around):
-            inner = _wrapped(around, inner)
         try:
             with deadline:
-                return await inner(delivery)
+                return await self._from(0, inner, delivery)
         except TimeoutError:
             if not deadline.expired():
                 raise
             return NoAnswer(f"not done within {seconds:g} s", "timeout")
+
+    def _from(self, place: int, inner: Deliver, delivery: Delivery) -> Awaitable[Outcome]:
+        """Go on with the first wrapper from `place` on that is concerned; most deliveries concern none."""
+        for here in range(place, len(self._around)):
+            around = self._around[here]
+            if not isinstance(around, Around) or around.concerns(delivery):
+                return around(delivery, partial(self._from, here + 1, inner))
+        return inner(delivery)
 
     async def _through_breaker(self, dispatcher: Dispatcher, deadline: Deadline, delivery: Delivery) -> Outcome:
         host = host_of(delivery.target)
@@ -179,10 +186,3 @@ def verdict_of(outcome: Outcome) -> Verdict:
             return Verdict.FAILED
         case _:
             return Verdict.NOTHING
-
-
-def _wrapped(around: AroundDispatch, inner: Deliver) -> Deliver:
-    async def deliver(delivery: Delivery) -> Outcome:
-        return await around(delivery, inner)
-
-    return deliver

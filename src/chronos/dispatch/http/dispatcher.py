@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Coroutine
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -59,11 +61,11 @@ class HttpDispatcher:
         self._clock = clock
         self._client = client or hot_client(guard, clock, settings or HttpSettings())
 
-    async def deliver(self, delivery: Delivery) -> Outcome:
+    def deliver(self, delivery: Delivery) -> Coroutine[Any, Any, Outcome]:
         """Send and judge; see `Dispatcher.deliver`."""
         target = delivery.target
         assert isinstance(target, HttpTarget)
-        return await self._guarded(delivery, target, cancel=False)
+        return self._guarded(delivery, target, cancel=False)
 
     async def tell_cancelled(self, delivery: Delivery) -> Outcome | None:
         """Ask the target to stop, at its `cancel_url`; None when it has none. The deadline is the caller's."""
@@ -91,12 +93,14 @@ class HttpDispatcher:
         notes: list[str] = []
         # Bounded: at most three redirects, and one sending again.
         while True:
-            read = await self._once(request, target, is_fresh=resent)
-            if isinstance(read, StaleConnection) and not resent:
-                resent = True
-                continue
-            if isinstance(read, Exception):
-                return _failed(read, request, redactor, resent=resent)
+            wanted = Wanted(request.url, request.method, request.wire(), not target.tls_skip_verify, resent)
+            try:
+                read = await self._client.exchange(wanted)
+            except (EgressRefused, LookupFailed, AnswerTooLarge, Unanswered) as failed:
+                if isinstance(failed, StaleConnection) and not resent:
+                    resent = True
+                    continue
+                return _failed(failed, request, redactor, resent=resent)
             after = _next(request, read, target.follow_redirects - len(notes), notes)
             if after is None:
                 break
@@ -105,14 +109,6 @@ class HttpDispatcher:
         if notes:
             answer = replace(answer, notes=[redactor.text(note) for note in notes] + answer.notes)
         return judge(target, answer, read.retry_after, self._clock.time(), resent=resent)
-
-    async def _once(self, request: Request, target: HttpTarget, *, is_fresh: bool) -> Read | Exception:
-        """Return the answer, or why there is none, as a value."""
-        wanted = Wanted(request.url, request.method, request.wire(), not target.tls_skip_verify, is_fresh)
-        try:
-            return await self._client.exchange(wanted)
-        except (EgressRefused, LookupFailed, AnswerTooLarge, Unanswered) as failed:
-            return failed
 
 
 def _next(request: Request, read: Read, left: int, notes: list[str]) -> Request | None:

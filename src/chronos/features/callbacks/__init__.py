@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chronos.dispatch.port import Around
 from chronos.features.callbacks.model import Settings
 from chronos.features.callbacks.routes import callback_endpoint
 from chronos.features.callbacks.service import Callbacks, refuse_all
@@ -20,7 +21,7 @@ def install(host: Host, settings: Settings) -> None:
     premises = host.require(Premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     entrance = host.require(Entrance)  # type: ignore[type-abstract]
     callbacks = Callbacks(premises.key("callbacks"), entrance, host.clock)
-    host.around_dispatch(callbacks.around, order=CALLBACK_ORDER)
+    host.around_dispatch(Around(callbacks.around, callbacks.concerns), order=CALLBACK_ORDER)
     if host.place is not Place.WORKER:
         host.admit(callbacks.admit)
         host.endpoint(callback_endpoint(callbacks, host.jobs, host.telemetry))

@@ -54,6 +54,10 @@ class Callbacks:
         with secrets_in_play([token]):
             return await deliver(replace(delivery, callback=f"{self._base()}{PATH}?token={token}"))
 
+    def concerns(self, delivery: Delivery) -> bool:
+        """Whether the target reports later."""
+        return _reporting(delivery.target) is not None
+
     def read(self, token: str) -> Ticket:
         """Return which attempt a token speaks for.
 

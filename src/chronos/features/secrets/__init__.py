@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chronos.dispatch.port import Around
 from chronos.dispatch.references import SecretResolver
 from chronos.features.secrets.model import Settings
 from chronos.features.secrets.service import Secrets
@@ -18,4 +19,4 @@ def install(host: Host, settings: Settings) -> None:
     """Wrap every delivery, and offer the same to other features as `SecretResolver`."""
     secrets = Secrets({"env": EnvSource(settings), "file": FileSource(settings)})
     host.provide(SecretResolver, secrets)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
-    host.around_dispatch(secrets.around, order=ORDER)
+    host.around_dispatch(Around(secrets.around, secrets.concerns), order=ORDER)

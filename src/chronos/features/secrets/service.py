@@ -23,8 +23,6 @@ class Secrets:
 
     async def around(self, delivery: Delivery, inner: Deliver) -> Outcome:
         """Deliver with references resolved; a missing secret is a refusal that trying again does not heal."""
-        if not mentions(delivery.target, "${"):
-            return await inner(delivery)
         try:
             target, secrets = await self.resolve_target(delivery.target)
         except SecretUnavailable as missing:
@@ -33,6 +31,10 @@ class Secrets:
             return await inner(delivery)
         with secrets_in_play(secrets):
             return await inner(replace(delivery, target=target))
+
+    def concerns(self, delivery: Delivery) -> bool:
+        """Whether there is any reference to resolve."""
+        return mentions(delivery.target, "${")
 
     async def resolve_target(self, target: Target) -> tuple[Target, frozenset[str]]:
         """See `SecretResolver.resolve_target`."""
