@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import lru_cache, partial
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -15,7 +17,7 @@ from chronos.dispatch.http.connector import Connector
 from chronos.dispatch.http.exchange import HttpClient, Read, StaleConnection, Unanswered, Wanted
 from chronos.dispatch.http.pool import HotClient
 from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
-from chronos.dispatch.http.request import Request, RequestInvalid, build_cancel, build_request
+from chronos.dispatch.http.request import Prepared, Request, RequestInvalid, build_cancel, build_request, prepare
 from chronos.dispatch.http.tls import tls_context
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.dispatch.redaction import Redactor, secrets_of
@@ -79,36 +81,66 @@ class HttpDispatcher:
         await self._client.aclose()
 
     async def _guarded(self, delivery: Delivery, target: HttpTarget, *, cancel: bool) -> Outcome:
-        redactor = Redactor(secrets) if (secrets := secrets_of(target)) else NO_SECRETS
+        secrets, now_s = secrets_of(target), self._clock.time()
+        redactor = Redactor(secrets) if secrets else NO_SECRETS
+        # With a secret in it, a request is made and forgotten.
+        prepared = None if cancel or secrets else _prepared(_encode(target))
         try:
-            build = build_cancel if cancel else build_request
-            request = build(delivery, target, self._clock.time())
+            if prepared is not None:
+                wire, verify = prepared.wire(delivery, now_s), not target.tls_skip_verify
+                wanted = Wanted(prepared.url, prepared.method, wire, verify)
+                return await self._send(wanted, partial(build_request, delivery, target, now_s), target, redactor)
+            request = build_cancel(delivery, target, now_s) if cancel else build_request(delivery, target, now_s)
             assert request is not None
-            return await self._send(request, target, redactor)
+            return await self._send(_wanted(request, target), partial(_same, request), target, redactor)
         except RequestInvalid as invalid:
             return Refused(redactor.text(str(invalid)), "request", permanent=True)
 
-    async def _send(self, request: Request, target: HttpTarget, redactor: Redactor) -> Outcome:
+    async def _send(
+        self, wanted: Wanted, request_of: Callable[[], Request], target: HttpTarget, redactor: Redactor
+    ) -> Outcome:
+        """Send, and go where redirects lead. `request_of` returns what `wanted` was made of, for who has to know."""
         resent = False
         notes: list[str] = []
         # Bounded: at most three redirects, and one sending again.
         while True:
-            wanted = Wanted(request.url, request.method, request.wire(), not target.tls_skip_verify, resent)
             try:
                 read = await self._client.exchange(wanted)
             except (EgressRefused, LookupFailed, AnswerTooLarge, Unanswered) as failed:
-                if isinstance(failed, StaleConnection) and not resent:
-                    resent = True
-                    continue
-                return _failed(failed, request, redactor, resent=resent)
+                if not isinstance(failed, StaleConnection) or resent:
+                    return _failed(failed, wanted, redactor, resent=resent)
+                resent, wanted = True, replace(wanted, is_fresh=True)
+                continue
+            if read.status not in REDIRECTS:
+                break
+            request = request_of()
             after = _next(request, read, target.follow_redirects - len(notes), notes)
             if after is None:
                 break
-            request = after
+            wanted, request_of = replace(_wanted(after, target), is_fresh=resent), partial(_same, after)
         answer = read.body.answer(read.status, target.store_response, redactor)
         if notes:
             answer = replace(answer, notes=[redactor.text(note) for note in notes] + answer.notes)
         return judge(target, answer, read.retry_after, self._clock.time(), resent=resent)
+
+
+def _wanted(request: Request, target: HttpTarget) -> Wanted:
+    return Wanted(request.url, request.method, request.wire(), not target.tls_skip_verify)
+
+
+def _same(request: Request) -> Request:
+    return request
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(HttpTarget).decode
+PREPARED_KEPT = 10_000
+
+
+@lru_cache(maxsize=PREPARED_KEPT)
+def _prepared(encoded: bytes) -> Prepared | None:
+    """Return the prepared request of a target, found by its bytes: which object says it differs from run to run."""
+    return prepare(_decode(encoded))
 
 
 def _next(request: Request, read: Read, left: int, notes: list[str]) -> Request | None:
@@ -124,9 +156,9 @@ def _next(request: Request, read: Read, left: int, notes: list[str]) -> Request 
     return after
 
 
-def _failed(failed: Exception, request: Request, redactor: Redactor, *, resent: bool) -> Outcome:
+def _failed(failed: Exception, wanted: Wanted, redactor: Redactor, *, resent: bool) -> Outcome:
     """Return what a request without an answer came to."""
-    where = request.url.authority
+    where = wanted.url.authority
     match failed:
         case EgressRefused():
             return Refused(redactor.text(str(failed)), "egress", permanent=True, resent=resent)

@@ -72,6 +72,54 @@ class Request(Struct, frozen=True):
         return f"{self.method} {self.url.target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + self.body
 
 
+class Prepared(Struct, frozen=True):
+    """A request of which only what tells one run from another is missing: the same bytes as `build_request` makes.
+
+    Attributes:
+        before: The head up to the first header that differs.
+        after: What follows the last one that differs, up to the body.
+    """
+
+    url: HttpUrl
+    method: str
+    before: str
+    after: str
+    body: bytes
+
+    def wire(self, delivery: Delivery, now_s: float) -> bytes:
+        """Return head and body as they go out."""
+        key = delivery.execution_id
+        head = (
+            f"{self.before}webhook-id: {key}\r\nwebhook-timestamp: {int(now_s)}\r\nIdempotency-Key: {key}\r\n"
+            f"X-Chronos-Job-ID: {delivery.job_id}\r\nX-Chronos-Execution-ID: {key}\r\n"
+            f"X-Chronos-Attempt: {delivery.attempt}\r\nX-Chronos-Scheduled-Time: {rfc3339(delivery.scheduled_s)}\r\n"
+            f"Chronos-Fencing-Token: {delivery.token}\r\n{self.after}"
+        )
+        return head.encode("latin-1") + self.body
+
+
+def prepare(target: HttpTarget) -> Prepared | None:
+    """Return what all requests to a target have in common; None when more than the run tells them apart.
+
+    That is so with templates, signatures and callbacks.
+    """
+    texts = (target.url, target.body, *target.headers.values())
+    if target.signing_secret or target.completion is Completion.CALLBACK or has_templates(*texts):
+        return None
+    try:
+        request = build_request(_ANY_DELIVERY, target, 0.0)
+    except RequestInvalid:
+        return None  # said when it is built for a run
+    lines = [f"{name}: {value}\r\n" for name, value in request.headers().items()]
+    first, last = _DIFFERING[0], _DIFFERING[-1]
+    names = list(request.headers())
+    if tuple(names[names.index(first) : names.index(last) + 1]) != _DIFFERING:
+        return None
+    before = f"{request.method} {request.url.target} HTTP/1.1\r\n" + "".join(lines[: names.index(first)])
+    after = "".join(lines[names.index(last) + 1 :]) + "\r\n"
+    return Prepared(request.url, request.method, before, after, request.body)
+
+
 def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Request:
     """Return the request for this attempt.
 
@@ -100,6 +148,29 @@ def build_request(delivery: Delivery, target: HttpTarget, now_s: float) -> Reque
         # Whoever has it can end the run: it stays with the origin, like a credential.
         user[CALLBACK_HEADER] = delivery.callback
     return Request(target.method.value, url, chronos, user, body, _keys(target))
+
+
+_DIFFERING = (
+    "webhook-id",
+    "webhook-timestamp",
+    "Idempotency-Key",
+    "X-Chronos-Job-ID",
+    "X-Chronos-Execution-ID",
+    "X-Chronos-Attempt",
+    "X-Chronos-Scheduled-Time",
+    "Chronos-Fencing-Token",
+)
+_ANY_DELIVERY = Delivery(
+    execution_id="",
+    job_id="",
+    job_name="",
+    namespace="",
+    attempt=1,
+    token="",
+    scheduled_s=0,
+    target=HttpTarget(url="http://any.invalid/"),
+    timeout_us=0,
+)
 
 
 def build_cancel(delivery: Delivery, target: HttpTarget, now_s: float) -> Request | None:
