@@ -60,6 +60,9 @@ UNRUN = {
     "chronos verify april.ndjson --head b4e3ca27238605a45466ae9d33220dd461338c5582d0d5ee7b308b4f4e017ccc": "no export",
     "chronos verify export.ndjson --since 2027-03-01T00:00:00Z --until 2027-03-31T23:59:59Z -v": "no export",
     "chronos explain nightly --offline --data-dir /var/lib/chronos": "the folder is elsewhere here",
+    "chronos export --data-dir /var/lib/chronos --to dead.ndjson.gz": (
+        "the folder is elsewhere here; tests/integration/server/test_looking.py exports one"
+    ),
     "chronos backup chronos.backup --server https://cron.example.com --api-key-file my.key --without-keys": (
         "the server is somewhere else; tests/acceptance/test_backup.py does it to one that is here"
     ),

@@ -16,6 +16,7 @@ from chronos.cli.backup import backup, restore
 from chronos.cli.configured import config_file as _file
 from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
+from chronos.cli.export import export
 from chronos.cli.health import health
 from chronos.cli.service.commands import service
 from chronos.cli.verify import verify
@@ -144,13 +145,13 @@ def explain_offline(
     from chronos.cli.chronosctl.commands.explain import as_text
     from chronos.cli.chronosctl.output import as_json
     from chronos.errors import ChronosError, DataFolderInUse, FormatUnreadable, Invalid, NotFound
-    from chronos.server.asking import ask, folder_of
+    from chronos.server.asking import ask
 
     config = load_config(_file(config_file), {"cluster.data_dir": data_dir} if data_dir else {}, os.environ)
     _be_quiet()
     question = {"path": {"job": job}, "query": {"at": at}}
     try:
-        answer = asyncio.run(ask(config, folder_of(config), "explain_job", namespace=namespace, **question))
+        answer = asyncio.run(ask(config, "explain_job", namespace=namespace, **question))
     except ChronosError as exc:
         hint = " Ask it with `chronosctl explain`." if isinstance(exc, DataFolderInUse) else ""
         click.echo(f"chronos: {exc}{hint}", err=True)
@@ -159,6 +160,7 @@ def explain_offline(
 
 
 main.add_command(doctor)
+main.add_command(export)
 main.add_command(health)
 main.add_command(service)
 main.add_command(verify)

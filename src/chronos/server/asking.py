@@ -14,25 +14,24 @@ from chronos.plugin import Call, Endpoint
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.config import Config
 from chronos.server.gate import Asgi
+from chronos.server.looking import looked_into
 from chronos.server.settings import Http
-from chronos.store.datafolder import DataFolder, DataFolderSettings
 
 
-async def ask(config: Config, folder: DataFolder, operation: str, *, namespace: str, **given: Any) -> Any:
-    """Return what an operation of the API answers, as plain dictionaries and lists.
+async def ask(config: Config, operation: str, *, namespace: str, **given: Any) -> Any:
+    """Return what an operation of the API answers about the configured data folder, as plain dictionaries and lists.
 
-    The log is opened as every start opens it, with a boot record: what was not on the disk for certain is not told.
+    The folder stays as it is, byte for byte: a copy of it is opened.
 
     Args:
-        folder: Of a server that does not run; closed again on return.
         given: `path` and `query` of the call, as the API names them.
 
     Raises:
         DataFolderInUse: A server runs there; ask that one.
-        NotFound: There is no such operation, or nothing of that name.
+        NotFound: There is no such folder or operation, or nothing of that name.
         LogDamaged: The log does not verify; nothing is told.
     """
-    with folder as opened:
+    with looked_into(data_folder(config.settings).path) as opened:
         node = assemble(config, opened, outside=Outside(listener=_Deaf))
         async with AsyncExitStack() as running:
             await _open(node, running)
@@ -43,26 +42,11 @@ async def ask(config: Config, folder: DataFolder, operation: str, *, namespace: 
             return msgspec.to_builtins(reply.value)
 
 
-def folder_of(config: Config) -> DataFolder:
-    """Return the configured data folder, to be looked into and not to be made.
-
-    Raises:
-        NotFound: There is none.
-    """
-    path = data_folder(config.settings).path
-    if not (path / "log" / "log.db").exists():
-        raise NotFound(f"{path} is not a data folder, or has no log yet; --data-dir names the one of the server.")
-    return DataFolder(path, DataFolderSettings(ballast_bytes=0))
-
-
 async def _open(node: Node, running: AsyncExitStack) -> None:
     await running.enter_async_context(node.truth.log)
     await node.truth.state.start()
     running.push_async_callback(node.truth.state.stop)
-    await node.truth.commands.start(
-        node.house.settings.cluster.node_id, node.drive.incarnation, on_recovered=node.house.clock.start_after
-    )
-    running.push_async_callback(node.truth.commands.stop)
+    await node.truth.commands.look(on_recovered=node.house.clock.start_after)
 
 
 def _endpoint(node: Node, operation: str) -> Endpoint:

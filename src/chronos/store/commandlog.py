@@ -179,6 +179,12 @@ class CommandLog:
         await boot
         self._closed = None
 
+    async def look(self, *, on_recovered: Callable[[float], None] | None = None) -> None:
+        """Fold what state lacks, as `start` does, to look at it: nothing is written, and nothing taken in."""
+        await self._recover()
+        if on_recovered is not None:
+            on_recovered(self._last_time_us / 1e6)
+
     async def stop(self) -> None:
         """Answer what was submitted, flush, and end. Stopping twice, or unstarted, does nothing."""
         self._closed = self._closed or Draining()

@@ -90,7 +90,7 @@ class History:
 
     def _found(self) -> list[SegmentInfo]:
         """Return what is known of each file; one that a crash has kept from being begun will be begun anew."""
-        known = {info.number: info for info in self._read_manifest()}
+        known = {info.number: info for info in _read_manifest(self._folder)}
         infos = []
         for number in sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db")):
             info = known.get(number) or read_info(self._path(number), self._vfs)
@@ -257,18 +257,6 @@ class History:
     def _path(self, number: int, suffix: str = "") -> Path:
         return segment_path(self._folder, number, suffix)
 
-    def _read_manifest(self) -> list[SegmentInfo]:
-        """The manifest saves opening every file at the start; without it each file is asked."""
-        path = self._folder / MANIFEST
-        try:
-            text = path.read_bytes()
-            if text.startswith(b"["):  # the segments alone, as the first releases wrote it
-                return msgspec.json.decode(text, type=list[SegmentInfo])
-            MANIFEST_FORMAT.check(path, *manifest_head(text))
-            return msgspec.json.decode(text, type=_Manifest).segments
-        except (FileNotFoundError, msgspec.DecodeError, ValueError):
-            return []
-
     def _write_manifest(self) -> None:
         temporary = self._folder / (MANIFEST + ".new")
         with temporary.open("wb") as file:
@@ -276,6 +264,24 @@ class History:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._folder / MANIFEST)
+
+
+def _read_manifest(folder: Path) -> list[SegmentInfo]:
+    """The manifest saves opening every file at the start; without it each file is asked."""
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+        if text.startswith(b"["):  # the segments alone, as the first releases wrote it
+            return msgspec.json.decode(text, type=list[SegmentInfo])
+        MANIFEST_FORMAT.check(path, *manifest_head(text))
+        return msgspec.json.decode(text, type=_Manifest).segments
+    except (FileNotFoundError, msgspec.DecodeError, ValueError):
+        return []
+
+
+def closed_segments(folder: Path) -> list[int]:
+    """Return the segments in `folder` that are known to be closed, without opening any."""
+    return [info.number for info in _read_manifest(folder) if info.closed_us]
 
 
 def manifest_head(text: bytes) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -76,7 +77,11 @@ def open_reader(path: Path, vfs: str | None = None, of: FileFormat | None = None
     Raises:
         FormatUnreadable: It is of a kind `of` whose format this release does not read.
     """
-    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+    if path.is_symlink():  # of a folder that is only looked into: nothing is put beside it, not even an index
+        where = f"file:{quote(str(path.resolve()))}?immutable=1"
+        db = apsw.Connection(where, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=vfs)
+    else:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.set_busy_timeout(2_000)
     db.execute("PRAGMA query_only=1")

@@ -11,6 +11,7 @@ from chronos.verify.accounting import account, window_of
 from chronos.verify.lines import ResetData
 from chronos.verify.reading import Export, NotAnExport, Progress, read
 from chronos.verify.report import Report, Wrong, rfc3339
+from chronos.verify.unpacking import unpacked
 from chronos.verify.vouching import check_changes, check_seals
 from chronos.verify.zones import Zones, packaged, tzdata_version
 
@@ -43,13 +44,17 @@ def verify(paths: Sequence[Path], question: Question | None = None, progress: Pr
     """Return what is wrong with an export, if anything. Nothing is read but the files; memory is bounded.
 
     Args:
-        paths: The files of one export, in their order when it came in parts.
+        paths: The files of one export, in their order when it came in parts; they may be compressed (gzip).
 
     Raises:
         NotAnExport: They are none, or one without what is needed to verify it.
         OSError: A file cannot be read.
     """
-    asked = question or Question()
+    with unpacked(paths) as plain:
+        return _verified(plain, question or Question(), progress)
+
+
+def _verified(paths: Sequence[Path], asked: Question, progress: Progress) -> Report:
     report = Report(problems_max=asked.problems_max)
     export = read(paths, report, progress)
     check_seals(export, report, asked.heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,10 +16,14 @@ from chronos.client.operation import Operation
 from chronos.errors import Invalid, Unavailable
 
 LOSSES_MAX = 5
+LEVEL = 6
+"""Of compression: gzip's own choice."""
 
 
 def download(session: Session, operation: Callable[[str], Operation[Any]], output: str) -> int:
     """Write an export to the file `output` (`-`: standard output); return how many records it held.
+
+    A file whose name ends in `.gz` is compressed.
 
     Args:
         operation: Makes the request that begins behind a cursor; an empty one is the beginning.
@@ -28,12 +33,14 @@ def download(session: Session, operation: Callable[[str], Operation[Any]], outpu
         Unavailable: The export broke off, and the server does not answer any more.
     """
     with ExitStack() as open_files:
-        file: BinaryIO
+        file: BinaryIO | gzip.GzipFile
         if output == "-":
             file = sys.stdout.buffer
         else:
             try:
-                file = open_files.enter_context(Path(output).open("xb"))
+                file = opened = open_files.enter_context(Path(output).open("xb"))
+                if output.endswith(".gz"):
+                    file = open_files.enter_context(gzip.open(opened, "wb", LEVEL))
             except OSError as exc:
                 why = "it is there already" if isinstance(exc, FileExistsError) else exc.strerror
                 raise Invalid(f"--to: {output} cannot be written: {why}.") from exc

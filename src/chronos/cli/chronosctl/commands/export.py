@@ -22,7 +22,7 @@ def export(session: Session, since: str | None, until: str | None, file: str) ->
     \b
     Examples:
       chronosctl export --to past.ndjson
-      chronosctl export --since 2027-01-01 | gzip > past.ndjson.gz
+      chronosctl export --since 2027-01-01 --to past.ndjson.gz
     """
     from chronos.cli.chronosctl.downloading import download
     from chronos.cli.chronosctl.when import parse_instant
