@@ -9,7 +9,7 @@ from operator import itemgetter
 import structlog
 
 from chronos.dispatch.port import Delivery
-from chronos.errors import ChronosError
+from chronos.errors import ChronosError, Invalid
 from chronos.failpoints import reach
 from chronos.model.execution import Execution, Kind, execution_id
 from chronos.model.job import Job
@@ -30,8 +30,12 @@ from chronos.telemetry import Telemetry
 log = structlog.get_logger(__name__)
 
 REFUSED_S = 1.0
-DUE_MAX = 20_000
+DUE_MAX = 10_000
 """Jobs decided in one entry: what is more is decided job by job, behind the mark."""
+ENTRY_BYTES = 900_000
+"""What one entry may take in the log; the log refuses more than a mebibyte."""
+OWED_BYTES, RANGE_BYTES, ATTEMPT_BYTES = 64, 512, 144
+"""What an instant that is owed, a range and a request to start take at most, about; names and reasons are short."""
 TOO_MUCH_S = 0.05
 SPAN_S = 86_400
 STEPS_MAX = 2_000
@@ -75,10 +79,11 @@ class Turn:
             await self._decide_behind_the_mark(due, shard, now_us)
             return True
         verdict = self._decide(due, shard, to_s, now_us)
-        if len(verdict.occurrences) + len(verdict.ranges) > 2 * DUE_MAX:
+        size = OWED_BYTES * len(verdict.occurrences) + RANGE_BYTES * len(verdict.ranges)
+        if size > ENTRY_BYTES:
             await self._decide_behind_the_mark(due, shard, now_us)
             return True
-        asked = self._ask(verdict, now_us)
+        asked = self._ask(verdict, now_us, (ENTRY_BYTES - size) // ATTEMPT_BYTES)
         if not due and not asked:
             return False
         await self._propose(due, verdict, asked, shard, to_s, now_us)
@@ -95,6 +100,12 @@ class Turn:
             entry.append(Start(asked))
         try:
             results = await self._commands.submit(entry)
+        except Invalid as error:
+            # Bigger than it was taken to be: asked again it would be bigger still.
+            log.warning("planning goes in steps", reason=str(error))
+            self._put_back([], shard.hwm_s, asked)
+            await self._decide_behind_the_mark(due, shard, now_us)
+            return
         except ChronosError as error:
             self._put_back(due, shard.hwm_s, asked)
             log.warning("planning waits", reason=str(error))
@@ -167,21 +178,22 @@ class Turn:
 
     # Who may send.
 
-    def _ask(self, verdict: Verdict, now_us: int) -> list[StartAttempt]:
-        """Who asks for the right to send: those who wait, then those just decided whose job is idle.
+    def _ask(self, verdict: Verdict, now_us: int, most: int) -> list[StartAttempt]:
+        """At most `most` who ask for the right to send: those who wait, then those just decided whose job is idle.
 
         Higher priority first, then who is due first.
         """
         view, latest_us = self._commands.view, now_us + self._settings.claim_lead_us
+        most = min(most, self._settings.batch_max)
         ranked: list[tuple[int, int, StartAttempt]] = []
-        for key in self._line.due(now_us, self._settings.batch_max):
+        for key in self._line.due(now_us, most):
             execution = view.get(OPEN, key)
             if execution is not None and execution.running_attempt is None:
                 at_us = max(now_us, ready_us(execution))
                 attempt = StartAttempt(key, execution.next_attempt, self._incarnation, at_us)
                 ranked.append((-execution.priority, at_us, attempt))
         # Who does not fit into this entry stands in the line once it is decided, and asks on the next turn.
-        for occurrence in verdict.occurrences[: max(0, self._settings.batch_max - len(ranked))]:
+        for occurrence in verdict.occurrences[: most - len(ranked)]:
             if occurrence.effective_us <= latest_us and self._is_idle(occurrence.job_id):
                 at_us = max(now_us, occurrence.effective_us)
                 key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)

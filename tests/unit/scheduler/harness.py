@@ -22,7 +22,7 @@ from chronos.scheduler.jobs import JobService
 from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.pauses import PauseTimer
 from chronos.scheduler.settings import SchedulerSettings
-from chronos.store.commandlog import CommandLog
+from chronos.store.commandlog import CommandLog, CommandLogSettings
 from chronos.store.port import Result
 from chronos.store.queries import ALL, Queries
 from chronos.store.records import AFTER_ALL, RecordFilter
@@ -99,13 +99,14 @@ class World:
 class Node:
     """One life of the server over a world."""
 
-    def __init__(self, world: World, *, settings: SchedulerSettings | None = None) -> None:
+    def __init__(
+        self, world: World, *, settings: SchedulerSettings | None = None, log_settings: CommandLogSettings | None = None
+    ) -> None:
         world.lives += 1
         self.world = world
         self.state = MemoryState()
-        self.commands = CommandLog(
-            MemoryLog(world.disk, latency=lambda: world.latency()), self.state, world.clock, world.chance
-        )
+        log = MemoryLog(world.disk, latency=lambda: world.latency())
+        self.commands = CommandLog(log, self.state, world.clock, world.chance, settings=log_settings)
         self.queries = Queries(self.state, bytes(32))
         self.executor: LocalExecutor
         incarnation = f"n1#{world.lives}"

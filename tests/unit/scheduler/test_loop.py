@@ -8,7 +8,8 @@ from tests.unit.scheduler.harness import BEGIN_S, Node, World, in_turn, lasting
 
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.model.execution import Execution, Status
-from chronos.scheduler import turn
+from chronos.scheduler import settler, turn
+from chronos.store.commandlog import CommandLogSettings
 from chronos.store.tables import META
 from chronos.testing import virtual_time
 
@@ -159,9 +160,12 @@ async def test_a_queue_moves_on_at_once_when_a_retry_gives_its_slot_back() -> No
     assert world.sent[-1].at < 1.0
 
 
+@pytest.mark.parametrize(("bound", "value"), [("DUE_MAX", 20), ("ENTRY_BYTES", 2_000), ("ENTRY_BYTES", 9_000)])
 @virtual_time
-async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "DUE_MAX", 20)
+async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(
+    bound: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, bound, value)
     world = World()
     async with Node(world) as node:
         jobs = [await node.create(f"job{n}", "30 0 12 * * *") for n in range(100)]
@@ -169,6 +173,18 @@ async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(monkeypa
         assert [(await node.one(job)).status for job in jobs] == [Status.SUCCESS] * 100
     assert len(world.sent) == len({sent.id for sent in world.sent}) == 100
     assert max(sent.at for sent in world.sent) < 31
+
+
+@virtual_time
+async def test_a_decision_bigger_than_the_log_takes_is_made_in_steps_instead_of_being_asked_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settler, "BATCH_MAX", 100)
+    world = World()
+    async with Node(world, log_settings=CommandLogSettings(submission_bytes_max=30_000)) as node:
+        jobs = [await node.create(f"job{n}", "30 0 12 * * *") for n in range(300)]
+        await world.until(60)
+        assert [(await node.one(job)).status for job in jobs] == [Status.SUCCESS] * 300
 
 
 @virtual_time
