@@ -22,6 +22,7 @@ from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.catchup import CatchupRunner
 from chronos.scheduler.deliveries import KeepBody
 from chronos.scheduler.housekeeping import Housekeeper
+from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
 from chronos.scheduler.longruns import LongRuns, TellCancelled
 from chronos.scheduler.plan import Plan
@@ -82,9 +83,11 @@ class Scheduler:
         self._attend_long_runs(clock, tell_cancelled, redactor)
         self._catchup = CatchupRunner(commands, self.agenda)
         self._housekeeper = Housekeeper(commands, readings, self.settings, lambda: self.now_us)
+        self._lead = Lead(self.book, self.settings.claim_lead_us)
         self._turn = Turn(
             commands,
             self.agenda,
+            self._lead,
             self.line,
             self._settler,
             self._catchup.go_on,
@@ -99,8 +102,7 @@ class Scheduler:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._waiters = Waiters()
-        lead_us = self.settings.claim_lead_us
-        self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, lead_us)
+        self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, self._lead)
         commands.subscribe(self._on_events)
 
     def _attend_long_runs(
@@ -278,7 +280,7 @@ class Scheduler:
 
     def _rest_s(self) -> float:
         """How long until something may be due; never longer than a second, so that a stepped clock is seen."""
-        lead_us = self.settings.claim_lead_us
+        lead_us = self._lead.look(self.now_us)
         moments = [IDLE_S]
         instant = self.book.peek()
         if instant is not None:

@@ -9,7 +9,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Defaults are those of the reference; times are microseconds.
 
     Attributes:
-        claim_lead_us: How long before its due time an execution is decided and started, so that no disk
+        claim_lead_us: How long, at least, before its due time an execution is decided and started, so that no disk
             sits on the path between the due time and the first byte.
         execution_timeout_us: Bounds an attempt of a target other than HTTP, when the job says nothing.
         http_timeout_us: The same for HTTP.

@@ -15,6 +15,7 @@ from chronos.model.execution import Execution, Kind, execution_id
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
+from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
 from chronos.scheduler.planner import Verdict, owed
 from chronos.scheduler.ports import Commands
@@ -52,6 +53,7 @@ class Turn:
         self,
         commands: Commands,
         agenda: Agenda,
+        lead: Lead,
         line: Line,
         settler: Settler,
         catch_up: Callable[[int, int, list[str]], None],
@@ -62,6 +64,7 @@ class Turn:
     ) -> None:
         self._commands = commands
         self._agenda = agenda
+        self._lead = lead
         self._line = line
         self._settler = settler
         self._catch_up = catch_up
@@ -73,7 +76,7 @@ class Turn:
         """Propose one entry if anything is due; return whether there was."""
         now_us = self._agenda.now_us
         shard = self._agenda.shard
-        to_s = (now_us + self._settings.claim_lead_us) // 1_000_000
+        to_s = (now_us + self._lead.look(now_us)) // 1_000_000
         due = self._agenda.book.due(to_s) if to_s > shard.hwm_s else []
         if self._takes_long(due, shard.hwm_s, to_s):
             await self._decide_behind_the_mark(due, shard, now_us)
@@ -183,7 +186,7 @@ class Turn:
 
         Higher priority first, then who is due first.
         """
-        view, latest_us = self._commands.view, now_us + self._settings.claim_lead_us
+        view, latest_us = self._commands.view, now_us + self._lead.us
         most = min(most, self._settings.batch_max)
         ranked: list[tuple[int, int, StartAttempt]] = []
         for key in self._line.due(now_us, most):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from chronos.model.events import EventType
 from chronos.model.execution import Execution, Kind
+from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
 from chronos.scheduler.ports import Commands
 from chronos.scheduler.waiters import Waiters
@@ -18,13 +19,18 @@ class Wakeups:
     """Keeps the line of those who ask next, from what is told about executions."""
 
     def __init__(
-        self, commands: Commands, line: Line, waiters: Waiters, stop_soon: Callable[[Execution], None], lead_us: int
+        self,
+        commands: Commands,
+        line: Line,
+        waiters: Waiters,
+        stop_soon: Callable[[Execution], None],
+        lead: Lead,
     ) -> None:
         self._commands = commands
         self._line = line
         self._waiters = waiters
         self._stop_soon = stop_soon
-        self._lead_us = lead_us
+        self._lead = lead
 
     def note(self, kind: EventType, execution: Execution) -> None:
         """Take in what has happened to an execution."""
@@ -61,7 +67,7 @@ class Wakeups:
 
     def _lead_of(self, execution: Execution) -> int:
         """A run by hand is due now; everything that has a time of its own is claimed ahead of it."""
-        return 0 if execution.kind is Kind.MANUAL and not execution.attempts else self._lead_us
+        return 0 if execution.kind is Kind.MANUAL and not execution.attempts else self._lead.us
 
 
 def ready_us(execution: Execution) -> int:

@@ -1,0 +1,38 @@
+"""How long ahead of its due time an execution is decided and started."""
+
+from __future__ import annotations
+
+from chronos.scheduler.book import Book
+
+PER_JOB_US = 40
+"""What deciding and starting one execution takes, about. A lower bound would do no harm: late starts are caught up."""
+LEAD_US_MAX = 900_000
+CROWD_MAX = 20_000
+
+
+class Lead:
+    """The claim lead: longer before an instant at which many are due, so that the last of them starts on time, too.
+
+    Attributes:
+        us: What it is now, in microseconds.
+
+    Args:
+        least_us: The lead before an instant at which few are due.
+    """
+
+    def __init__(self, book: Book, least_us: int) -> None:
+        self._book = book
+        self._least_us = least_us
+        self._instant: int | None = None
+        self.us = least_us
+
+    def look(self, now_us: int) -> int:
+        """Return the lead for what is due next."""
+        instant = self._book.peek()
+        if instant is None or instant * 1_000_000 - now_us > max(LEAD_US_MAX, self._least_us):
+            return self.us
+        if instant != self._instant:
+            self._instant = instant
+            crowd = self._book.crowd(instant, CROWD_MAX)
+            self.us = max(self._least_us, min(LEAD_US_MAX, self._least_us + crowd * PER_JOB_US))
+        return self.us

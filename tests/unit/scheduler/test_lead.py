@@ -1,0 +1,41 @@
+"""The claim lead grows with the crowd that is due."""
+
+from __future__ import annotations
+
+import pytest
+
+from chronos.scheduler.book import Book
+from chronos.scheduler.lead import LEAD_US_MAX, PER_JOB_US, Lead
+
+LEAST_US = 250_000
+DUE_S = 1_000
+
+
+def a_book(crowd: int, *, later: int = 0) -> Book:
+    book = Book(lambda job_id: None)
+    book.load([*((f"a{n}", DUE_S) for n in range(crowd)), *((f"b{n}", DUE_S + 60) for n in range(later))])
+    return book
+
+
+@pytest.mark.parametrize(("crowd", "lead_us"), [(1, LEAST_US + PER_JOB_US), (10_000, 650_000), (15_000, 850_000)])
+def test_the_lead_grows_with_how_many_are_due_next(crowd: int, lead_us: int) -> None:
+    assert Lead(a_book(crowd, later=500), LEAST_US).look((DUE_S - 1) * 1_000_000 + 100_000) == lead_us
+
+
+def test_it_never_grows_beyond_its_bound_but_is_never_less_than_what_was_set() -> None:
+    near_us = DUE_S * 1_000_000 - 500_000
+    assert Lead(a_book(100_000), LEAST_US).look(near_us) == LEAD_US_MAX
+    assert Lead(a_book(100_000), 2_000_000).look(near_us) == 2_000_000
+
+
+def test_what_is_due_later_is_not_looked_at_yet() -> None:
+    assert Lead(a_book(10_000), LEAST_US).look((DUE_S - 10) * 1_000_000) == LEAST_US
+    assert Lead(a_book(0), LEAST_US).look(DUE_S * 1_000_000) == LEAST_US
+
+
+def test_a_crowd_is_counted_up_to_a_bound() -> None:
+    book = a_book(300, later=700)
+    assert book.crowd(DUE_S, 1_000) == 300
+    assert book.crowd(DUE_S + 60, 1_000) == 1_000
+    assert book.crowd(DUE_S + 60, 50) == 50
+    assert book.crowd(DUE_S - 1, 1_000) == 0
