@@ -49,6 +49,8 @@ from chronos.timing.duration import DAY_US
 
 T = TypeVar("T")
 
+_OPEN = OPEN.name
+
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     table.name: msgspec.msgpack.Decoder(table.of).decode for table in TABLES
 }
@@ -187,19 +189,18 @@ class SqliteState:
         self._writer = None
 
     def get(self, table: Table[T], key: str) -> T | None:
-        value: T | None = self._get(table.name, key)
-        return value
+        name = table.name
+        value: Any = self._open.get(key) if name == _OPEN else self._cache.newer.get((name, key), NOTHING)
+        found: T | None = self._look_up((name, key)) if value is NOTHING else value
+        return found
 
-    def _get(self, table: str, key: str) -> Any:
-        if table == OPEN.name:
-            return self._open.get(key)
-        place = (table, key)
+    def _look_up(self, place: Key) -> Any:
         value = self._cache.get(place)
         if value is NOTHING:
             value = self._dirty.puts.get(place, NOTHING)
         if value is NOTHING:
             value = self._flushing.puts.get(place, NOTHING)
-        return self._read(table, key) if value is NOTHING else value
+        return self._read(*place) if value is NOTHING else value
 
     def _read(self, table: str, key: str) -> Any:
         assert self._reader is not None, "state is read before it was started"
@@ -214,17 +215,13 @@ class SqliteState:
         for change in changes:
             if index > self._recorded:  # a crash may have come between history's flush and state's
                 self._record(change, index, time_us)  # before the puts: what a deleted job leaves is kept as it said
-            for (table, key), value in change.puts.items():
-                self._put(table, key, value)
+            for place, value in change.puts.items():
+                if place[0] == _OPEN:
+                    self._put_open(place, value)
+                else:
+                    self._dirty.puts[place] = value
+                    self._remember(place, value)
         self._index, self._time_us = index, time_us
-
-    def _put(self, table: str, key: str, value: Any) -> None:
-        place = (table, key)
-        if table == OPEN.name:
-            self._put_open(place, value)
-        else:
-            self._dirty.puts[place] = value
-            self._remember(place, value)
 
     def _put_open(self, place: Key, value: Any) -> None:
         """Take an execution in, or out; one that began and ended between two flushes is never written."""
