@@ -22,6 +22,6 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     execution_timeout_us: int = 300_000_000
     http_timeout_us: int = 30_000_000
     unknowns_max: int = 5
-    batch_max: int = 5_000
+    batch_max: int = 2_000
     dead_letter_days: int = 14
     history_days: float = 30.0

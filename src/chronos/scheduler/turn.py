@@ -43,6 +43,8 @@ STEPS_MAX = 2_000
 """Of a turn over more than a day: steps of counting (`Plan.steps`), about."""
 
 
+SLICE = 500
+"""Executions dealt with before others have their turn: some milliseconds."""
 _RANK = itemgetter(0, 1)
 
 
@@ -81,7 +83,7 @@ class Turn:
         if self._takes_long(due, shard.hwm_s, to_s):
             await self._decide_behind_the_mark(due, shard, now_us)
             return True
-        verdict = self._decide(due, shard, to_s, now_us)
+        verdict = await self._decide(due, shard, to_s, now_us)
         size = OWED_BYTES * len(verdict.occurrences) + RANGE_BYTES * len(verdict.ranges)
         if size > ENTRY_BYTES:
             await self._decide_behind_the_mark(due, shard, now_us)
@@ -117,7 +119,7 @@ class Turn:
         if due:
             self._after_decide(due, results[0], shard, to_s)
         if asked:
-            self._after_start(asked, results[-1], now_us)
+            await self._after_start(asked, results[-1], now_us)
 
     # What is owed.
 
@@ -130,9 +132,11 @@ class Turn:
         plans = [plan for job_id in due if (plan := self._agenda.book.get(job_id)) is not None]
         return sum(plan.steps(from_s, to_s) for plan in plans) > STEPS_MAX
 
-    def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
+    async def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
         total = Verdict()
-        for job_id in due:
+        for number, job_id in enumerate(due, 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:
                 continue
@@ -213,8 +217,21 @@ class Turn:
         slots = self._commands.view.get(SLOTS, job_id)
         return slots is None or not (slots.holding or slots.waiting)
 
-    def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
+    async def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
         granted: list[Execution] = result.value or []
+        for first in range(0, len(granted), SLICE):
+            if first:
+                await asyncio.sleep(0)
+            self._hand_over(granted[first : first + SLICE])
+        if len(granted) == len(asked):
+            return
+        got = {execution.id for execution in granted}
+        for attempt in asked:
+            if attempt.execution_id not in got:
+                self._ask_again_when_due(attempt, asked_at_us)
+
+    def _hand_over(self, granted: list[Execution]) -> None:
+        """Give what may start to the executor."""
         deliveries: list[Delivery] = []
         for execution in granted:
             job = self._wanted(execution)
@@ -226,12 +243,6 @@ class Turn:
             reach("start.granted")
             self._settler.executor.submit(deliveries)
             self._telemetry.count("scheduled_runs_total", len(deliveries))
-        if len(granted) == len(asked):
-            return
-        got = {execution.id for execution in granted}
-        for attempt in asked:
-            if attempt.execution_id not in got:
-                self._ask_again_when_due(attempt, asked_at_us)
 
     def _wanted(self, execution: Execution) -> Job | None:
         """Return what to run; None if it was paused, deleted or cancelled between the grant and this moment."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +34,8 @@ from chronos.timing.clock import Chance, Clock
 Listener = Callable[[Sequence[Event]], None]
 
 RECOVERY_FLUSH_ENTRIES = 500
+EVENTS_AT_ONCE = 1_000
+"""What listeners are told of before others have their turn."""
 
 
 class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,7 +150,8 @@ class CommandLog:
         return self._full or self._log_full
 
     def subscribe(self, listener: Listener, *, recovered: bool = False) -> None:
-        """Call `listener` with the events of every entry, in order, after it is folded and before it is answered.
+        """Call `listener` with the events of every entry, in order, after it is folded and before it is answered;
+        a thousand at a time.
 
         It must be quick, and must not raise.
 
@@ -246,7 +249,7 @@ class CommandLog:
         await self._state.refold(await self._seals_behind(applied))
         async for row in self._log.tail(applied + 1):
             entry = decode_entry(row.data)
-            self._apply(entry.commands, At(row.index, entry.time_us), recovering=True)
+            self._apply_again(entry.commands, At(row.index, entry.time_us))
             if row.index % RECOVERY_FLUSH_ENTRIES == 0:
                 await self._state.flush()
         missing = await self._state.refold([])
@@ -293,16 +296,27 @@ class CommandLog:
     async def _fold_all(self) -> None:
         while True:
             while self._appended:
-                self._fold_one(self._appended.popleft())
+                await self._fold_one(self._appended.popleft())
             if self._stage >= 2:
                 return
             self._durable.clear()
             await self._durable.wait()
 
-    def _fold_one(self, entry: _Appended) -> None:
+    async def _fold_one(self, entry: _Appended) -> None:
         reach("entry.appended")
         commands = [command for submission in entry.submissions for command in submission.commands]
-        changes = iter(self._apply(commands, entry.at, recovering=False))
+        changed = fold_entry(self._fold, self._state, commands, entry.at)
+        events = events_of(changed)
+        if len(events) > EVENTS_AT_ONCE:
+            await asyncio.sleep(0)
+        self._state.commit(changed, entry.at.index, entry.at.time_us)
+        for first in range(0, len(events), EVENTS_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            self._tell(events[first : first + EVENTS_AT_ONCE], recovering=False)
+        self._answer(entry, iter(changed))
+
+    def _answer(self, entry: _Appended, changes: Iterator[Changes]) -> None:
         for submission in entry.submissions:
             own = [next(changes) for _ in submission.commands]
             results = [change.result for change in own]
@@ -314,15 +328,17 @@ class CommandLog:
                 submission.succeed(results)
         self._dirty.set()
 
-    def _apply(self, commands: Sequence[Command], at: At, *, recovering: bool) -> list[Changes]:
+    def _apply_again(self, commands: Sequence[Command], at: At) -> None:
+        """Fold an entry that state lacks after a crash."""
         changes = fold_entry(self._fold, self._state, commands, at)
         self._state.commit(changes, at.index, at.time_us)
-        events = events_of(changes)
-        if events:
-            for listener, recovered in self._listeners:
-                if recovered or not recovering:
-                    listener(events)
-        return changes
+        if events := events_of(changes):
+            self._tell(events, recovering=True)
+
+    def _tell(self, events: Sequence[Event], *, recovering: bool) -> None:
+        for listener, recovered in self._listeners:
+            if recovered or not recovering:
+                listener(events)
 
     async def _flush_all(self) -> None:
         while True:
