@@ -1,24 +1,38 @@
-"""`docs/reference/cli.md` is written from the commands: `make reference` writes it, this test compares it."""
+"""The pages of the commands are written from the commands: `make reference` writes them, this test compares them."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
+import pytest
 from tests.architecture.source import ROOT
 
 from chronos.cli.chronosctl.root import PROGRAM, cli
+from chronos.cli.server import explain_offline
+from chronos.cli.server import main as chronos
 
-PAGE = ROOT / "docs" / "reference" / "cli.md"
+REFERENCE = ROOT / "docs" / "reference"
+
+CHRONOS_HEAD = """\
+# The commands of `chronos`
+
+`chronos` is the server, and what is done where its data lies: backing up, restoring, verifying, repairing. What is
+asked of a server that runs is [`chronosctl`](cli.md).
+
+Errors are one line on stderr; the [exit codes](exit-codes.md) say what kind of error it was.
+
+Written from the commands themselves by `make reference`.
+"""
 
 HEAD = """\
 # Command line
 
-`chronos server` starts a node; its flags are in the [configuration](configuration.md#flags). `chronosctl` speaks
-with one.
+`chronos server` starts a node; its flags are in the [configuration](configuration.md#flags), and the other commands of
+`chronos` on [a page of their own](chronos.md). `chronosctl` speaks with a node.
 
 A job is named by its name, its id, or a unique beginning of either. Output is a table; `-o json` and `-o yaml` are for
 programs. Colours appear on a terminal only. Errors are one line on stderr, and the [exit code](exit-codes.md) says what
@@ -67,11 +81,30 @@ def prose(command: click.Command) -> tuple[str, str]:
     return re.sub(r"\n(?!\n)", " ", words.strip()).replace("\n ", "\n\n"), inspect.cleandoc(examples)
 
 
-def written() -> str:
+def chronosctl_page() -> str:
     """Return the page as the commands say it now."""
     root = click.Context(cli, info_name=PROGRAM)
     parts = [HEAD, "## Options of every command", *options(cli, root, set()), ""]
-    for path, command, context in commands(cli, root):
+    return "\n".join(parts + described(commands(cli, root), common())).rstrip() + "\n"
+
+
+def chronos_page() -> str:
+    """Return the other page as the commands say it now."""
+    return "\n".join([CHRONOS_HEAD, *described(of_chronos(), set())]).rstrip() + "\n"
+
+
+def of_chronos() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Yield the commands of `chronos`, and beside `explain` what it is with its flag."""
+    for path, command, context in commands(chronos, click.Context(chronos, info_name="chronos")):
+        yield path, command, context
+        if command.name == "explain":
+            yield f"{path} --offline", explain_offline, click.Context(explain_offline, info_name=path)
+
+
+def described(found: Iterator[tuple[str, click.Command, click.Context]], leave_out: set[str]) -> list[str]:
+    """Return the lines on commands, without the options `leave_out`."""
+    parts: list[str] = []
+    for path, command, context in found:
         words, examples = prose(command)
         if isinstance(command, click.Group):
             parts += [f"## {path}", "", words, ""]
@@ -80,17 +113,19 @@ def written() -> str:
         level = "##" if path.count(" ") == 1 else "###"
         parts += [f"{level} {path}", "", "```text", usage, "```", "", words]
         parts += ["", "```sh", examples, "```"] if examples else []
-        parts += [*options(command, context, common()), ""]
-    return "\n".join(parts).rstrip() + "\n"
+        parts += [*options(command, context, leave_out), ""]
+    return parts
 
 
-def test_the_command_line_is_described_as_it_is() -> None:
+@pytest.mark.parametrize(("name", "written"), [("cli.md", chronosctl_page), ("chronos.md", chronos_page)])
+def test_the_command_line_is_described_as_it_is(name: str, written: Callable[[], str]) -> None:
+    page = REFERENCE / name
     if os.environ.get("CHRONOS_WRITE_REFERENCE"):
-        PAGE.write_text(written())
-    assert PAGE.is_file()
-    assert PAGE.read_text() == written(), "the commands have changed: run `make reference`"
+        page.write_text(written())
+    assert page.is_file()
+    assert page.read_text() == written(), "the commands have changed: run `make reference`"
 
 
 def test_every_command_says_what_it_does() -> None:
     root = click.Context(cli, info_name=PROGRAM)
-    assert [path for path, command, _ in commands(cli, root) if not prose(command)[0]] == []
+    assert [path for path, command, _ in [*commands(cli, root), *of_chronos()] if not prose(command)[0]] == []

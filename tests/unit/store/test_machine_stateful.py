@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.store.fold.harness import BEGIN_S, NODE, Dict, Machine, S, a_machine, a_range, owed
 
-from chronos.model.execution import Execution, Kind, RangeRecord
+from chronos.model.execution import Execution, Kind, RangeRecord, Status
 from chronos.model.job import Concurrency, Job
 from chronos.store.commands import Cancel, DeleteJob, NewLeader, Next, Owed, Redrive
 from chronos.store.machine import apply
@@ -231,6 +231,56 @@ class Fold(RuleBasedStateMachine):
             assert all(attempt.series == execution.series for attempt in execution.attempts)
             settled = [attempt for attempt in execution.attempts if attempt is not execution.running_attempt]
             assert execution.tries + execution.unknowns == len(settled)
+
+    @invariant()
+    def a_redrive_begins_a_series_and_attempts_of_each_are_numbered_from_one(self) -> None:
+        rows: dict[str, dict[int, Execution]] = {}
+        for execution in [*self.machine.ended.values(), *self.open()]:
+            series = rows.setdefault(execution.id, {})
+            assert execution.series not in series, "two records of one series"
+            series[execution.series] = execution
+        for series in rows.values():
+            assert sorted(series) == list(range(len(series)))
+            numbers = [(attempt.series, attempt.n) for n in sorted(series) for attempt in series[n].attempts]
+            assert len(set(numbers)) == len(numbers)
+            for number, execution in series.items():
+                assert [attempt.n for attempt in execution.attempts] == list(range(1, len(execution.attempts) + 1))
+                # Only what has failed for good is started anew.
+                assert number == max(series) or execution.status is Status.FAILED
+
+    @invariant()
+    def what_was_decided_is_as_many_instants_as_there_are_records_of(self) -> None:
+        executions = Counter(
+            execution.job_id
+            for execution in [*self.open(), *self.machine.ended.values()]
+            if execution.kind is Kind.SCHEDULE and execution.series == 0
+        )
+        skipped: Counter[str] = Counter()
+        for record in self.machine.ranges.values():
+            skipped[record.job_id] += record.count
+        for job_id, instants in self.planned.items():
+            assert executions[job_id] + skipped[job_id] == len(instants), job_id
+            assert all(BEGIN_S + instant <= self.machine.shard.hwm_s for instant in instants), "decided beyond the mark"
+
+    @invariant()
+    def what_waits_and_what_holds_a_slot_is_what_is_open_and_nothing_else(self) -> None:
+        waiting: set[str] = set()
+        holding: set[str] = set()
+        for (table, _), slots in self.machine.view.rows.items():
+            if table == SLOTS.name:
+                waiting.update(slots.waiting)
+                holding.update(slots.holding)
+        opened = {execution.id: execution for execution in self.open()}
+        assert not waiting & holding
+        assert waiting | holding == opened.keys()
+        for key, execution in opened.items():
+            assert not execution.is_terminal
+            # Who has the right to send holds a slot; who was never started holds none.
+            assert execution.running_attempt is None or key in holding
+            assert execution.attempts or key in waiting
+        for execution in self.machine.ended.values():
+            again = opened.get(execution.id)
+            assert again is None or again.series > execution.series, "what has ended is open"
 
     @invariant()
     def figures_add_up(self) -> None:
