@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Kept:
     """Every emission, in order, as (name, value, labels)."""
@@ -12,7 +14,10 @@ class Kept:
     def count(self, name: str, value: float, labels: dict[str, str]) -> None:
         self.seen.append((name, value, labels))
 
-    gauge = observe = count
+    gauge = count
+
+    def observe(self, name: str, values: Sequence[float], labels: dict[str, str]) -> None:
+        self.seen += [(name, value, labels) for value in values]
 
     def of(self, name: str) -> list[float]:
         """Return the values of one name, in order."""

@@ -77,7 +77,7 @@ class Scheduler:
         self._readings = readings
         self._clock = clock
         self.incarnation = incarnation
-        self._settler = Settler(commands, clock, self.book, self.settings, keep_body, probe)
+        self._settler = Settler(commands, clock, self.book, self.settings, keep_body, probe, self.telemetry)
         self.executor: Executor = make_executor(self._settler.note)
         self._settler.executor = self.executor
         self._attend_long_runs(clock, tell_cancelled, redactor)

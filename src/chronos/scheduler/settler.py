@@ -20,8 +20,10 @@ from chronos.scheduler.outcomes import late_result, lost, next_step
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.ports import Commands, Probe
 from chronos.scheduler.settings import SchedulerSettings
+from chronos.scheduler.stages import note_settled
 from chronos.store.commands import Next, SetPause, Settle, Settlement
 from chronos.store.tables import OPEN, SHARDS, Shard
+from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,7 @@ class Settler:
         settings: SchedulerSettings,
         keep_body: KeepBody | None = None,
         probe: Probe | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._commands = commands
         self._clock = clock
@@ -55,6 +58,7 @@ class Settler:
         self._settings = settings
         self._keep_body = keep_body
         self._probe = probe
+        self._telemetry = telemetry or Telemetry()
         self._done: deque[Done] = deque()
         self._stops: deque[Execution] = deque()
         self._jobs_of: dict[str, str] = {}
@@ -146,6 +150,7 @@ class Settler:
             self._done.extendleft(reversed(batch))
             log.warning("results wait", reason=str(error), waiting=len(self._done))
             return False
+        note_settled(self._telemetry, batch, self._now_us)
         self._note_gone(batch)
         return True
 

@@ -21,6 +21,7 @@ from chronos.scheduler.planner import Verdict, owed
 from chronos.scheduler.ports import Commands
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
+from chronos.scheduler.stages import note_granted
 from chronos.scheduler.wakeups import ready_us
 from chronos.store.commands import BeginCatchup, Command, Decide, Start, StartAttempt
 from chronos.store.fold.starting import is_held
@@ -232,6 +233,7 @@ class Turn:
 
     def _hand_over(self, granted: list[Execution]) -> None:
         """Give what may start to the executor."""
+        note_granted(self._telemetry, granted, self._agenda.now_us)
         deliveries: list[Delivery] = []
         for execution in granted:
             job = self._wanted(execution)

@@ -111,7 +111,7 @@ class CommandLog:
         self._last = 0
         self._last_time_us = 0
         self._full = self._log_full = False
-        self._changed = self._changes_a_second = 0
+        self._changed = self._changes_a_second = self._unflushed = 0
         self._closed: Unavailable | None = Unavailable("The server is still starting.")
         self._stage = 0
         self.failed = asyncio.Event()
@@ -304,6 +304,7 @@ class CommandLog:
 
     async def _fold_one(self, entry: _Appended) -> None:
         reach("entry.appended")
+        began = self._clock.boottime()
         commands = [command for submission in entry.submissions for command in submission.commands]
         changed = fold_entry(self._fold, self._state, commands, entry.at)
         events = events_of(changed)
@@ -314,13 +315,17 @@ class CommandLog:
             if first:
                 await asyncio.sleep(0)
             self._tell(events[first : first + EVENTS_AT_ONCE], recovering=False)
+        self._telemetry.observe("log_fold_seconds", self._clock.boottime() - began)
+        self._telemetry.observe("log_entry_commands", len(commands))
         self._answer(entry, iter(changed))
 
     def _answer(self, entry: _Appended, changes: Iterator[Changes]) -> None:
         for submission in entry.submissions:
             own = [next(changes) for _ in submission.commands]
             results = [change.result for change in own]
-            self._changed += sum([len(change.puts) for change in own])
+            puts = sum([len(change.puts) for change in own])
+            self._changed += puts
+            self._unflushed += puts
             if any(table in WRITE_THROUGH for change in own for table, _ in change.puts):
                 self._parked.append((entry.at.index, submission, results))
                 self._urgent.set()
@@ -366,15 +371,19 @@ class CommandLog:
         return None
 
     async def _flush(self) -> None:
+        began, rows, self._unflushed = self._clock.boottime(), self._unflushed, 0
         try:
             await self._state.flush()
         except StorageFull:
             self._full = True
             self._dirty.set()
+            self._unflushed += rows
             upto = self._state.applied_index
         else:
             self._full = False
             upto = self._state.flushed_index
+            self._telemetry.observe("state_flush_seconds", self._clock.boottime() - began)
+            self._telemetry.observe("state_flush_rows", rows)
         while self._parked and self._parked[0][0] <= upto:
             _, submission, results = self._parked.popleft()
             submission.succeed(results)

@@ -480,3 +480,20 @@ async def test_an_empty_log_has_no_last_time() -> None:
     await commands.start("n1", "n1-1", on_recovered=told.append)
     assert told == [0.0]
     await commands.stop()
+
+
+@virtual_time
+async def test_entries_and_flushes_say_how_much_they_held() -> None:
+    telemetry, kept = Telemetry(), Kept()
+    telemetry.add_sink(kept)
+    log, state = MemoryLog(SharedLog()), MemoryState()
+    commands = CommandLog(
+        log, state, VirtualClock(), SeededChance(random.Random(1)), fold=toy_fold, telemetry=telemetry
+    )
+    await commands.start("n1", "n1-1")
+    await commands.submit([put("a", b"1"), put("b", b"2")])
+    await commands.stop()
+    assert kept.of("log_entry_commands") == [1, 2]
+    assert len(kept.of("log_fold_seconds")) == 2
+    assert sum(kept.of("state_flush_rows")) >= 2
+    assert len(kept.of("state_flush_seconds")) == len(kept.of("state_flush_rows"))

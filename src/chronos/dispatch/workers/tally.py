@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct, field
 
 from chronos.telemetry import Telemetry
@@ -25,8 +27,7 @@ class Tally(Struct, frozen=True, array_like=True):
         for name, labels, value in self.counted:
             telemetry.count(name, value, **labels)
         for name, labels, values in self.observed:
-            for value in values:
-                telemetry.observe(name, value, **labels)
+            telemetry.observe_all(name, values, **labels)
 
 
 NOTHING = Tally()
@@ -49,10 +50,11 @@ class TallySink:
     def gauge(self, name: str, value: float, labels: Labels) -> None:
         """Gauges are asked for where they are exported."""
 
-    def observe(self, name: str, value: float, labels: Labels) -> None:
+    def observe(self, name: str, values: Sequence[float], labels: Labels) -> None:
         if self._room > 0:
-            self._room -= 1
-            self._observed.setdefault(_key(name, labels), []).append(value)
+            taken = values[: self._room]
+            self._room -= len(taken)
+            self._observed.setdefault(_key(name, labels), []).extend(taken)
 
     def take(self) -> Tally:
         """Return what came together since the last time."""

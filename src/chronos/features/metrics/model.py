@@ -70,6 +70,11 @@ def doubling(first: float, count: int) -> tuple[float, ...]:
 
 
 WEB = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# What one file system call takes, up to what a disk in trouble does.
+QUICK = doubling(0.0001, 15)
+# From a target beside the server to one that uses up its timeout.
+ANSWER = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 50_000.0)
 # Fine around the promises: 5 ms, 100 ms and 1 s.
 LATENESS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 
@@ -125,7 +130,15 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("scheduler_tick_duration_seconds", _H, "One turn of the scheduling loop.", buckets=doubling(0.0001, 15)),
     Metric("http_request_duration_seconds", _H, "Answering an API request.", ("method", "path"), WEB),
     Metric("start_lateness_seconds", _H, "From the due instant to the first byte.", buckets=LATENESS),
-    Metric("log_commit_seconds", _H, "From proposing an entry to its being durable.", buckets=doubling(0.0001, 15)),
+    Metric("decision_lateness_seconds", _H, "From the due instant to its decision's entry.", buckets=LATENESS),
+    Metric("start_grant_seconds", _H, "From an execution's decision to the right to start.", buckets=LATENESS),
+    Metric("attempt_answer_seconds", _H, "From an attempt's start to its answer.", buckets=ANSWER),
+    Metric("outcome_commit_seconds", _H, "From an attempt's answer to its durable outcome.", buckets=LATENESS),
+    Metric("log_commit_seconds", _H, "From proposing an entry to its being durable.", buckets=QUICK),
+    Metric("log_entry_commands", _H, "Commands in an entry of the log.", buckets=SIZES),
+    Metric("log_fold_seconds", _H, "Folding an entry and telling of its events.", buckets=QUICK),
+    Metric("state_flush_seconds", _H, "Writing history and state to their files.", buckets=QUICK),
+    Metric("state_flush_rows", _H, "Changes that a flush of state took in.", buckets=SIZES),
     Metric("raft_is_leader", _G, "Whether this node leads: 1 or 0."),
     Metric("raft_peers", _G, "Members of the cluster, this node included."),
     Metric("raft_commit_index", _G, "The last log entry known to be durable."),

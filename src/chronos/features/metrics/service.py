@@ -12,7 +12,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -32,7 +31,7 @@ from chronos.features.metrics.model import (
     MetricKind,
 )
 from chronos.features.metrics.rules import Labels, SeriesBound
-from chronos.features.metrics.tallies import ExecutionTallies
+from chronos.features.metrics.tallies import ExecutionTallies, Histogram, Tally
 from chronos.model.events import Event, EventType
 
 PREFIX = "chronos_"
@@ -56,8 +55,9 @@ class Exporter:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Counter | Gauge | Histogram] = {}
-        self._kinds: dict[str, tuple[MetricKind, frozenset[str]]] = {}
-        self._children: dict[tuple[str, Labels], Counter | Gauge | Histogram] = {}
+        self._kinds: dict[str, tuple[MetricKind, tuple[str, ...]]] = {}
+        self._children: dict[tuple[str, Labels], Counter | Gauge | Tally] = {}
+        self._plain: dict[str, Tally] = {}
         self._warned: set[str] = set()
         self._dynamic = 0
         self._series = SeriesBound(SERIES_MAX)
@@ -88,10 +88,13 @@ class Exporter:
         if isinstance(child, Gauge):
             child.set(value)
 
-    def observe(self, name: str, value: float, labels: dict[str, str]) -> None:
+    def observe(self, name: str, values: Sequence[float], labels: dict[str, str]) -> None:
+        if not labels and (plain := self._plain.get(name)) is not None:
+            plain.add_all(values)
+            return
         child = self._child(name, MetricKind.HISTOGRAM, labels)
-        if isinstance(child, Histogram):
-            child.observe(value)
+        if isinstance(child, Tally):
+            child.add_all(values)
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Count what has ended; give a deleted job's series back."""
@@ -101,23 +104,23 @@ class Exporter:
             elif event.execution is not None:
                 self.executions.count(event.execution)
 
-    def _child(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Counter | Gauge | Histogram | None:
+    def _child(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Counter | Gauge | Tally | None:
         known = self._kinds.get(name) or self._admit(name, kind, labels)
         if known is None:
             return None
-        if known[0] is not kind or known[1] != frozenset(labels):
+        if known[0] is not kind or len(known[1]) != len(labels) or not all(map(labels.__contains__, known[1])):
             self._warn(name, "a metric was emitted as something else than it is", kind=kind, labels=sorted(labels))
             return None
         metric = self._metrics[name]
         if not labels:
-            return metric
-        values = self._series.of(name, tuple(labels[label] for label in metric._labelnames))
+            return metric.labels() if isinstance(metric, Histogram) else metric
+        values = self._series.of(name, tuple(labels[label] for label in known[1]))
         child = self._children.get((name, values))
         if child is None:
             child = self._children[name, values] = metric.labels(*values)
         return child
 
-    def _admit(self, name: str, kind: MetricKind, labels: dict[str, str]) -> tuple[MetricKind, frozenset[str]] | None:
+    def _admit(self, name: str, kind: MetricKind, labels: dict[str, str]) -> tuple[MetricKind, tuple[str, ...]] | None:
         """Register a gauge of the table with its first emission, or a name that nobody has announced."""
         metric = TABLE.get(name)
         if metric is None and (metric := self._unannounced(name, kind, labels)) is None:
@@ -142,14 +145,17 @@ class Exporter:
         if metric.kind is MetricKind.COUNTER:
             made = Counter(name, metric.help, metric.labels, registry=self._registry)
         elif metric.kind is MetricKind.HISTOGRAM:
-            made = Histogram(name, metric.help, metric.labels, registry=self._registry, buckets=metric.buckets)
+            made = Histogram(PREFIX, metric)
+            self._registry.register(made)
+            if not metric.labels:
+                self._plain[metric.name] = made.labels()
         elif name.endswith("_total"):
             made = Gauge(name, metric.help, metric.labels, registry=None)
             self._registry.register(Untyped(made))
         else:
             made = Gauge(name, metric.help, metric.labels, registry=self._registry)
         self._metrics[metric.name] = made
-        self._kinds[metric.name] = (metric.kind, frozenset(metric.labels))
+        self._kinds[metric.name] = (metric.kind, metric.labels)
 
     def _warn(self, about: str, what: str, **facts: object) -> None:
         if about not in self._warned:

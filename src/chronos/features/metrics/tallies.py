@@ -1,4 +1,4 @@
-"""What executions came to, counted as they end: some thousands a second, so a count is an addition and no more.
+"""Numbers that come in thousands of times a second: a sample is an addition and no more.
 
 The client library takes a lock and looks up labels for every sample, which costs more than deciding the execution
 did; so its families are made here from plain numbers when the page is read.
@@ -7,7 +7,7 @@ did; so its families are made here from plain numbers when the page is read.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
@@ -22,16 +22,48 @@ from chronos.model.execution import Execution
 class Tally:
     """One histogram: how many samples fell into each bucket, the last for what is above all bounds."""
 
-    __slots__ = ("counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, metric: Metric) -> None:
+        self.bounds = metric.buckets
         self.counts = [0] * (len(metric.buckets) + 1)
         self.sum = 0.0
 
-    def add(self, metric: Metric, value: float) -> None:
-        """Count a sample of `metric`."""
-        self.counts[bisect_left(metric.buckets, value)] += 1
+    def add(self, value: float) -> None:
+        """Count a sample."""
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count samples."""
+        counts, bounds = self.counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
+
+class Histogram(Collector):
+    """One metric's tallies, by the values of its labels. Counts on the loop; `collect` may be called on any thread."""
+
+    def __init__(self, prefix: str, metric: Metric) -> None:
+        self._name = prefix + metric.name
+        self._metric = metric
+        self._tallies: dict[Labels, Tally] = {}
+        if not metric.labels:
+            self.labels()
+
+    def labels(self, *values: str) -> Tally:
+        """Return where to count what has these labels."""
+        tally = self._tallies.get(values)
+        if tally is None:
+            tally = self._tallies[values] = Tally(self._metric)
+        return tally
+
+    def collect(self) -> Iterator[Family]:
+        family = HistogramMetricFamily(self._name, self._metric.help, labels=self._metric.labels)
+        for values, tally in self._tallies.copy().items():
+            family.add_metric(values, _cumulative(tally), tally.sum)
+        yield family
 
 
 class ExecutionTallies(Collector):
@@ -60,8 +92,8 @@ class ExecutionTallies(Collector):
         duration = self._durations.get(job)
         if duration is None:
             duration = self._durations[job] = Tally(DURATION)
-        duration.add(DURATION, max(0, execution.ended_at_us - execution.started_at_us) / 1e6)
-        self._attempts.add(ATTEMPTS, len(execution.attempts))
+        duration.add(max(0, execution.ended_at_us - execution.started_at_us) / 1e6)
+        self._attempts.add(len(execution.attempts))
 
     def forget(self, job_id: str) -> None:
         """Give a job's series back."""
@@ -78,13 +110,13 @@ class ExecutionTallies(Collector):
         yield counter
         histogram = HistogramMetricFamily(self._prefix + DURATION.name, DURATION.help, labels=DURATION.labels)
         for job, tally in durations.items():
-            histogram.add_metric(job, _cumulative(DURATION, tally), tally.sum)
+            histogram.add_metric(job, _cumulative(tally), tally.sum)
         yield histogram
         attempts = HistogramMetricFamily(self._prefix + ATTEMPTS.name, ATTEMPTS.help)
-        attempts.add_metric((), _cumulative(ATTEMPTS, self._attempts), self._attempts.sum)
+        attempts.add_metric((), _cumulative(self._attempts), self._attempts.sum)
         yield attempts
 
 
-def _cumulative(metric: Metric, tally: Tally) -> list[tuple[str, float]]:
-    bounds = [*(repr(float(bound)) for bound in metric.buckets), "+Inf"]
+def _cumulative(tally: Tally) -> list[tuple[str, float]]:
+    bounds = [*(repr(float(bound)) for bound in tally.bounds), "+Inf"]
     return list(zip(bounds, map(float, accumulate(tally.counts)), strict=True))

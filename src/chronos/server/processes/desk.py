@@ -124,8 +124,7 @@ class Desk:
         for name, labels, value in counted.counts:
             self._telemetry.count(name, value, **labels)
         for name, labels, values in counted.observed:
-            for value in values:
-                self._telemetry.observe(name, value, **labels)
+            self._telemetry.observe_all(name, values, **labels)
 
 
 class Link:

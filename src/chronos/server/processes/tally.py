@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from chronos.server.processes.link import Link
 from chronos.server.processes.messages import Counted
@@ -29,10 +30,11 @@ class Tally:
     def gauge(self, name: str, value: float, labels: dict[str, str]) -> None:
         """A gauge is main's to say."""
 
-    def observe(self, name: str, value: float, labels: dict[str, str]) -> None:
+    def observe(self, name: str, values: Sequence[float], labels: dict[str, str]) -> None:
         if self._values < VALUES_MAX:
-            self._values += 1
-            self._observed.setdefault((name, tuple(labels.items())), []).append(value)
+            taken = values[: VALUES_MAX - self._values]
+            self._values += len(taken)
+            self._observed.setdefault((name, tuple(labels.items())), []).extend(taken)
 
     def take(self) -> Counted | None:
         """Return what has come in since the last time, or None."""

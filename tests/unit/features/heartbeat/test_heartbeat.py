@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ class Told:
         self.counts[labels["outcome"]] = self.counts.get(labels["outcome"], 0) + value
 
     def gauge(self, name: str, value: float, labels: dict[str, str]) -> None: ...
-    def observe(self, name: str, value: float, labels: dict[str, str]) -> None: ...
+    def observe(self, name: str, values: Sequence[float], labels: dict[str, str]) -> None: ...
 
 
 class Watched:

@@ -348,3 +348,16 @@ async def test_the_ages_of_jobs_are_bounded() -> None:
     for n in range(10):
         host.job_service.add(a_job(f"job{n}", job_id=f"J{n}"))
     assert len([key for key in await values(host) if key.startswith(AGE)]) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_batch_of_measurements_is_counted_as_if_each_had_come_alone() -> None:
+    at_once, alone, measured = a_host(), a_host(), [0.0001, 0.004, 0.004, 0.2, 10_000.0]
+    at_once.telemetry.observe_all("start_lateness_seconds", measured)
+    for value in measured:
+        alone.telemetry.observe("start_lateness_seconds", value)
+    seen = await values(at_once)
+    lateness = {name: value for name, value in seen.items() if name.startswith("chronos_start_lateness")}
+    assert lateness.items() <= (await values(alone)).items()
+    assert seen['chronos_start_lateness_seconds_bucket{le="0.005"}'] == 3
+    assert seen['chronos_start_lateness_seconds_bucket{le="+Inf"}'] == seen["chronos_start_lateness_seconds_count"] == 5

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,7 @@ class Room:
         self.counted.append((labels["channel"], labels["event"], labels["outcome"]))
 
     def gauge(self, name: str, value: float, labels: dict[str, str]) -> None: ...
-    def observe(self, name: str, value: float, labels: dict[str, str]) -> None: ...
+    def observe(self, name: str, values: Sequence[float], labels: dict[str, str]) -> None: ...
 
     def install(self) -> None:
         """Put a fresh process on top of the same documents, as after a crash."""
