@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests.integration.server.living import Living, a_node, until
 from tests.integration.server.shop import BEGIN_S, HandClock, Shop, a_shop, judged, stocked
+from tests.integration.server.test_verify import CALENDAR, SMALL, a_job, exported
 from tests.unit.verify.exporting import ended
 
+from chronos.server.assemble import Outside
 from chronos.server.backup.restoring import Wanted, restore
+from chronos.server.backup.saving import Target, save_running
 from chronos.server.recovery import rebuild_state
 from chronos.store import sealing
 from chronos.store.archive import Archive
 from chronos.store.commands import Seal, decode_entry
 from chronos.store.segment import SegmentInfo
-from chronos.timing.clock import SeededChance
+from chronos.store.sqlite import SqliteState
+from chronos.timing.clock import Clock, SeededChance, SystemClock
 from chronos.verify.report import Report
 
 
-async def bring_back(backup: Path, folder: Path, clock: HandClock, **more: Any) -> None:
+async def bring_back(backup: Path, folder: Path, clock: Clock, **more: Any) -> None:
     wanted = Wanted(backup=backup, folder=folder, **more)
     await restore(wanted, clock, SeededChance(random.Random(2)))
 
@@ -157,3 +163,40 @@ async def test_a_seal_that_no_rows_fit_is_said_to_be_without_them(
     report = good(tmp_path / "export", await served_on(tmp_path / "data", clock, 6))
     assert any("records of segment 2 were made anew" in note for note in report.notes)
     assert report.seals > 3
+
+
+async def backed_up(living: Living, path: Path) -> None:
+    pieces = [piece async for piece in await living.node.truth.backups.stream()]
+    save_running(pieces, Target(path, SeededChance(random.Random(1))), keys_from=None)
+
+
+@pytest.mark.asyncio
+async def test_a_whole_server_is_brought_back_to_an_instant_and_verified_after_serving_on(tmp_path: Path) -> None:
+    outside = Outside(state=partial(SqliteState, settings=SMALL))
+
+    async def has_segments(living: Living, count: int) -> None:
+        async def enough() -> bool:
+            await living.node.truth.state.flush()
+            await living.node.drive.keeping.sealing.turn()
+            return len(living.node.truth.state.archive.infos) > count
+
+        await until(enough)
+
+    async with a_node(tmp_path / "data", outside) as living:
+        assert (await living.call("PUT", "/api/v1/calendars/closed", CALENDAR)).status_code in (200, 201)
+        for name, more in (("every-second", {}), ("closed", {"calendar": "closed"})):
+            assert (await living.call("POST", "/api/v1/jobs", a_job(name, **more))).status_code == 201
+        await has_segments(living, 1)
+        middle = await exported(living, tmp_path / "middle.ndjson")
+        as_of_us = living.node.truth.state.time_us
+        await has_segments(living, 2)
+        await backed_up(living, tmp_path / "backup")
+    head = good(tmp_path / "export", middle.read_bytes()).head
+    await bring_back(tmp_path / "backup", tmp_path / "copy", SystemClock(), as_of_us=as_of_us)
+    async with a_node(tmp_path / "copy", outside) as living:
+        assert (await living.call("POST", "/api/v1/jobs", a_job("later"))).status_code == 201
+        await has_segments(living, 2)
+        export = await exported(living, tmp_path / "later.ndjson")
+    report = good(tmp_path / "export", export.read_bytes(), head)
+    assert report.counts.skipped["blackout"] > 2
+    assert any(note.startswith("A backup was restored") for note in report.notes)

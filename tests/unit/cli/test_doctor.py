@@ -57,6 +57,7 @@ def test_a_server_that_does_not_answer_is_found_with_the_command_that_starts_one
 
 FAILED = {"id": "occ_1", "job_id": "J1", "job_name": "nightly", "status": "failed"}
 LOST = {"channel": "slack", "reason": "404"}
+LOG = {"first": 1, "last": 9, "bytes": 12_000_000, "held": {"backup": 7}, "cut_past": []}
 CASES: list[tuple[str, int, Any, dict[str, str], int, str]] = [
     ("/health", 200, {"status": "healthy", "version": "99.0"}, {"date": NOW}, 0, "version 99.0"),
     ("/health", 200, {"version": __version__}, {"date": "Fri, 01 Jan 2027 11:59:00 GMT"}, 0, "s ahead of"),
@@ -66,6 +67,15 @@ CASES: list[tuple[str, int, Any, dict[str, str], int, str]] = [
     ("/api/v1/whoami", 401, {"type": "unauthenticated"}, {}, 1, "wants an API key"),
     ("/api/v1/whoami", 403, {"type": "denied", "detail": "No."}, {}, 1, "do nothing"),
     ("/api/v1/cluster/status", 200, {"tzdata_version": "1999a"}, {}, 0, "1999a on the server"),
+    (
+        "/api/v1/cluster/status",
+        200,
+        {"log": {**LOG, "cut_past": ["backup"]}},
+        {},
+        0,
+        "not reach back to the last backup",
+    ),
+    ("/api/v1/cluster/status", 200, {"log": {**LOG, "cut_past": ["notify"]}}, {}, 0, "was cut before notify"),
     ("/api/v1/breakers", 200, {"breakers": [{"host": "t:80", "state": "open"}]}, {}, 0, "1 host left alone"),
     ("/api/v1/executions", 200, {"executions": [FAILED, FAILED]}, {}, 0, "2 executions failed for good in 24 hours: n"),
     ("/api/v1/heartbeat", 200, {"configured": False, "scheduling": True}, {}, 0, "a dead server cannot report itself"),
