@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 
 import structlog
 from msgspec.structs import replace
@@ -35,6 +35,8 @@ LAST_TRIES = 5
 PROBE_S = 10.0
 PROBES_AT_ONCE = 100
 PAUSE_AGAIN_S = 0.25
+FLIGHTS_MAX = 4
+"""Batches of results that are on their way to the log at a time."""
 
 
 class Settler:
@@ -61,10 +63,10 @@ class Settler:
         self._telemetry = telemetry or Telemetry()
         self._done: deque[Done] = deque()
         self._stops: deque[Execution] = deque()
-        self._jobs_of: dict[str, str] = {}
         self._settling: dict[str, Done] = {}
+        self._flights: set[asyncio.Task[bool]] = set()
+        self._refused = False
         self._gone: set[str] = set()
-        self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
 
     # Notes.
@@ -92,10 +94,43 @@ class Settler:
             await self._wake.wait()
             self._wake.clear()
             await self._stop_what_is_to_stop()
-            while self._done:
-                if not await self._settle_some():
-                    await asyncio.sleep(STORAGE_WAIT_S)
+            if not await self._settle_what_is_done():
+                await asyncio.sleep(STORAGE_WAIT_S)
+                self._wake.set()
             await self._pause_what_is_gone()
+
+    async def _settle_what_is_done(self) -> bool:
+        """Send off what has been noted, until nothing is left or something is to be stopped first.
+
+        Several batches are on their way at a time: an entry that takes long to fold holds up none behind it on its
+        way to the disk.
+
+        Returns:
+            Whether everything could be written so far; what could not is noted again.
+        """
+        while self._done and not self._stops:
+            if len(self._flights) >= FLIGHTS_MAX:
+                await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+            self._land()
+            if self._refused:
+                break
+            self._send_off()
+        self._land()
+        refused, self._refused = self._refused, False
+        return not refused
+
+    def _send_off(self) -> None:
+        batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH_MAX))]
+        self._settling |= {done.execution_id: done for done in batch}
+        flight = asyncio.create_task(self._settle(batch))
+        self._flights.add(flight)
+        flight.add_done_callback(lambda _: self._wake.set())
+
+    def _land(self) -> None:
+        """Take in what has come back; raise what has gone wrong with it."""
+        for flight in [flight for flight in self._flights if flight.done()]:
+            self._flights.discard(flight)
+            self._refused |= not flight.result()
 
     async def settle_now(self, done: Done) -> None:
         """Settle one attempt whose end was told from outside; return when that is durable.
@@ -103,7 +138,8 @@ class Settler:
         Raises:
             ChronosError: It could not be written; nothing has changed.
         """
-        settled = await self._settlement(done)
+        probed = await self._probe_those_lost([done])
+        settled = probed.get(0) or self._settled(done, self._now_us)
         if settled is not None:
             await self._commands.submit([Settle([settled])])
 
@@ -111,33 +147,38 @@ class Settler:
         """Settle what has been noted so far; gives up when it cannot be written, and it is unknown then."""
         failures = 0
         while failures < LAST_TRIES:
-            if await self._settle_some():
-                if not self._done:
-                    return
-            else:
+            while self._done and len(self._flights) < FLIGHTS_MAX:
+                self._send_off()
+            if self._flights:
+                await asyncio.wait(self._flights)
+            self._land()
+            if not self._done:
+                return
+            if self._refused:
+                self._refused = False
                 failures += 1
                 await asyncio.sleep(STORAGE_WAIT_S)
 
-    async def _settle_some(self) -> bool:
-        """Settle one entry's worth; return whether it could be written."""
-        async with self._turn:
-            batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH_MAX))]
-            self._settling = {done.execution_id: done for done in batch}
-            try:
-                return await self._settle(batch)
-            finally:
-                self._settling = {}
-
     async def _settle(self, batch: list[Done]) -> bool:
-        self._jobs_of.clear()
-        size, results, now_us = 0, [], self._now_us
+        """Settle one entry's worth; return whether it could be written."""
+        try:
+            return await self._settle_together(batch)
+        finally:
+            for done in batch:
+                if self._settling.get(done.execution_id) is done:
+                    del self._settling[done.execution_id]
+
+    async def _settle_together(self, batch: list[Done]) -> bool:
+        probed = await self._probe_those_lost(batch)
+        size, results, now_us, gone = 0, [], self._now_us, set()
         for place, done in enumerate(batch):
             if size > ENTRY_BYTES:
                 self._done.extendleft(reversed(batch[place:]))
                 batch = batch[:place]
                 break
-            is_lost = isinstance(done.outcome, Lost)
-            settled = await self._settlement(done) if is_lost else self._settled(done, now_us)
+            if isinstance(done.outcome, Refused) and done.outcome.gone and (execution := self._running(done)):
+                gone.add(execution.job_id)
+            settled = probed.get(place) or self._settled(done, now_us)
             if settled is not None:
                 results.append(settled)
                 size += _bytes_of(settled)
@@ -151,19 +192,26 @@ class Settler:
             log.warning("results wait", reason=str(error), waiting=len(self._done))
             return False
         note_settled(self._telemetry, batch, self._now_us)
-        self._note_gone(batch)
+        self._gone |= gone
         return True
 
-    async def _settlement(self, done: Done) -> Settlement | None:
-        """Return what follows; a target is asked first whether an attempt that is lost has reached it."""
-        if isinstance(done.outcome, Lost) and (execution := self._running(done)) is not None:
+    async def _probe_those_lost(self, batch: list[Done]) -> dict[int, Settlement]:
+        """Ask the targets that can be asked whether an attempt has reached them; return what follows by its place."""
+        asked: list[tuple[int, Coroutine[None, None, Settlement]]] = []
+        for place, done in enumerate(batch):
+            if not isinstance(done.outcome, Lost) or (execution := self._running(done)) is None:
+                continue
             job, attempt = definition(self._commands.view, execution), execution.running_attempt
             assert job is not None, "what runs has a definition"
             assert attempt is not None
             if job.spec.on_unknown is OnUnknown.PROBE:
-                self._jobs_of[execution.id] = execution.job_id
-                return await self._probed(execution, job, attempt, done.outcome.reason)
-        return self._settled(done, self._now_us)
+                asked.append((place, self._probed(execution, job, attempt, done.outcome.reason)))
+        found: dict[int, Settlement] = {}
+        for first in range(0, len(asked), PROBES_AT_ONCE):
+            some = asked[first : first + PROBES_AT_ONCE]
+            answers = await asyncio.gather(*(probe for _, probe in some))
+            found |= {place: answer for (place, _), answer in zip(some, answers, strict=True)}
+        return found
 
     def _running(self, done: Done) -> Execution | None:
         """Return the execution whose running attempt has ended; None when the attempt holds nothing any more."""
@@ -176,7 +224,6 @@ class Settler:
         if execution is None:
             log.info("late result", execution=done.execution_id, attempt=done.attempt)
             return late_result(done)
-        self._jobs_of[execution.id] = execution.job_id
         job = definition(self._commands.view, execution)
         assert job is not None, "what runs has a definition"
         following_us = self._following_us(execution, now_us) if job.spec.retry_policy.give_up_at_next else None
@@ -199,11 +246,6 @@ class Settler:
             return settled
         reference = self._keep_body(done.execution_id, done.attempt, body)
         return _replace_attempt(settled, body_ref=reference)
-
-    def _note_gone(self, batch: Iterable[Done]) -> None:
-        for done in batch:
-            if isinstance(done.outcome, Refused) and done.outcome.gone and done.execution_id in self._jobs_of:
-                self._gone.add(self._jobs_of[done.execution_id])
 
     async def _pause_what_is_gone(self) -> None:
         """A target that answered 410 has said that it will not come back; pausing is what the job asked for."""
