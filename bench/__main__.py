@@ -25,13 +25,13 @@ SHORT: dict[str, list[str]] = {
     "cli_start": ["--runs", "5"],
     "cron_next": ["--triples", "20000", "--peer-triples", "500"],
     "http_client": ["--requests", "600", "--in-flight", "16"],
-    "kill_under_load": ["--rate", "100", "--kill-after", "2", "--seconds", "4"],
     "lateness": ["--jobs", "10", "--seconds", "4"],
     "log_append": ["--entries", "100"],
     "million": ["--jobs", "3000", "--pairs", "300"],
     "outage_start": ["--jobs", "30", "--runs", "1"],
     "state_flush": ["--executions", "10000"],
     "throughput": ["--rate", "100", "--seconds", "4"],
+    "workers": ["--executions", "3000", "--in-flight", "500"],
 }
 HEADERS = ("BENCHMARK", "FIGURE", "BUDGET", "P50", "P99", "MAX", "CPU S")
 

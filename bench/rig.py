@@ -111,7 +111,7 @@ class Rig(NamedTuple):
 async def rig(folder: Path, *arguments: str, delay_ms: float = 0.0) -> AsyncIterator[Rig]:
     """Start a server on a new data folder, and a sink; end both."""
     sink = SinkProcess(folder / "arrivals", delay_ms)
-    node = Node(folder / "data", "--log-level", "error", *arguments)
+    node = Node(folder / "data", "--log-level", "error", *arguments, workers="auto")
     await sink.start()
     try:
         await node.start()

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 START_S = 30.0
+WORKERS = "CHRONOS_DISPATCHER__WORKERS"
 
 
 class Node:
@@ -20,6 +21,7 @@ class Node:
 
     Args:
         program: What Python runs; it has to understand the arguments of `chronos`.
+        workers: Processes that deliver; the server itself does without.
     """
 
     def __init__(
@@ -28,12 +30,13 @@ class Node:
         *arguments: str,
         env: dict[str, str] | None = None,
         program: Sequence[str] = ("-m", "chronos.cli.server"),
+        workers: str = "0",
     ) -> None:
         self.folder = folder
         self.url = ""
         self._arguments = arguments
         self._program = program
-        self._env = env or {}
+        self._env = {WORKERS: workers, **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._lines: list[str] = []
         self._reading: asyncio.Task[None] | None = None
@@ -88,6 +91,16 @@ class Node:
         """Send it a signal, and do not wait."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     async def ended(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""

@@ -13,14 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 STOP_S = 40.0
+WORKERS = "CHRONOS_DISPATCHER__WORKERS"
 PROCESSES = os.environ.get("CHRONOS_TEST_API_PROCESSES", "0")
 """With how many API processes servers are started that do not say it themselves."""
 
 
 class Served:
-    """A server in a process of its own, on a free port."""
+    """A server in a process of its own, on a free port. It delivers itself, unless `workers` do."""
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None, workers: str = "0") -> None:
         command = [sys.executable, "-m", "chronos.cli.server", "server", "--data-dir", str(folder)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHRONOS_")}
         self.log = folder.with_suffix(".log").open("w+")
@@ -55,9 +56,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Served]:
+def served(folder: Path, *arguments: str, env: dict[str, str] | None = None, workers: str = "0") -> Iterator[Served]:
     """Run a server for as long as the block lasts; it has to end well."""
-    server = Served(folder, *arguments, env=env)
+    server = Served(folder, *arguments, env=env, workers=workers)
     try:
         yield server
     finally:

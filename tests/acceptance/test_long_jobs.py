@@ -41,7 +41,7 @@ class LateTarget(RecordingTarget):
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Node]:
-    node = Node(folder)
+    node = Node(folder, workers="1")
     await node.start()
     try:
         yield node

@@ -38,6 +38,8 @@ GAUGES: dict[str, Callable[[float], bool]] = {
     "chronos_log_cut_past": lambda value: value == 0,
     "chronos_clock_hold_seconds": lambda value: value == 0,
     "chronos_scheduling": lambda value: value == 1,
+    "chronos_workers": lambda value: value == 1,
+    "chronos_worker_in_flight": lambda value: 0 <= value <= 3,
     "chronos_job_last_success_age_seconds": lambda value: 0 < value < 3_600,
     "chronos_job_success_overdue_seconds": lambda value: 0 <= value < 3_600,
 }
@@ -91,7 +93,7 @@ def promtool() -> str:
 def test_every_documented_series_moves_while_the_demo_runs(tmp_path: Path) -> None:
     names = documented()
     assert len(names) > 15, "the reference's tables are not where they were"
-    with served(tmp_path / "data", "--demo") as server:
+    with served(tmp_path / "data", "--demo", workers="1") as server:
         begun = time.monotonic()
         before = totals(page(server))
         flaky = f"{server.url}/api/v1/jobs/demo-flaky/executions?status=success"

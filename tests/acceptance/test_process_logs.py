@@ -26,7 +26,7 @@ AS_ROOT = os.geteuid() == 0
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path / "data", env=ALLOWED) as running:
+    with served(tmp_path / "data", env=ALLOWED, workers="1") as running:
         yield running
 
 

@@ -82,7 +82,9 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     private, public = keys = new_key_pair(SystemChance())
     with (
         echoing() as (url, calls),
-        served(folder / "data", "--config", str(config), env={"CHRONOS_SECRET_SIGNING": private}) as chronos,
+        served(
+            folder / "data", "--config", str(config), env={"CHRONOS_SECRET_SIGNING": private}, workers="1"
+        ) as chronos,
         Client(chronos.url) as client,
     ):
         yield Town(chronos, client, url, calls, keys)

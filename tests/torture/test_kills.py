@@ -1,5 +1,7 @@
 """kill -9 under 200 executions a second, at random and wherever it hurts, judged by those who survive.
 
+Every other shard delivers from a worker process, and half of its kills are that one's: then the server lives on.
+
 `make test` runs the kills of one shard; `make proof` (CHRONOS_PROOF=1), which CI runs too, those of all.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -19,7 +22,7 @@ import pytest
 from tests.acceptance.node import Node
 from tests.torture.load import jobs
 from tests.torture.verdict import Evidence, duplicates, violations
-from tests.torture.witness import Witness, copy_disk, left_behind, recorded
+from tests.torture.witness import Witness, copy_disk, left_behind, lost_with, recorded, worker_of
 
 from chronos.failpoints import NAMES, VARIABLE
 from chronos.model.execution import Execution, RangeRecord
@@ -37,7 +40,8 @@ PUNCTUAL_S = 2.0
 """The next kill waits until what was missed is made up for: requests come within this of their instant."""
 
 LOOK_S, LOOKS = 0.05, 300
-MET_S = 5.0
+MET_S = 10.0
+DYING_S = 0.5
 SETTLED_S = 4.0
 LAST_TURNS = 5
 TOLD = 100
@@ -49,6 +53,7 @@ class Kill(NamedTuple):
 
     place: str = ""
     times: int = 1
+    worker: bool = False
 
 
 def plan(seed: int) -> Iterator[Kill]:
@@ -57,10 +62,15 @@ def plan(seed: int) -> Iterator[Kill]:
     places = [place for number, place in enumerate(NAMES) if number % SHARDS == seed % SHARDS]
     for number in count():
         if number % 2:
-            yield Kill()
+            yield Kill(worker=has_worker(seed) and number % 4 == 1)
         else:
             place = places[number // 2 % len(places)]
             yield Kill(place, 1 if place in RARE else chance.randint(1, 40))
+
+
+def has_worker(seed: int) -> bool:
+    """Whether a shard's servers deliver from a worker process."""
+    return seed % 2 == 0
 
 
 RARE = {
@@ -77,13 +87,17 @@ class Torture:
     """One data folder, and the servers that die on it."""
 
     def __init__(self, folder: Path, seed: int, witness: Witness) -> None:
+        self._seed = seed
         self._chance = random.Random(seed)
         self._folder = folder
         self._witness = witness
         self._places = folder / "failpoints"
         self._places.mkdir(mode=0o700)
         env = {VARIABLE: str(self._places), "CHRONOS_DISPATCHER__CIRCUIT_BREAKER__FAILURE_THRESHOLD": "1000000"}
-        self.node = Node(folder / "data", "--log-level", "error", env=env, program=[str(SERVER)])
+        self.node = Node(
+            folder / "data", "--log-level", "error", env=env, program=[str(SERVER)], workers=str(int(has_worker(seed)))
+        )
+        self.worker_deaths: list[float] = []
         self.deaths: list[tuple[Path, float, str]] = []
         self.counted: list[Kill] = []
         self.begun = 0
@@ -100,18 +114,33 @@ class Torture:
     async def cycle(self, kill: Kill) -> bool:
         """Wait for the load, kill, look at what is left, start again; return whether the kill counts."""
         await self._load()
+        if kill.worker:
+            return self._kill_worker(kill)
         met = await self._kill(kill)
         at = time.time()
         is_counted = self._witness.rate(at) >= RATE and met
+        if self.node.is_running:
+            return self._note(kill, is_counted)  # it was the worker that came there
         copy = self._folder / f"left-{len(self.deaths)}"
         copy_disk(self._folder / "data", copy)  # looked at in the end, so that nobody waits for it now
         self.deaths.append((copy, at, kill.place or "anywhere"))
         for path in self._places.iterdir():
             path.unlink()
         await self.node.start()
+        return self._note(kill, is_counted)
+
+    def _note(self, kill: Kill, is_counted: bool) -> bool:
         if is_counted:
             self.counted.append(kill)
         return is_counted
+
+    def _kill_worker(self, kill: Kill) -> bool:
+        """End the worker; the server goes on, and starts another one."""
+        at = time.time()
+        is_counted = self._witness.rate(at) >= RATE
+        os.kill(worker_of(self.node.pid), signal.SIGKILL)
+        self.worker_deaths.append(at)
+        return self._note(kill, is_counted)
 
     async def _load(self) -> None:
         for _ in range(LOOKS):
@@ -128,12 +157,27 @@ class Torture:
         (self._places / kill.place).write_text(str(kill.times))
         if kill.place == "drain.before":
             self.node.ask_to_stop()
-        try:
-            async with asyncio.timeout(MET_S):
-                await self.node.ended()
-        except TimeoutError:
-            await self.node.kill()
-        return (self._places / f"{kill.place}.met").exists()
+        met = self._places / f"{kill.place}.met"
+        if await self._has_ended(met):
+            return _is_there(met)
+        if _is_there(met):
+            self.worker_deaths.append(_taken_away(met))
+            return True
+        await self.node.kill()
+        return False
+
+    async def _has_ended(self, met: Path) -> bool:
+        """Wait until the server is dead, or its worker is: that came to the place. Returns whether the server is."""
+        for _ in range(int(MET_S / LOOK_S)):
+            if not self.node.is_running:
+                break
+            if has_worker(self._seed) and _is_there(met):
+                await asyncio.sleep(DYING_S)  # whoever came there dies a moment later
+                break
+            await asyncio.sleep(LOOK_S)
+        if not self.node.is_running:
+            await self.node.ended()
+        return not self.node.is_running
 
     async def end(self) -> Evidence:
         """Let what is due come to its end, and collect the evidence."""
@@ -157,11 +201,24 @@ class Torture:
         lives = [await left_behind(*death) for death in self.deaths]
         ended = [record for record in records if isinstance(record, Execution)]
         ranges = [record for record in records if isinstance(record, RangeRecord)]
-        return Evidence(self._witness, lives, ended + running, ranges, told, (self.begun, last))
+        known_to_disk = ended + running
+        lost = lost_with(self.worker_deaths, known_to_disk)
+        return Evidence(self._witness, lives, known_to_disk, ranges, told, (self.begun, last), lost)
 
     async def _told(self, ids: list[str]) -> list[dict[str, Any]]:
         async with httpx2.AsyncClient(trust_env=False, timeout=30, base_url=self.node.url) as client:
             return [(await client.get(f"/api/v1/executions/{each}")).json() for each in ids]
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
+
+
+def _taken_away(path: Path) -> float:
+    """Remove a file, and return since when it had its name."""
+    since = path.stat().st_ctime
+    path.unlink()
+    return since
 
 
 @pytest.mark.timeout(200 + 40 * CYCLES)

@@ -27,6 +27,7 @@ class Evidence(NamedTuple):
         ranges: The skipped instants that are kept as ranges.
         told: Some of the executions as the API told them.
         window: First and last instant to judge, seconds since the epoch, both included.
+        lost: Attempts that died with a worker process, while the server lived.
     """
 
     witness: Witness
@@ -35,10 +36,11 @@ class Evidence(NamedTuple):
     ranges: list[RangeRecord]
     told: list[dict[str, Any]]
     window: tuple[int, int]
+    lost: frozenset[Sent] = frozenset()
 
     @property
     def in_flight(self) -> set[Sent]:
-        return {sent for left in self.lives for sent in left.in_flight}
+        return {sent for left in self.lives for sent in left.in_flight} | self.lost
 
 
 def violations(evidence: Evidence) -> list[str]:

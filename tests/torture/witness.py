@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from chronos.cluster.local import LocalLog
-from chronos.model.execution import Execution
+from chronos.model.execution import AttemptStatus, Execution
 from chronos.store.commandlog import CommandLog
 from chronos.store.offload import Inline
 from chronos.store.records import AFTER_ALL, Record, RecordFilter
@@ -22,6 +22,9 @@ from chronos.store.sqlite import SqliteState
 from chronos.timing.clock import SeededChance, SystemClock
 
 TARGET = Path(__file__).with_name("target.py")
+
+NOTICED_S = 10.0
+"""By then, a server has noticed that its worker is dead, and has written it down."""
 
 Sent = tuple[str, int]
 """An execution's id and an attempt's number."""
@@ -135,6 +138,25 @@ async def left_behind(copy: Path, at: float, how: str) -> Left:
         {each.id: (len(each.attempts), each.status.value) for each in executions if each.is_terminal},
         {(each.id, each.running_attempt.n) for each in running if each.running_attempt},
     )
+
+
+def lost_with(deaths: list[float], executions: list[Execution]) -> frozenset[Sent]:
+    """Return the attempts that are recorded as unknown because a worker process died, at one of these moments."""
+    return frozenset(
+        (execution.id, attempt.n)
+        for execution in executions
+        for attempt in execution.attempts
+        if attempt.status is AttemptStatus.UNKNOWN
+        and attempt.error.startswith("worker process")
+        and any(0 <= attempt.ended_at_us / 1e6 - death <= NOTICED_S for death in deaths)
+    )
+
+
+def worker_of(pid: int) -> int:
+    """Return the only child of a server: its worker process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    [child] = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return child
 
 
 async def recorded(copy: Path) -> tuple[list[Record], list[Execution]]:

@@ -22,8 +22,6 @@ from chronos.cli.service.commands import service
 from chronos.cli.verify import verify
 
 OFFLINE = "--offline"
-GC_THRESHOLDS = (50_000, 20, 100)
-"""What an execution leaves behind has no cycles. Looking for some every 700 objects takes a third of the CPU."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -205,7 +203,7 @@ def _tell_damage(data_dir: Path) -> None:
 def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool) -> int:
     from chronos.server.lifecycle import serve
     from chronos.server.logs import set_up
-    from chronos.server.loops import loop_factory
+    from chronos.server.loops import GC_THRESHOLDS, loop_factory
     from chronos.server.supervisor import from_environ
 
     config = load_config(file, flags, os.environ)

@@ -211,7 +211,9 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     host = _host(house, truth)
     features = manifest.install(host, house.settings, config.sections)
     exits = _exits(house, host)
-    count = workers_of(house.settings, house.outside.cores())
+    # What a test brings along to send with cannot be sent on to another process.
+    sends_as_usual = house.outside.http is HttpDispatcher
+    count = workers_of(house.settings, house.outside.cores()) if sends_as_usual else 0
     workers = Workers(count, house, exits.router, config.sections, features, exits.guard)
     drive = _drive(house, truth, host, exits, workers)
     door = _door(house, truth, host, exits, drive)

@@ -201,7 +201,7 @@ class Dispatcher(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     egress: Egress = Egress()
     process: DispatcherProcess = DispatcherProcess()
-    workers: Annotated[int, Meta(ge=0, le=64)] | Literal["auto"] = 0
+    workers: Annotated[int, Meta(ge=0, le=64)] | Literal["auto"] = "auto"
 
 
 class NamespaceHistory(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ import structlog
 from chronos import failpoints
 from chronos.dispatch.workers.serve import Tools, WorkerSide
 from chronos.server.logs import set_up
-from chronos.server.loops import loop_factory
+from chronos.server.loops import GC_THRESHOLDS, loop_factory
 from chronos.server.workplace import equip, handed
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock, SystemClock
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(each, signal.SIG_IGN)
     _tell_the_kernel(number)
     failpoints.switch_on(os.environ)
+    gc.set_threshold(*GC_THRESHOLDS)
     structlog.contextvars.bind_contextvars(worker=number)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_work(socket.socket(fileno=descriptor)))

@@ -69,7 +69,8 @@ async def a_node(
         flags: Keys of the configuration, two underscores for each dot.
     """
     flags = {name.replace("__", "."): value for name, value in flags.items()}
-    flags |= {"cluster.data_dir": str(folder), "server.http.address": "127.0.0.1:0"}
+    given = {"cluster.data_dir": str(folder), "server.http.address": "127.0.0.1:0"}
+    flags = {"dispatcher.workers": "0"} | flags | given
     config = load(None, environ={}, flags=flags, feature_types=manifest.sections())
     with data_folder(config.settings) as opened:
         node = assemble(config, opened, outside=outside)

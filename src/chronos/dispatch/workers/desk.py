@@ -72,15 +72,16 @@ class Desk:
 
     # What is given.
 
-    def take(self, delivery: Delivery) -> None:
-        """Give it a delivery: with all others of this turn, as soon as it can take them."""
-        if len(self._waiting) >= BATCH_MAX:
+    def take(self, deliveries: list[Delivery]) -> None:
+        """Give it deliveries: with all others of this turn, as soon as it can take them."""
+        self._waiting += deliveries
+        if len(self._waiting) > BATCH_MAX:
             self.write()
-        if self._is_deserted or len(self._waiting) >= self._waiting_max:
-            self._end(delivery, CAPACITY)
-            return
-        self._waiting.append(delivery)
-        if not self._turn_asked:
+        most = 0 if self._is_deserted else self._waiting_max
+        if len(self._waiting) > most:
+            over, self._waiting = self._waiting[most:], self._waiting[:most]
+            self._give_back(over, CAPACITY)
+        if self._waiting and not self._turn_asked:
             self._turn_asked = True
             asyncio.get_running_loop().call_soon(self.write)
 
@@ -102,8 +103,7 @@ class Desk:
             self._send(channel, batch[:half])
             self._send(channel, batch[half:])
             return
-        for delivery in batch:
-            self._hand.add(delivery)
+        self._hand.add(batch)
 
     # What is taken back.
 

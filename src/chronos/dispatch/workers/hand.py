@@ -18,14 +18,16 @@ class Hand:
     def __contains__(self, execution_id: str) -> bool:
         return execution_id in self._held
 
-    def add(self, delivery: Delivery) -> None:
-        """Remember that it was given."""
-        held = self._held.get(delivery.execution_id)
-        if held is None:
-            self._held[delivery.execution_id] = [delivery]
-        else:
-            held.append(delivery)
-        self._count += 1
+    def add(self, deliveries: list[Delivery]) -> None:
+        """Remember that they were given."""
+        all_held = self._held
+        for delivery in deliveries:
+            held = all_held.get(delivery.execution_id)
+            if held is None:
+                all_held[delivery.execution_id] = [delivery]
+            else:
+                held.append(delivery)
+        self._count += len(deliveries)
 
     def end(self, done: Done) -> bool:
         """Forget the attempt that ended; return whether it was there."""

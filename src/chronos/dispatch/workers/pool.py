@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -20,12 +20,8 @@ from chronos.dispatch.port import Delivery, Done, NotSent, OnDone
 from chronos.dispatch.workers.process import Launcher
 from chronos.dispatch.workers.protocol import VERSION, Begin
 from chronos.dispatch.workers.seat import Seat, WorkerState
-from chronos.model.target import HttpTarget
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
-
-SHARDS_MAX = 20_000
-"""Places that are remembered; when there are more, they are found anew."""
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
@@ -71,7 +67,6 @@ class WorkerPool:
             Seat(number, launcher, self._begin, on_done, clock, telemetry)
             for number in range(1, self._settings.workers + 1)
         ]
-        self._shards: dict[tuple[str, str], int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._refused: list[Done] = []
         self._draining = False
@@ -127,15 +122,18 @@ class WorkerPool:
 
     def submit(self, deliveries: list[Delivery]) -> None:
         """Take over `deliveries`; each is reported once. See `Executor.submit`."""
+        if self._draining or not self._tasks:
+            self._refuse(deliveries, NotSent("drain"))
+            return
         room = self._settings.max_held - self.in_flight()
-        for delivery in deliveries:
-            if self._draining or not self._tasks:
-                self._refuse(delivery, NotSent("drain"))
-            elif room <= 0:
-                self._refuse(delivery, NotSent("capacity", retry_after_s=1.0))
-            else:
-                room -= 1
-                self._seat_of(delivery).desk.take(delivery)
+        if len(deliveries) > room:
+            self._refuse(deliveries[room:], NotSent("capacity", retry_after_s=1.0))
+            deliveries = deliveries[:room]
+        if len(self._seats) == 1:
+            self._seats[0].desk.take(deliveries)
+            return
+        for seat, some in self._spread(deliveries):
+            seat.desk.take(some)
 
     async def recall(self, execution_ids: list[str]) -> dict[str, str]:
         """Return `dropped`, `sent` or `unknown` for each id. See `Executor.recall`.
@@ -192,23 +190,17 @@ class WorkerPool:
 
     # Who gets what.
 
-    def _seat_of(self, delivery: Delivery) -> Seat:
-        if len(self._seats) == 1:
-            return self._seats[0]
-        target = delivery.target
-        key = (delivery.namespace, target.url if isinstance(target, HttpTarget) else delivery.job_id)
-        shard = self._shards.get(key)
-        if shard is None:
-            if len(self._shards) >= SHARDS_MAX:
-                self._shards.clear()
-            shard = self._shards[key] = shard_of(delivery)
-        return self._seats[shard % len(self._seats)]
+    def _spread(self, deliveries: list[Delivery]) -> Iterable[tuple[Seat, list[Delivery]]]:
+        hands: list[list[Delivery]] = [[] for _ in self._seats]
+        for delivery in deliveries:
+            hands[shard_of(delivery) % len(hands)].append(delivery)
+        return ((seat, some) for seat, some in zip(self._seats, hands, strict=True) if some)
 
-    def _refuse(self, delivery: Delivery, outcome: NotSent) -> None:
+    def _refuse(self, deliveries: list[Delivery], outcome: NotSent) -> None:
         now_us = int(self._clock.time() * 1_000_000)
-        self._refused.append(Done(delivery.execution_id, delivery.attempt, outcome, now_us, now_us))
-        if len(self._refused) == 1:
+        if not self._refused:
             asyncio.get_running_loop().call_soon(self._tell_refused)
+        self._refused += [Done(one.execution_id, one.attempt, outcome, now_us, now_us) for one in deliveries]
 
     def _tell_refused(self) -> None:
         refused, self._refused = self._refused, []

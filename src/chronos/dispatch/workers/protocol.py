@@ -146,7 +146,7 @@ to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 to_main: msgspec.msgpack.Decoder[ToMain] = msgspec.msgpack.Decoder(ToMain)
 
 
-def framed(message: ToWorker | ToMain) -> bytes:
+def framed(message: ToWorker | ToMain) -> bytearray:
     """Return a message as it travels.
 
     Raises:
@@ -158,38 +158,45 @@ def framed(message: ToWorker | ToMain) -> bytes:
     if size > FRAME_BYTES_MAX:
         raise ProtocolBroken(f"a frame of {size} bytes is larger than {FRAME_BYTES_MAX}")
     _LENGTH.pack_into(frame, 0, size)
-    return bytes(frame)
+    return frame
 
 
 class FrameReader:
     """Cuts a stream into frames. Never holds more than one frame and what came with it."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest: list[bytes] = []
+        self._missing = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[memoryview]:
         """Take in what came, and return the frames that are whole now.
 
         Raises:
             ProtocolBroken: A length that no frame has.
         """
-        self._rest += data
-        frames: list[bytes] = []
-        at, end = 0, len(self._rest)
+        if self._missing > len(data):
+            self._rest.append(data)
+            self._missing -= len(data)
+            return []
+        whole = b"".join((*self._rest, data)) if self._rest else data
+        frames: list[memoryview] = []
+        view, at, end = memoryview(whole), 0, len(whole)
+        self._missing = 0
         while end - at >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._rest, at)
+            (size,) = _LENGTH.unpack_from(whole, at)
             if not 0 < size <= FRAME_BYTES_MAX:
                 raise ProtocolBroken(f"a frame says that it has {size} bytes")
             if end - at - _LENGTH.size < size:
+                self._missing = size - (end - at - _LENGTH.size)
                 break
             at += _LENGTH.size
-            frames.append(bytes(memoryview(self._rest)[at : at + size]))
+            frames.append(view[at : at + size])
             at += size
-        del self._rest[:at]
+        self._rest = [whole[at:]] if at < end else []
         return frames
 
 
-def decoded(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+def decoded(decoder: msgspec.msgpack.Decoder[T], frame: bytes | memoryview) -> T:
     """Return the message in a frame.
 
     Raises:

@@ -56,6 +56,7 @@ class World:
             flags={
                 "server.http.address": "127.0.0.1:0",
                 "server.drain": "5s",
+                "dispatcher.workers": "0",
                 "server.public_url": "http://simulated.test",
             },
             feature_types=manifest.sections(),

@@ -114,7 +114,7 @@ class MemoryWorker:
         self.far.stuck = False
         self.far.pump_all()
 
-    def garble(self, data: bytes) -> None:
+    def garble(self, data: bytes | bytearray) -> None:
         """Write something that is no frame."""
         self.far.write(data)
 
