@@ -15,6 +15,8 @@ MINUTES ?= 10
 HOURS ?= 8
 PROFILE ?= standard
 ARGS ?=
+# What talks HTTP: in the proof it talks to an API process.
+THROUGH_PROCESSES := $(addprefix tests/acceptance/test_,api.py access.py chronosctl.py explain.py long_jobs.py metrics.py openapi.py start.py)
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -26,7 +28,7 @@ test: $(VENV)/.dev ## Run every test that needs no optional service
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 proof: $(VENV)/.dev ## Simulate all seeds, replay all mutants, kill servers, install anew, as CI does: `make test` samples
-	@CHRONOS_PROOF=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/simulation tests/mutants tests/torture tests/acceptance/test_package.py tests/unit/verify $(ARGS)
+	@CHRONOS_PROOF=1 CHRONOS_FUZZ_EXAMPLES=25 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/simulation tests/mutants tests/torture tests/acceptance/test_package.py tests/unit/verify $(THROUGH_PROCESSES) $(ARGS)
 
 simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard)
 	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)

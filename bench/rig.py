@@ -76,7 +76,7 @@ class Rig(NamedTuple):
     def used(self) -> dict[str, Process]:
         """Return what the server, its children, the sink and this script have used since they began."""
         used = {"server": process_of(self.server_pid)}
-        used |= {f"server.{number}": process_of(pid) for number, pid in enumerate(children(self.server_pid), 1)}
+        used |= {f"{role_of(pid)}.{number}": process_of(pid) for number, pid in enumerate(children(self.server_pid), 1)}
         return used | {"sink": process_of(self.sink.pid), "bench": process_of(os.getpid())}
 
     async def create(self, jobs: Iterable[dict[str, Any]]) -> int:
@@ -130,6 +130,15 @@ def process_of(pid: int) -> Process:
     except OSError:
         return Process(0.0, 0)
     return Process((int(fields[11]) + int(fields[12])) / TICKS, int(fields[21]) * PAGE_BYTES)
+
+
+def role_of(pid: int) -> str:
+    """Return what a server's child does, by the module it runs."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return "child"
+    return "api" if b"chronos.server.processes" in command else "worker" if b"workers" in command else "child"
 
 
 def children(pid: int) -> list[int]:

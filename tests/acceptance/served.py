@@ -14,8 +14,9 @@ from pathlib import Path
 
 STOP_S = 40.0
 WORKERS = "CHRONOS_DISPATCHER__WORKERS"
-PROCESSES = os.environ.get("CHRONOS_TEST_API_PROCESSES", "0")
-"""With how many API processes servers are started that do not say it themselves."""
+PROCESSES = os.environ.get("CHRONOS_TEST_API_PROCESSES", "1" if os.environ.get("CHRONOS_PROOF") == "1" else "0")
+"""With how many API processes servers are started that do not say it themselves: `make proof` runs what `make test`
+runs without any."""
 
 
 class Served:

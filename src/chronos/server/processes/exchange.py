@@ -14,6 +14,7 @@ from chronos.server.processes.messages import Begun, Piece, Request, read_asked
 PIECE_BYTES_MAX = 1 << 20
 CONNECTIONS_MAX = 4_096
 STOP_S = 5.0
+SKIP_S_MAX = 30.0
 
 
 class Requests:
@@ -60,8 +61,8 @@ class Requests:
                 assert isinstance(request, Request), "a request comes first"
                 exchange = Exchange(connection, request)
                 await self._app(exchange.scope, exchange.receive, exchange.send)
-                if not exchange.is_over:
-                    break  # an answer that broke off, or a body nobody has read: the other end sees it by the close
+                if not exchange.is_answered or not await exchange.skip_rest():
+                    break  # an answer that broke off is seen by the close
         finally:
             connection.close()
 
@@ -92,9 +93,23 @@ class Exchange:
         }
 
     @property
-    def is_over(self) -> bool:
-        """Whether the answer is complete and the whole request was read, so that the next one may come."""
-        return self._over.is_set() and not self._more
+    def is_answered(self) -> bool:
+        """Whether the answer is complete."""
+        return self._over.is_set()
+
+    async def skip_rest(self) -> bool:
+        """Read past what nobody wanted of the body, and return whether the next request may come.
+
+        Closing at once would have the other end fail to send before it reads what was answered.
+        """
+        try:
+            async with asyncio.timeout(SKIP_S_MAX):
+                while self._more and (raw := await self._connection.get()) is not None:
+                    piece = read_asked(raw)
+                    self._more = isinstance(piece, Piece) and piece.more
+        except TimeoutError:
+            return False
+        return not self._more
 
     async def receive(self) -> Message:
         if self._unread is not None:
