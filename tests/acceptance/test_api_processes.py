@@ -137,6 +137,20 @@ def said_of_health(server: Served) -> str:
         return "refused" if "refused" in str(exc).lower() else "cut off"
 
 
+def test_what_processes_count_is_in_the_metrics_once(server: Served) -> None:
+    for _ in range(7):
+        assert ask(server, "GET", "/api/v1/calendars/nobody").status_code == 404
+        assert ask(server, "GET", "/api/v1/jobs/nobody/versions").status_code == 404
+
+    def counted() -> list[str]:
+        page = ask(server, "GET", "/metrics").text
+        return [line for line in page.splitlines() if "requests_total" in line and 'status="404"' in line]
+
+    local = 'chronos_http_requests_total{method="GET",path="/api/v1/calendars/{calendar}",status="404"} 7.0'
+    passed_on = 'chronos_http_requests_total{method="GET",path="/api/v1/jobs/{job}/versions",status="404"} 7.0'
+    until(lambda: {local, passed_on} <= set(counted()))
+
+
 def test_a_process_that_dies_is_replaced_and_clients_meet_a_queue_and_no_refusal(server: Served) -> None:
     before = children(server.process.pid)
     os.kill(before[0], signal.SIGKILL)
@@ -145,6 +159,7 @@ def test_a_process_that_dies_is_replaced_and_clients_meet_a_queue_and_no_refusal
     until(lambda: len(set(children(server.process.pid)) - set(before)) == 1)
     assert before[0] not in children(server.process.pid)
     assert "api_process_ended" in server.said()
+    assert 'chronos_api_process_restarts_total{process="1"} 1.0' in ask(server, "GET", "/metrics").text
 
 
 def test_a_process_does_not_end_because_somebody_asks_it_to(server: Served) -> None:

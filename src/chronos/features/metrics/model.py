@@ -126,6 +126,7 @@ BY_TELEMETRY: tuple[Metric, ...] = (
     Metric("events_dropped_total", _C, "Events that found a feature's queue full."),
     Metric("notifications_total", _C, "Notices by what became of them.", ("channel", "event", "outcome")),
     Metric("heartbeats_total", _C, "Pings of the heartbeat, by what became of them.", ("outcome",)),
+    Metric("api_process_restarts_total", _C, "API processes that were replaced.", ("process",)),
     Metric("worker_restarts_total", _C, "Worker processes that were replaced.", ("worker",)),
     Metric("scheduler_tick_duration_seconds", _H, "One turn of the scheduling loop.", buckets=doubling(0.0001, 15)),
     Metric("http_request_duration_seconds", _H, "Answering an API request.", ("method", "path"), WEB),

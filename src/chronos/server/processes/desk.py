@@ -119,6 +119,10 @@ class Desk:
         if number in self._expected:
             self._expected[number].set()
 
+    def note_restart(self, number: int) -> None:
+        """Count that process `number` has ended and is replaced."""
+        self._telemetry.count("api_process_restarts_total", process=str(number))
+
     def count(self, counted: Counted) -> None:
         """Add what a process has counted to what is counted here."""
         for name, labels, value in counted.counts:

@@ -114,6 +114,7 @@ class Keeper:
                 return
             if self._clock.boottime() - began > WELL_AFTER_S:
                 again_s = AGAIN_FIRST_S
+            self._desk.note_restart(self.number)
             log.error("api_process_ended", process=self.number, exit_code=code, again_in_s=again_s)
             await asyncio.sleep(again_s)
             again_s = min(AGAIN_S_MAX, 2 * again_s)
