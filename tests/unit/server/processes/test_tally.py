@@ -32,7 +32,7 @@ def test_measurements_are_bounded_and_counts_are_not_lost(monkeypatch: pytest.Mo
     tally = Tally()
     for _ in range(9):
         tally.count("requests", 1.0, {})
-        tally.observe("seconds", 1.0, {})
+        tally.observe("seconds", [1.0], {})
 
     told = tally.take()
 
