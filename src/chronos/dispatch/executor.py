@@ -26,7 +26,7 @@ from chronos.dispatch.port import (
     Outcome,
 )
 from chronos.failpoints import reach
-from chronos.model.execution import Waited
+from chronos.model.execution import NOT_WAITED, Waited
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
 
@@ -40,8 +40,6 @@ AGEING_US = 10_000_000
 
 CUT_S = 15.0
 """How long a drain waits for attempts it has stopped, before it stops them again."""
-
-NOT_WAITED = Waited()
 
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 

@@ -38,7 +38,7 @@ class EventType(StrEnum):
     GAP = "gap"
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True):
     """Something that is true now.
 
     Attributes:

@@ -72,12 +72,12 @@ class Waited(Struct, frozen=True, array_like=True):
 
     def plus(self, other: Waited) -> Waited:
         """Return what both waited together."""
-        if other == _NO_WAIT:
+        if other == NOT_WAITED:
             return self
         return Waited(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
 
 
-_NO_WAIT = Waited()
+NOT_WAITED = Waited()
 
 
 class Ongoing(Struct, frozen=True, array_like=True):
@@ -227,6 +227,7 @@ class RangeRecord(Struct, frozen=True, array_like=True):
 
 _BASE32HEX = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS = [first + second for first in _BASE32HEX for second in _BASE32HEX]
+_LOW = (1 << 60) - 1
 _ID_CACHED = 10_000
 """As many as one entry of the log decides and starts: each is asked for when it is planned, and when it is folded."""
 
@@ -240,15 +241,25 @@ def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) ->
     """
     assert 0 <= instant_s < 1 << 40
     key = "\0".join((job_id, kind.value, discriminator)).encode()
-    digest = blake2b(key, digest_size=15).digest()
-    parts = (instant_s, *[int.from_bytes(digest[at : at + 5], "big") for at in (0, 5, 10)])
-    return "occ_" + "".join([_base32(part) for part in parts])
+    digest = int.from_bytes(blake2b(key, digest_size=15).digest(), "big")
+    return f"occ_{_base32(instant_s)}{_base60(digest >> 60)}{_base60(digest & _LOW)}"
 
 
+@lru_cache(maxsize=1_000)
 def _base32(part: int) -> str:
-    """Return 40 bits as eight characters; several times as fast as `base64.b32hexencode`."""
+    """Return 40 bits as eight characters."""
     pairs = _PAIRS
     return pairs[part >> 30] + pairs[part >> 20 & 1023] + pairs[part >> 10 & 1023] + pairs[part & 1023]
+
+
+def _base60(part: int) -> str:
+    """Return 60 bits as twelve characters; several times as fast as `base64.b32hexencode`."""
+    pairs = _PAIRS
+    first, second = part >> 30, part & 0x3FFFFFFF
+    return (
+        f"{pairs[first >> 20]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}"
+        f"{pairs[second >> 20]}{pairs[second >> 10 & 1023]}{pairs[second & 1023]}"
+    )
 
 
 def instant_of(execution: str) -> int:

@@ -44,8 +44,8 @@ def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     slots = draft.slots(job.id)
     decided_s, before_s = _decided(draft, slots, owed.scheduled_s)
     waiting = [*slots.waiting, key]
-    draft.put_slots(job.id, replace(slots, waiting=waiting, last_decided_s=decided_s, prev_decided_s=before_s))
-    draft.emit(EventType.EXECUTION_DECIDED, namespace=job.namespace, job_id=job.id, execution=execution)
+    draft.put_slots(job.id, Slots(slots.holding, waiting, slots.skips, decided_s, before_s, slots.last_success_us))
+    draft.tell(EventType.EXECUTION_DECIDED, execution)
     return execution
 
 
@@ -59,7 +59,7 @@ def open_execution(draft: Draft, execution: Execution) -> None:
     draft.put(OPEN, execution.id, execution)
     slots = draft.slots(execution.job_id)
     draft.put_slots(execution.job_id, replace(slots, waiting=[*slots.waiting, execution.id]))
-    draft.emit(EventType.EXECUTION_DECIDED, namespace=execution.namespace, job_id=execution.job_id, execution=execution)
+    draft.tell(EventType.EXECUTION_DECIDED, execution)
 
 
 def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
@@ -99,31 +99,25 @@ def finish(draft: Draft, execution: Execution) -> None:
     if execution.status is Status.FAILED:
         keep_dead_letter(draft, execution)
     draft.end(execution)
-    draft.emit(
-        EventType.EXECUTION_FINISHED,
-        namespace=execution.namespace,
-        job_id=execution.job_id,
-        execution=execution,
-        job=draft.get(JOBS, execution.job_id),
-    )
+    draft.tell(EventType.EXECUTION_FINISHED, execution, draft.get(JOBS, execution.job_id))
 
 
 def leave_slots(draft: Draft, execution: Execution) -> None:
     """Take `execution` out of its job's line and slots."""
     before = draft.slots(execution.job_id)
     last_us = execution.ended_at_us if execution.status is Status.SUCCESS else before.last_success_us
-    slots = without(before, execution.id, last_success_us=last_us)
+    slots = without(before, execution.id, last_us)
     if not slots.holding and not slots.waiting and draft.get(JOBS, execution.job_id) is None:
         draft.delete(SLOTS, execution.job_id)
     else:
         draft.put_slots(execution.job_id, slots)
 
 
-def without(slots: Slots, execution: str, **others: int) -> Slots:
-    """Return `slots` without `execution`, and with `others` set."""
+def without(slots: Slots, execution: str, last_success_us: int) -> Slots:
+    """Return `slots` without `execution`, and with when the job was last well."""
     holding = [i for i in slots.holding if i != execution]
-    waiting = [i for i in slots.waiting if i != execution]
-    return replace(slots, holding=holding, waiting=waiting, **others)
+    waiting = [i for i in slots.waiting if i != execution] if slots.waiting else []
+    return Slots(holding, waiting, slots.skips, slots.last_decided_s, slots.prev_decided_s, last_success_us)
 
 
 def cancel(draft: Draft, execution: Execution, reason: str, by: str = "", blocked_by: str = "") -> None:
@@ -175,13 +169,7 @@ def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str
         )
     else:
         draft.end(skipped)
-    draft.emit(
-        EventType.EXECUTION_FINISHED,
-        namespace=execution.namespace,
-        job_id=execution.job_id,
-        execution=skipped,
-        job=draft.get(JOBS, execution.job_id),
-    )
+    draft.tell(EventType.EXECUTION_FINISHED, skipped, draft.get(JOBS, execution.job_id))
 
 
 def add_range(draft: Draft, record: RangeRecord) -> None:

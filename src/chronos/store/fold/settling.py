@@ -130,7 +130,8 @@ def _holds_slot_between(draft: Draft, execution: Execution) -> bool:
 
 def _give_slot_back(draft: Draft, execution: Execution) -> None:
     """Let others have the slot; `execution` is the next in line when its time comes."""
-    slots = without(draft.slots(execution.job_id), execution.id)
+    before = draft.slots(execution.job_id)
+    slots = without(before, execution.id, before.last_success_us)
     draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from chronos.model.events import EventType
-from chronos.model.execution import Attempt, Execution, Kind, SkipReason, Status, Waited
+from chronos.model.execution import NOT_WAITED, Attempt, Execution, Kind, SkipReason, Status
 from chronos.model.job import Concurrency, Job
 from chronos.store.commands import Start, StartAttempt
 from chronos.store.fold.draft import Draft, accepted
 from chronos.store.fold.executions import cancel, is_planned, skip
 from chronos.store.port import Result
-from chronos.store.tables import JOBS, OPEN
+from chronos.store.tables import JOBS, OPEN, Slots
 
 ALLOW_QUEUE_LIMIT = 1_000
 
@@ -161,28 +161,22 @@ def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
 
 
 def _grant(draft: Draft, execution: Execution, asked: StartAttempt, token: str) -> Execution:
-    attempt = Attempt(
-        series=execution.series,
-        n=asked.n,
-        node=asked.node,
-        token=token,
-        not_before_us=asked.not_before_us,
-        waited=execution.waited,
-    )
+    attempt = Attempt(execution.series, asked.n, asked.node, token, asked.not_before_us, waited=execution.waited)
     started = replace(
         execution,
         status=Status.RUNNING,
         attempts=[*execution.attempts, attempt],
         retry_at_us=0,
-        waited=Waited(),
+        waited=NOT_WAITED,
         started_at_us=execution.started_at_us or max(asked.not_before_us, draft.at.time_us),
     )
     draft.put(OPEN, execution.id, started)
     slots = draft.slots(execution.job_id)
     holding = slots.holding if execution.id in slots.holding else [*slots.holding, execution.id]
+    waiting = [i for i in slots.waiting if i != execution.id]
     draft.put_slots(
         execution.job_id,
-        replace(slots, holding=holding, waiting=[i for i in slots.waiting if i != execution.id]),
+        Slots(holding, waiting, slots.skips, slots.last_decided_s, slots.prev_decided_s, slots.last_success_us),
     )
-    draft.emit(EventType.EXECUTION_STARTED, namespace=execution.namespace, job_id=execution.job_id, execution=started)
+    draft.tell(EventType.EXECUTION_STARTED, started)
     return started
