@@ -10,10 +10,11 @@ from collections import defaultdict
 from typing import Final
 
 from chronos.verify.fields import NotUnderstood
-from chronos.verify.hashes import number_in
+from chronos.verify.hashes import execution_id, execution_number, number_in
 from chronos.verify.ledger import Book, Gone, Stretch
 from chronos.verify.lines import Row
 from chronos.verify.lives import Life, Resets, lives_of
+from chronos.verify.plain import Ran
 from chronos.verify.reading import Export, Progress
 from chronos.verify.report import JobCounts, Report, Wrong
 from chronos.verify.rows import Rows
@@ -104,11 +105,12 @@ class _Sweep:
         for row in rows.up_to(b):
             work += 1
             self._sort_in(row, records, leaves)
+        plain = rows.plain_up_to(b)
         for life in self._lives:
             book = self._books.get(life.job_id)
-            mine = records.pop(life.job_id, [])
-            if mine or (book is not None and book.has_ranges) or any(life.spans_in(a, b)):
-                work += self._account_for(life, mine, leaves, a, b)
+            mine, ran = records.pop(life.job_id, []), plain.get(life.job_id, [])
+            if mine or ran or (book is not None and book.has_ranges) or any(life.spans_in(a, b)):
+                work += self._account_for(life, mine, ran, leaves, a, b)
         for job_id, mine in records.items():
             self._tell_of_stranger(job_id, mine)
         return work
@@ -121,7 +123,7 @@ class _Sweep:
         else:
             leaves.add(number_in(row.id) or 0)
 
-    def _account_for(self, life: Life, records: list[Row], leaves: set[int], a: int, b: int) -> int:
+    def _account_for(self, life: Life, records: list[Row], ran: list[Ran], leaves: set[int], a: int, b: int) -> int:
         book = self._books.get(life.job_id)
         if book is None:
             counts = self._report.jobs.setdefault(life.job_id, JobCounts(job=life.name))
@@ -136,7 +138,7 @@ class _Sweep:
             return 1
         stretch.opens = self._opens.get(life.job_id, set())
         stretch.leaves = leaves
-        book.settle(stretch, records)
+        book.settle(stretch, records, ran)
         return 1 + len(stretch.runs) + len(stretch.left_out)
 
     def _owed_in(self, life: Life, a: int, b: int) -> Stretch:
@@ -144,6 +146,10 @@ class _Sweep:
         stretch = Stretch(a, b)
         for span in life.spans_in(a, b):
             runs, left_out = span.owed(a, b, self._zones)
+            if self._are_all_needed(life, a, b) and span.is_sure and not (span.is_paused and span.is_last):
+                stretch.runs += runs
+                stretch.left_out += left_out
+                continue
             must = [self._must_be_there(life, instant) for instant in runs]
             if (span.is_paused and span.is_last) or not span.is_sure:
                 stretch.in_pause.update(t for t, needed in zip(runs, must, strict=True) if needed and span.is_sure)
@@ -164,6 +170,12 @@ class _Sweep:
         stretch.may |= stretch.ahead
         stretch.may_left_out |= stretch.ahead_left_out
         return stretch
+
+    def _are_all_needed(self, life: Life, a: int, b: int) -> bool:
+        """Whether every instant in (a, b] must be there, without asking for each."""
+        window, header = self._window, self._export.header
+        is_made_up_for = bool(header.catchup_to_s) and life.job_id > header.catchup_cursor
+        return window.after_s <= a and b <= window.to_s and not self._export.resets and not is_made_up_for
 
     def _must_be_there(self, life: Life, instant: int) -> bool:
         header = self._export.header
@@ -202,6 +214,8 @@ class _Sweep:
                 book.finish(to_s)
         for job_id, records in late.items():
             self._check_behind(job_id, records)
+        for job_id, ran in rows.plain_up_to(1 << 61).items():
+            self._check_plain_behind(job_id, ran)
         self._gone.check(self._report)
         for counts in self._report.jobs.values():
             self._report.counts.add(counts)
@@ -217,3 +231,15 @@ class _Sweep:
                     job_id=job_id,
                     instant_s=row.due_s,
                 )
+
+    def _check_plain_behind(self, job_id: str, ran: list[Ran]) -> None:
+        hwm_s = self._export.header.hwm_s
+        for instant in (instant for part in ran for instant in part.instants if instant > hwm_s):
+            record = execution_id(execution_number(job_id, "schedule", str(instant), instant))
+            self._report.wrong(
+                Wrong.INSTANT_NOT_OWED,
+                f"execution {record} is about an instant that has not been decided",
+                job=self._export.name_of(job_id),
+                job_id=job_id,
+                instant_s=instant,
+            )

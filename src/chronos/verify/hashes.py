@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from base64 import b32hexencode
 from hashlib import blake2b
 from typing import Final
 
 EMPTY: Final = blake2b(b"", digest_size=32).digest()
+_LEAF: Final = blake2b(b"\0", digest_size=32)
+_CHUNK_HEIGHT: Final = 10
+_CHUNK: Final = 1 << _CHUNK_HEIGHT
 
 
 def leaf(line: bytes) -> bytes:
     """Return the hash of a line."""
-    return blake2b(b"\0" + line, digest_size=32).digest()
+    hashed = _LEAF.copy()
+    hashed.update(line)
+    return hashed.digest()
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -23,24 +29,49 @@ class Tree:
 
     def __init__(self) -> None:
         self._full: list[bytes | None] = []
+        self._waiting: list[bytes] = []
 
     def add(self, hashed: bytes) -> None:
         """Take the next leaf."""
-        for height, left in enumerate(self._full):
-            if left is None:
-                self._full[height] = hashed
-                return
-            self._full[height] = None
-            hashed = node(left, hashed)
-        self._full.append(hashed)
+        self._waiting.append(hashed)
+        if len(self._waiting) == _CHUNK:
+            # As many as fill a subtree, level by level: that costs half of taking them one by one.
+            _take(self._full, _top(self._waiting), _CHUNK_HEIGHT)
+            self._waiting = []
 
     def root(self) -> bytes:
         """Return the root over all leaves so far."""
+        full = list(self._full)
+        for hashed in self._waiting:
+            _take(full, hashed, 0)
         right: bytes | None = None
-        for left in self._full:
+        for left in full:
             if left is not None:
                 right = left if right is None else node(left, right)
         return EMPTY if right is None else right
+
+
+def _top(leaves: list[bytes]) -> bytes:
+    """Return the hash of a full subtree."""
+    while len(leaves) > 1:
+        pairs = iter(leaves)
+        leaves = [
+            blake2b(b"\1" + left + right, digest_size=32).digest() for left, right in zip(pairs, pairs, strict=True)
+        ]
+    return leaves[0]
+
+
+def _take(full: list[bytes | None], hashed: bytes, height: int) -> None:
+    """Put a subtree of a height behind the others; `full` has one place for each height."""
+    full += [None] * (height - len(full))
+    for above in range(height, len(full)):
+        left = full[above]
+        if left is None:
+            full[above] = hashed
+            return
+        full[above] = None
+        hashed = node(left, hashed)
+    full.append(hashed)
 
 
 def unhexed(text: str) -> bytes:
@@ -55,6 +86,11 @@ def execution_number(job_id: str, kind: str, discriminator: str, instant_s: int)
     """Return the 160 bits that an execution's id writes in base32: the instant, and a hash of what it is for."""
     key = f"{job_id}\0{kind}\0{discriminator}".encode()
     return instant_s << 120 | int.from_bytes(blake2b(key, digest_size=15).digest(), "big")
+
+
+def execution_id(number: int) -> str:
+    """Return the id that writes these 160 bits."""
+    return "occ_" + b32hexencode(number.to_bytes(20, "big")).decode().lower()
 
 
 def number_in(execution_id: str) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chronos.verify.hashes import execution_number, number_in
+from chronos.verify.hashes import execution_id, execution_number, number_in
 from chronos.verify.lines import Row
 from chronos.verify.lives import FOREVER_S, Life, Resets
+from chronos.verify.plain import STATUSES, Ran
 from chronos.verify.reading import Export
 from chronos.verify.report import JobCounts, Report, Wrong
 
@@ -109,18 +111,23 @@ class Book:
         """Whether a range record reaches into what comes next."""
         return bool(self._ranges)
 
-    def settle(self, stretch: Stretch, records: list[Row]) -> None:
-        """Account for a stretch of time with the records that are about instants in it."""
-        ran = self._executions([row for row in records if row.type == "execution"], stretch)
+    def settle(self, stretch: Stretch, records: list[Row], plain: Sequence[Ran] = ()) -> None:
+        """Account for a stretch of time with the records that are about instants in it.
+
+        Args:
+            plain: Those of `records` that are not among them, because they are as most are.
+        """
+        ran = self._plain(plain)
+        self._add_executions([row for row in records if row.type == "execution"], ran, stretch)
         self._take_ranges([row for row in records if row.type != "execution"], stretch)
         self._end_endless(ran, stretch)
         self._check_owed(ran, stretch)
-        for instant in stretch.runs:
-            self._counts.planned += 1
-            row = ran.get(instant)
-            if row is not None:
-                self._counts.ended[row.status] += 1
-            elif instant in stretch.opens:
+        self._counts.planned += len(stretch.runs)
+        self._counts.ended.update([ran[instant] for instant in stretch.runs if instant in ran])
+        for instant in stretch.runs if any(instant not in ran for instant in stretch.runs) else ():
+            if instant in ran:
+                continue
+            if instant in stretch.opens:
                 self._counts.ended["open"] += 1
             else:
                 self._account_without_row(instant, stretch, is_blackout=False)
@@ -142,24 +149,46 @@ class Book:
 
     # Executions.
 
-    def _executions(self, rows: list[Row], stretch: Stretch) -> dict[int, Row]:
-        """Return the executions of due instants by their instant, and check each by itself."""
-        ran: dict[int, Row] = {}
-        failed: set[tuple[str, int]] = set()
+    def _plain(self, parts: Sequence[Ran]) -> dict[int, str]:
+        """Return what became of due instants; whether the same is said twice of one, the hashes of the lines tell."""
+        ran: dict[int, str] = {}
+        marks: dict[int, bytes] = {}
+        for part in parts:
+            if len(parts) > 1:
+                for instant, mark in part.marked():
+                    if marks.setdefault(instant, mark) != mark:
+                        self._tell_of_twice(instant)
+            ran.update(zip(part.instants, map(STATUSES.__getitem__, part.statuses), strict=True))
+        return ran
+
+    def _tell_of_twice(self, instant: int) -> None:
+        if not self._resets.is_twice(instant):
+            what = f"execution {self._id_at(instant)} is there twice, and differs"
+            self._wrong(Wrong.INSTANT_TWICE, what, instant)
+
+    def _id_at(self, instant: int) -> str:
+        return execution_id(execution_number(self._life.job_id, "schedule", str(instant), instant))
+
+    def _add_executions(self, rows: list[Row], ran: dict[int, str], stretch: Stretch) -> None:
+        """Add executions of due instants to those that `ran`, and check each by itself."""
+        failed = {(row.id, row.series) for row in rows if row.status == "failed"}
+        seen: dict[int, Row] = {}
         for row in rows:
             self._check_alone(row)
-            if row.status == "failed":
-                failed.add((row.id, row.series))
             if row.kind != "schedule" or row.series:
                 self._counts.by_hand += row.kind != "schedule" and row.series == 0
                 continue
-            known = ran.setdefault(row.scheduled_s, row)
-            if known is not row and known != row and not self._resets.is_twice(row.scheduled_s):
-                self._wrong(Wrong.INSTANT_TWICE, f"execution {row.id} is there twice, and differs", row.scheduled_s)
+            instant = row.scheduled_s
+            known = seen.setdefault(instant, row)
+            if (known is not row and known != row) or ran.get(instant, row.status) != row.status:
+                self._tell_of_twice(instant)
+            ran.setdefault(instant, row.status)
         for row in rows:
-            if row.series and (row.id, row.series - 1) not in failed and number_in(row.id) not in stretch.leaves:
+            has_failed = (row.id, row.series - 1) in failed or (
+                row.series == 1 and ran.get(row.scheduled_s) == "failed"
+            )
+            if row.series and not has_failed and number_in(row.id) not in stretch.leaves:
                 self._check_redriven(row)
-        return ran
 
     def _check_alone(self, row: Row) -> None:
         expected = execution_number(row.job_id, row.kind, row.discriminator, row.scheduled_s)
@@ -176,12 +205,12 @@ class Book:
             )
             self._wrong(Wrong.REDRIVE_WITHOUT_FAILURE, what, row.scheduled_s)
 
-    def _check_owed(self, ran: dict[int, Row], stretch: Stretch) -> None:
+    def _check_owed(self, ran: dict[int, str], stretch: Stretch) -> None:
         if not ran:
             return
         for instant in ran.keys() - set(stretch.runs) - stretch.may:
             if not self._resets.touch(instant, instant) and stretch.after_s < instant:
-                self._wrong(Wrong.INSTANT_NOT_OWED, f"execution {ran[instant].id}: nothing was due then", instant)
+                self._wrong(Wrong.INSTANT_NOT_OWED, f"execution {self._id_at(instant)}: nothing was due then", instant)
 
     # What has no row of its own.
 
@@ -228,7 +257,7 @@ class Book:
         what = f"a range record ({record.reason}) begins or ends at an instant that was not due"
         self._wrong(Wrong.INSTANT_NOT_OWED, what, instant)
 
-    def _end_endless(self, ran: dict[int, Row], stretch: Stretch) -> None:
+    def _end_endless(self, ran: dict[int, str], stretch: Stretch) -> None:
         """A range of which only the hash is here reached at most to the next record of the job."""
         endless = [record for record in self._ranges if record.is_endless and record.last_s == FOREVER_S]
         if not endless:
@@ -238,7 +267,7 @@ class Book:
             later = [instant for instant in others if record.first_s < instant <= stretch.to_s]
             record.last_s = min(later) - 1 if later else FOREVER_S
 
-    def _spare(self, ran: dict[int, Row], stretch: Stretch) -> None:
+    def _spare(self, ran: dict[int, str], stretch: Stretch) -> None:
         if not stretch.may and not stretch.may_left_out:
             return
         for record in self._ranges:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +15,10 @@ import msgspec
 from chronos.verify import lines
 from chronos.verify.hashes import Tree, instant_in, leaf, unhexed
 from chronos.verify.lines import Row
+from chronos.verify.plain import MARK_BYTES, Ran, Shelf, code_of
 from chronos.verify.report import Report, Wrong
 
-_PROGRESS_EVERY: Final = 20_000
+_BLOCK_BYTES: Final = 1 << 19
 _ROWS: Final = (lines.ExecutionLine, lines.RangeLine, lines.LeafLine)
 
 Place = tuple[int, int, int]
@@ -93,6 +96,8 @@ class Export:
     zones: dict[str, lines.ZoneLine] = field(default_factory=dict)
     opens: list[Row] = field(default_factory=list)
     forgotten: set[int] = field(default_factory=set)
+    plain: Shelf = field(default_factory=Shelf)
+    known: set[tuple[str, int]] = field(default_factory=set)
 
     def name_of(self, job_id: str) -> str:
         """Return namespace and name of a job, as far as they are known."""
@@ -112,22 +117,26 @@ def read(paths: Sequence[Path], report: Report, progress: Progress) -> Export:
     total = sum(path.stat().st_size for path in paths) or 1
     done = 0
     for number, path in enumerate(paths):
-        for place, line in _lines_of(path):
-            reader.take(number, place, line)
-            if report.lines % _PROGRESS_EVERY == 0:
-                progress("reading", (done + place) / total)
+        for start, block in _blocks_of(path):
+            reader.take_block(number, start, block)
+            progress("reading", (done + start) / total)
         done += path.stat().st_size
     reader.finish()
     return reader.export
 
 
-def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with the byte it begins at."""
-    place = 0
+def _blocks_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield pieces of whole lines with the byte they begin at. A line that is too long is cut."""
+    start, rest = 0, b""
     with path.open("rb") as file:
-        while line := file.readline(lines.LINE_BYTES_MAX):
-            yield place, line
-            place += len(line)
+        while more := file.read(_BLOCK_BYTES):
+            rest += more
+            end = rest.rfind(b"\n") + 1 or (len(rest) if len(rest) >= lines.LINE_BYTES_MAX else 0)
+            if end:
+                yield start, rest[:end]
+                start, rest = start + end, rest[end:]
+    if rest:
+        yield start, rest
 
 
 class _Reader:
@@ -146,6 +155,28 @@ class _Reader:
     @property
     def _where(self) -> str:
         return f"line {self._report.lines}"
+
+    def take_block(self, file: int, start: int, block: bytes) -> None:
+        """Take the next lines of a file, which begin at byte `start` of it."""
+        found = block.split(b"\n")
+        rest = found.pop()
+        hashed = place = at = 0
+        while at < len(found):
+            if self._rows is not None:
+                end = self._rows.take_plain(found, at)
+                place += sum(map(len, found[at:end])) + end - at
+                self._part_lines += end - at
+                self._report.lines += end - at
+                at = end
+            if at < len(found):
+                # What came before it in the block is hashed before anything else may end or begin.
+                self._digest.update(block[hashed:place])
+                self.take(file, start + place, found[at] + b"\n")
+                hashed = place = place + len(found[at]) + 1
+                at += 1
+        self._digest.update(block[hashed:place])
+        if rest:
+            self.take(file, start + place, rest)
 
     def take(self, file: int, place: int, line: bytes) -> None:
         """Take the next line of a file."""
@@ -292,6 +323,7 @@ class _Reader:
         if isinstance(said, lines.RevisionLine):
             revision = lines.decode_revision(said.data)
             export.revisions.setdefault(revision.job.id, []).append(revision)
+            export.known.add((revision.job.id, revision.job.revision))
             change.job, change.job_id = export.name_of(revision.job.id), revision.job.id
             change.time_us = revision.job.updated_at_us
             change.label += f", revision {revision.job.revision} of {change.job}"
@@ -323,7 +355,8 @@ class _Rows:
         self._tree = Tree()
         self._before: list[str] = ["", ""]  # id and series of the row before, and of the one before that
         self._last = ("", -1)
-        self._unnamed = False
+        self._plain: dict[str, Ran] = {}
+        self._head = b'{"type":"execution","format":1,"segment":%d,"leaf":"' % segment.number
 
     def take(self, said: lines.RowLine | lines.LeafLine, place: Place) -> None:
         """Take the next row, which lies at these bytes of a file."""
@@ -342,6 +375,54 @@ class _Rows:
             self._wrong(Wrong.ROW_ALTERED, f"{_words(row)} is not what was hashed", row)
         self._follows(said.after, row.row_id, row.series)
         self._count(row)
+
+    def take_plain(self, found: list[bytes], at: int) -> int:
+        """Take lines from the place `at` on for as long as they are those of plain executions; return where they end.
+
+        What stands before the data of a plain one is known beforehand, but for its hash, and need not be read.
+        """
+        start, head, known = self._head, len(self._head) + 64, self._export.known
+        before, last = self._before, self._last[0]
+        middle = b'","after":"%b","data":' % before[0].encode()
+        taken = at
+        for line in islice(found, at, None):
+            begin = head + len(middle)
+            if line[head:begin] != middle or not line.startswith(start) or line[-1:] != b"}":
+                break
+            data = line[begin:-1]
+            try:
+                row = lines.decode_row(data)
+            except msgspec.MsgspecError:
+                break
+            hashed = leaf(data)
+            code = code_of(row)
+            if code < 0 or row.id <= last or (row.job_id, row.revision) not in known:
+                break
+            if line[head - 64 : head] != hashed.hex().encode():
+                break
+            self._keep_plain(row, hashed, code)
+            last, earlier = row.id, last
+            middle = b'","after":"%b/0","data":' % last.encode()
+            taken += 1
+        if taken > at:
+            self._before = [f"{last}/0", f"{earlier}/0" if taken > at + 1 else before[0]]
+            self._last = (last, 0)
+            self.segment.rows += taken - at
+            self.segment.executions += taken - at
+            self._report.rows += taken - at
+        return taken
+
+    def _keep_plain(self, row: Row, hashed: bytes, code: int) -> None:
+        instant = row.scheduled_s
+        mine = self._plain.get(row.job_id)
+        if mine is None:
+            mine = self._plain[row.job_id] = Ran(array("q"), bytearray(), bytearray())
+        instants, statuses, marks = mine
+        instants.append(instant)
+        statuses.append(code)
+        marks += hashed[:MARK_BYTES]
+        self._tree.add(hashed)
+        self._reach(instant, instant)
 
     def _take_leaf(self, said: lines.LeafLine) -> None:
         self._tree.add(unhexed(said.leaf))
@@ -383,6 +464,7 @@ class _Rows:
 
     def finish(self, said: lines.SegmentEnd | None) -> None:
         """The segment is over; without a line that says so, it was cut off."""
+        self._export.plain.keep(self.segment.number, self._plain)
         self.segment.is_ended = said is not None
         self.segment.root = self._tree.root()
         if said is None:

@@ -11,6 +11,7 @@ import msgspec
 
 from chronos.verify import lines
 from chronos.verify.lines import Row
+from chronos.verify.plain import Ran, Stock
 from chronos.verify.reading import Export, Segment
 
 _BLOCK: Final = 1 << 17
@@ -26,6 +27,7 @@ class Rows:
         # The segment that begins first is the last, so that it can be taken off.
         self._waiting = sorted((s for s in export.segments.values() if s.rows), key=_begin, reverse=True)
         self._open: list[_Cursor] = []
+        self._stocks: list[Stock] = []
         self.bytes_read = 0
 
     def __enter__(self) -> Self:
@@ -35,24 +37,43 @@ class Rows:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+        self._export.plain.close()
 
     @property
     def next_s(self) -> int | None:
         """The lowest instant that has not been given out, or a little less; None when there is nothing left."""
-        found = [cursor.peek_s for cursor in self._open]
+        found = [*(cursor.peek_s for cursor in self._open), *(stock.next_s for stock in self._stocks)]
         if self._waiting:
             found.append(_begin(self._waiting[-1]))
         return min(found, default=None)
 
     def up_to(self, instant_s: int) -> Iterator[Row]:
         """Yield the rows that are about instants up to `instant_s` and that were not yielded before."""
+        self._begin_up_to(instant_s)
+        for cursor in self._open:
+            yield from cursor.up_to(instant_s)
+        self._open = [cursor for cursor in self._open if not cursor.is_over]
+
+    def _begin_up_to(self, instant_s: int) -> None:
         while self._waiting and _begin(self._waiting[-1]) <= instant_s:
             segment = self._waiting.pop()
             # Ranges stand behind the executions: each has a cursor, so that both come in their time.
             self._open += [_Cursor(self._decoded(segment, is_range=kind)) for kind in (False, True)]
-        for cursor in self._open:
-            yield from cursor.up_to(instant_s)
-        self._open = [cursor for cursor in self._open if not cursor.is_over]
+            if self._export.plain.has(segment.number):
+                self._stocks.append(Stock(self._export.plain.take(segment.number)))
+
+    def plain_up_to(self, instant_s: int) -> dict[str, list[Ran]]:
+        """Return the plain executions, by job, that are about instants up to `instant_s` and were not returned before.
+
+        One list for each segment that has any.
+        """
+        self._begin_up_to(instant_s)
+        found: dict[str, list[Ran]] = {}
+        for stock in self._stocks:
+            for job_id, ran in stock.up_to(instant_s).items():
+                found.setdefault(job_id, []).append(ran)
+        self._stocks = [stock for stock in self._stocks if not stock.is_over]
+        return found
 
     def _decoded(self, segment: Segment, *, is_range: bool) -> Iterator[Row]:
         for file, start, end in segment.range_pieces if is_range else segment.execution_pieces:

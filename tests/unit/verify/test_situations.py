@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.verify.exporting import ended
+from msgspec.structs import replace
+from tests.unit.verify.exporting import ended, segment_lines
 from tests.unit.verify.small import Server, a_small_export, a_spec, begin_s
 from tests.unit.verify.tampering import row_key
 
 from chronos.model.job import MissedRunPolicy
 from chronos.store.commands import Redrive, ResetClock
+from chronos.store.exported import encode_line
 from chronos.timing.calendar import Shift
 from chronos.verify.report import Report, Wrong
+from chronos.verify.rows import Rows
 from chronos.verify.verifying import Question, verify
 
 HOUR = 3_600
@@ -232,10 +235,14 @@ def test_a_definition_that_cannot_be_understood_is_named_and_does_not_stop_the_r
     assert report.jobs["J"].planned == 3
 
 
+def given_out(rows: Rows, to_s: int) -> int:
+    plain = [part for parts in rows.plain_up_to(to_s).values() for part in parts]
+    return len(list(rows.up_to(to_s))) + sum(len(part.instants) for part in plain)
+
+
 def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
     """Rows are given out stretch by stretch: never more than a stretch of them at a time."""
     from chronos.verify.reading import read
-    from chronos.verify.rows import Rows
 
     server = Server(rows_max=100)
     server.put("J", a_spec("j", "* * * * *"))
@@ -245,7 +252,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
     path.write_bytes(b"".join(server.exporter.lines()))
     export = read([path], Report(), lambda what, share: None)
     with Rows(export) as rows:
-        counts = [len(list(rows.up_to(begin_s() + n * HOUR))) for n in range(11)]
+        counts = [given_out(rows, begin_s() + n * HOUR) for n in range(11)]
         assert counts == [0] + [60] * 10
         assert rows.next_s is None
 
@@ -268,3 +275,28 @@ def test_a_deleted_job_whose_newest_definitions_are_forgotten_is_not_accused(tmp
         lines.append(line)
     report = judged(tmp_path, ended(lines))
     assert report.problems == []
+
+
+def test_a_row_that_stands_in_two_segments_is_one_and_another_row_of_its_instant_is_not(tmp_path: Path) -> None:
+    server = Server(rows_max=1_000)
+    server.put("J", a_spec("j", "* * * * *"))
+    server.run_to(begin_s() + HOUR)
+    rows = [row for row in server.exporter.ended if row.status == "success"]
+    late = replace(rows[0], ended_at_us=rows[0].ended_at_us + 1)
+    for second, expected in ((rows[0], set()), (late, {Wrong.INSTANT_TWICE.value})):
+        lines = [encode_line(line) + b"\n" for line in segment_lines(7, [second, *rows[1:3]], sealed=False)]
+        report = judged(tmp_path, ended([*server.exporter.lines()[:-1], *lines]))
+        assert kinds(report) == expected
+        assert report.counts.planned == 60
+
+
+def test_an_execution_after_the_mark_is_named(tmp_path: Path) -> None:
+    server = Server()
+    server.put("J", a_spec("j", "* * * * *"))
+    server.run_to(begin_s() + HOUR)
+    lines = server.exporter.lines()[:-1]
+    header = msgspec.json.decode(lines[0]) | {"hwm_s": begin_s() + HOUR - 120}
+    report = judged(tmp_path, ended([msgspec.json.encode(header) + b"\n", *lines[1:]]))
+    assert kinds(report) == {Wrong.INSTANT_NOT_OWED.value}
+    assert [problem.instant_s for problem in report.problems] == [begin_s() + HOUR - 60, begin_s() + HOUR]
+    assert all(problem.job == "default/j" for problem in report.problems)
