@@ -38,6 +38,7 @@ UNRUN = {
     'export PATH="$PWD/.venv/bin:$PATH"': "it changes the shell it is typed in",
     "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
     "python3 listener.py": "it stays; the test has a target of its own on that port",
+    "chronosctl top": "it is a live screen; tests/unit/cli/test_top.py presses its keys",
     "crontab -l > crontab.txt": "not every machine has a crontab; the test writes one",
     "chronosctl notify test nightly": "it would write to Slack and to a mail server",
     "python3 -m venv /opt/chronos": "it changes the machine",

@@ -249,6 +249,10 @@ def cluster_status() -> Operation[Document]:
     return Operation("GET", path_of("cluster", "status"), dict)
 
 
+def stats() -> Operation[Document]:
+    return Operation("GET", path_of("stats"), dict)
+
+
 def breakers() -> Operation[Any]:
     return Operation("GET", path_of("breakers"), object)
 

@@ -140,6 +140,31 @@ class Book:
                 places += (2 * place + 1, 2 * place + 2)
         return count
 
+    def within(self, to_s: int, most: int) -> tuple[list[tuple[int, str]], int]:
+        """Return the (instant, job id) of jobs due up to `to_s`, in no order, and for how many each stands.
+
+        Each stands for one alone, unless there are more than `most`: then every n-th of all jobs is looked at.
+        """
+        heap, end = self._heap, (to_s + 1) << SLOT_BITS
+        places, found = [0], set[int]()
+        while places and len(found) <= most:
+            place = places.pop()
+            if place < len(heap) and heap[place] < end:
+                found.add(heap[place])
+                places += (2 * place + 1, 2 * place + 2)
+        if not places:
+            return self._living(found), 1
+        each = len(heap) // most + 1
+        return self._living({entry for entry in heap[::each] if entry < end}), each
+
+    def _living(self, entries: Iterable[int]) -> list[tuple[int, str]]:
+        """Return the heap's entries that count: each is its job's newest."""
+        return [
+            (entry >> SLOT_BITS, self._ids[entry & _SLOT])
+            for entry in entries
+            if self._next[entry & _SLOT] == entry >> SLOT_BITS
+        ]
+
     def advance(self, job_id: str, after_s: int) -> None:
         """Put a job back, due next after `after_s`."""
         plan = self.get(job_id)

@@ -48,6 +48,7 @@ from chronos.server.processes.assembling import front_of
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
 from chronos.server.settings import Http, Settings
+from chronos.server.stats import Stats
 from chronos.server.web import build
 from chronos.server.workers import AllBreakers, Running, Workers
 from chronos.store.commandlog import CommandLog
@@ -331,6 +332,9 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
     truth.commands.subscribe(journal.on_events)
     last_runs = LastRuns(truth.queries)
     truth.commands.subscribe(last_runs.on_events)
+    stats = Stats(house.clock, truth.queries.open_executions)
+    truth.commands.subscribe(stats.on_events)
+    house.telemetry.add_sink(stats)
     core = Core(
         jobs=drive.jobs,
         log=truth.commands,
@@ -338,9 +342,11 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         scheduler=drive.scheduler,
         breakers=AllBreakers(exits.router.breakers, house.clock, drive.workers),
         workers=drive.workers.states,
+        running=lambda: drive.executor.running,
         deliver=exits.router,
         live=live,
         last_runs=last_runs,
+        stats=stats,
         successes=drive.successes,
         bodies=drive.bodies,
         outputs=exits.outputs,

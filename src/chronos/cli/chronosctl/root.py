@@ -26,6 +26,7 @@ COMMANDS = {
     "webhook": Lazy("webhook:webhook", "Try a target before a job uses it."),
     "notify": Lazy("notify:notify", "Who is told when a job fails, and whether word gets through."),
     "key": Lazy("key:key", "API keys."),
+    "top": Lazy("top:top", "Watch what the server is doing, live."),
     "cluster": Lazy("cluster:cluster", "How the cluster is."),
     "clock": Lazy("clock:clock", "The server's clock: see, accept, reset."),
     "context": Lazy("context:context", "Names for servers, kept in the configuration file."),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chronos.server.live import Live
     from chronos.server.outputs import Outputs
     from chronos.server.settings import Settings
+    from chronos.server.stats import Stats
     from chronos.server.workers import AllBreakers
     from chronos.store.commandlog import CommandLog
     from chronos.store.queries import Queries
@@ -43,6 +44,7 @@ class Core:
         deliver: Delivers one request through the same guards as a job's, for `webhooks/test`.
         admit: Asks the features before a job is written.
         workers: Says how every worker process stands.
+        running: Says how many attempts are under way.
         is_ready: An empty string when this node takes requests, else the reason why not.
         notes: What a node that takes requests still cannot do, in sentences.
     """
@@ -53,9 +55,11 @@ class Core:
     scheduler: Scheduler
     breakers: AllBreakers
     workers: Callable[[], list[WorkerState]]
+    running: Callable[[], int]
     deliver: Dispatcher
     live: Live
     last_runs: LastRuns
+    stats: Stats
     successes: Successes
     bodies: Bodies
     outputs: Outputs

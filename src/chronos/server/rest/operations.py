@@ -302,7 +302,7 @@ class Operations:
                 next_runs=upcoming,
                 scheduler=core.scheduler.status(),
                 clock=self._clock_document(),
-                workers=[_worker(state) for state in core.workers()],
+                workers=[worker_document(state) for state in core.workers()],
                 notes=core.notes(),
                 log=_log_document(core.log_standing),
             )
@@ -416,7 +416,8 @@ def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
     )
 
 
-def _worker(state: WorkerState) -> WorkerDocument:
+def worker_document(state: WorkerState) -> WorkerDocument:
+    """Return how a worker process stands."""
     return WorkerDocument(
         number=state.number, pid=state.pid, is_up=state.is_up, restarts=state.restarts, in_flight=state.in_flight
     )

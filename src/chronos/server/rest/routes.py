@@ -19,6 +19,7 @@ from chronos.server.rest.job_actions import JobActions
 from chronos.server.rest.jobs import Jobs
 from chronos.server.rest.operations import Operations
 from chronos.server.rest.schedules import Schedules
+from chronos.server.rest.statistics import Statistics
 from chronos.server.rest.streams import Streams
 
 
@@ -38,6 +39,7 @@ def endpoints(core: Core, features: Sequence[Endpoint]) -> list[Endpoint]:
         *Calendars(core).endpoints(),
         *Operations(core).endpoints(),
         *BackupHandlers(core).endpoints(),
+        *Statistics(core).endpoints(),
         *page.endpoints(),
     ]
     return [*own, _description([*own, *features])]
