@@ -58,10 +58,8 @@ def _map(value: Any, change: Callable[[str, str], str], path: str) -> Any:
 
 def _map_struct(value: Any, change: Callable[[str, str], str], path: str) -> Any:
     replaced: dict[str, Any] = {}
-    marks = _marks(value.__class__)
-    for field in value.__struct_fields__:
+    for field, mark in _walked(value.__class__):
         old = getattr(value, field)
-        mark = marks.get(field)
         if old is None or (mark is None and not isinstance(old, Struct | list)):
             continue
         here = f"{path}.{field}" if path else field
@@ -84,6 +82,21 @@ def _map_struct(value: Any, change: Callable[[str, str], str], path: str) -> Any
         if new is not old:
             replaced[field] = new
     return msgspec.structs.replace(value, **replaced) if replaced else value
+
+
+@cache
+def _walked(struct: Any) -> list[tuple[str, str | None]]:
+    """Return the fields, and their marks, in which there may be a credential: most fields can have none."""
+    marks, hints = _marks(struct), get_type_hints(struct)
+    fields = struct.__struct_fields__
+    return [(field, marks.get(field)) for field in fields if field in marks or _may_hold(hints[field])]
+
+
+def _may_hold(hint: Any) -> bool:
+    """Whether there may be a credential in a value of this type; what may be anything may hold one."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return hint is Struct or bool(_walked(hint))
+    return hint in (Any, object) or isinstance(hint, TypeVar) or any(_may_hold(inner) for inner in get_args(hint))
 
 
 @cache

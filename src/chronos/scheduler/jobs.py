@@ -139,6 +139,9 @@ class JobService:
         return normal
 
     def _check_dependencies(self, spec: JobSpec) -> None:
+        if spec.dependencies is None:
+            return
+
         def find(ref: str) -> Job | None:
             named = self._commands.view.get(NAMES, f"{spec.namespace}/{ref}")
             return self._commands.view.get(JOBS, named.job_id if named else ref)

@@ -42,7 +42,7 @@ from chronos.store.records import (
 )
 from chronos.store.refolding import Journaled
 from chronos.store.sqlitefile import translated
-from chronos.store.state import RANGES_MAX, JobFilter, Key, format_digest, traits_of
+from chronos.store.state import KEY_MAX, RANGES_MAX, JobFilter, Key, format_digest, traits_of
 from chronos.store.statefile import StateReader, StateWriter
 from chronos.store.tables import JOBS, META, OPEN, TABLES, Table
 from chronos.timing.duration import DAY_US
@@ -204,6 +204,9 @@ class SqliteState:
 
     def _read(self, table: str, key: str) -> Any:
         assert self._reader is not None, "state is read before it was started"
+        assert self._writer is not None
+        if key > self._writer.highest.get(table, KEY_MAX):
+            return None  # a job that is being made: nothing is known of it, and that need not be looked up
         with translated(self._path):
             encoded = self._reader.get(table, key)
         value = None if encoded is None else _DECODERS[table](encoded)

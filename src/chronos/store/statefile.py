@@ -24,8 +24,8 @@ from chronos.store.sqlitefile import (
     open_writer,
     transaction,
 )
-from chronos.store.state import DIGEST_MODULUS, JobFilter, Key, encode_value, row_hash, searchable
-from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS
+from chronos.store.state import DIGEST_MODULUS, KEY_MAX, JobFilter, Key, encode_value, row_hash, searchable
+from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS, SLOTS
 
 log = structlog.get_logger("chronos.state")
 
@@ -91,6 +91,9 @@ def _sql(table: str) -> _Sql:
     return _BY_TABLE.get(table, _SMALL)
 
 
+ASCENDING = (JOBS.name, REVISIONS.name, SLOTS.name)
+"""Tables whose new keys are above the old ones, most of the time."""
+
 SHARES_KNOWN_MAX = 50_000
 """Rows whose share in the digest is remembered, so that it need not be read before it is written anew."""
 
@@ -101,6 +104,7 @@ class StateWriter:
     Attributes:
         applied: The entry up to which the file is complete.
         durable: The entry up to which it would be after a power cut.
+        highest: No key of these tables that is in the file is above it.
     """
 
     def __init__(self, path: Path, pages_max: int = 0, vfs: str | None = None) -> None:
@@ -118,6 +122,7 @@ class StateWriter:
         self._open_tables(meta.get(MARK))
         self.durable = self.applied
         self._known: dict[Key, int] = {}
+        self.highest = {table: self._highest_in(table) for table in ASCENDING}
         self._wal_pages = 0
         self._db.set_wal_hook(self._on_commit)
 
@@ -130,6 +135,10 @@ class StateWriter:
             raise damaged(self._path) from exc
         if made_anew and self.applied:
             log.info("made anew what jobs are found by", file=str(self._path))
+
+    def _highest_in(self, table: str) -> str:
+        row = self._db.execute(_sql(table).down, (table, "", KEY_MAX, 1)).fetchone()
+        return str(row[0]) if row else ""
 
     def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -182,8 +191,11 @@ class StateWriter:
         rows = sorted(place for place in puts if place[0] != JOBS.name) if jobs else sorted(puts)
         digest = self.digest - sum([self._share(place, known) for place in rows])
         self._tables.begin()
+        new = {key for key in jobs if key > self.highest[JOBS.name]}
+        self._raise_highest(puts)
         with transaction(self._db) as db:
-            digest += self._put_all(rows, puts, known) + sum([self._put_job(key, puts[JOBS.name, key]) for key in jobs])
+            digest += self._put_all(rows, puts, known)
+            digest += sum([self._put_job(key, puts[JOBS.name, key], is_new=key in new) for key in jobs])
             digest %= DIGEST_MODULUS
             self._tables.settle(applied)
             db.executemany(
@@ -194,11 +206,18 @@ class StateWriter:
         if len(known) <= SHARES_KNOWN_MAX:
             self._known = known  # only now: what was not written is asked for again
 
+    def _raise_highest(self, puts: Iterable[Key]) -> None:
+        for table, key in puts:
+            if key > self.highest.get(table, KEY_MAX):
+                self.highest[table] = key
+
     def _share(self, place: Key, known: dict[Key, int]) -> int:
         """Return what a row, as it is in the file, adds to the digest."""
         share = known.get(place)
         if share is None:
             table, key = place
+            if key > self.highest.get(table, KEY_MAX):
+                return 0
             old = self._db.execute(_sql(table).get, (table, key)).fetchone()
             share = row_hash(table, key, old[0]) if old else 0
         return share
@@ -221,9 +240,10 @@ class StateWriter:
             self._db.executemany(statement, bindings)
         return added
 
-    def _put_job(self, key: str, job: Job | None) -> int:
+    def _put_job(self, key: str, job: Job | None, *, is_new: bool) -> int:
         """Write a job and what it is found by; return by how much that changes the digest."""
-        rows: list[Any] = self._db.execute("SELECT rowid, value FROM jobs WHERE key = ?", (key,)).fetchall()
+        sql = "SELECT rowid, value FROM jobs WHERE key = ?"
+        rows: list[Any] = [] if is_new else self._db.execute(sql, (key,)).fetchall()
         row_id, old = rows[0] if rows else (0, None)
         change = -row_hash(JOBS.name, key, old) if old is not None else 0
         if job is None:

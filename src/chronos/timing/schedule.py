@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -124,6 +125,8 @@ _shared: WeakValueDictionary[_Key, Schedule] = WeakValueDictionary()
 # The same by what the caller said, for texts that are canonical and ask for neither hash nor anchor:
 # a server with a million jobs starts seconds earlier.
 _asked: WeakValueDictionary[tuple[str, str, str, str], Schedule] = WeakValueDictionary()
+# The last ones made, so that a job that is checked, written and planned is parsed once.
+_last: deque[Schedule] = deque(maxlen=256)
 
 
 def parse_schedule(
@@ -169,6 +172,7 @@ def parse_schedule(
     known = _shared.get(key)
     if known is None:
         known = _shared[key] = _parse(body, options)
+        _last.append(known)
     if body == text and not has_hash(body) and not body.startswith("@every"):
         _asked[asked] = known
     return known
