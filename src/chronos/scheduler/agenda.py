@@ -67,17 +67,18 @@ class Agenda:
             self._complain(job_id, error)
             return None
 
-    def load(self) -> None:
-        """Index every job there is; none is read for that, but what the state keeps of it for planning."""
-        self.book.load(self._next_instants())
+    def load(self) -> list[str]:
+        """Index every job there is; none is read for that, but what the state keeps of it for planning.
 
-    def _next_instants(self) -> Iterator[tuple[str, int | None]]:
-        firsts = Firsts(self.calendars.find, self.shard.hwm_s)
-        for row in self._readings.plan_rows():
-            try:
-                yield row.job_id, None if row.paused else firsts.of(row)
-            except ChronosError as error:
-                self._complain(row.job_id, error)
+        Returns:
+            Those that owe something from the outage that is being made up for, by their schedules.
+        """
+        shard = self.shard
+        firsts = Firsts(self.calendars.find, shard.hwm_s, from_s=shard.catchup_from_s, to_s=shard.catchup_to_s)
+        self.book.load(firsts.of(self._readings.plan_rows()))
+        for job_id, error in firsts.unplanned:
+            self._complain(job_id, error)
+        return firsts.owing
 
     def _complain(self, job_id: str, error: ChronosError) -> None:
         """Its calendar is gone or leaves nothing: the job stays, silent, and says so."""
@@ -110,13 +111,8 @@ class Agenda:
 
     def owing(self, from_s: int, to_s: int) -> Iterator[str]:
         """Yield for each job its id if it owes something in (`from_s`, `to_s`] by its schedules, else an empty text."""
-        firsts = Firsts(self.calendars.find, from_s)
-        for row in self._readings.plan_rows():
-            try:
-                first = None if row.paused else firsts.of(row)
-            except ChronosError:
-                first = None
-            yield row.job_id if first is not None and first <= to_s else ""
+        for job_id, first in Firsts(self.calendars.find, from_s).of(self._readings.plan_rows()):
+            yield job_id if first is not None and first <= to_s else ""
 
     def under_calendars(self) -> Iterator[Job]:
         """Yield every job that refers to a calendar."""

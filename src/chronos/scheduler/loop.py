@@ -144,7 +144,9 @@ class Scheduler:
         """Move the mark to now and settle what an earlier life left; return whether the log took it."""
         try:
             await self._catchup.begin()
-            self.agenda.load()
+            shard, owing = self.shard, self.agenda.load()
+            if shard.catchup_to_s:
+                self._catchup.go_on(shard.catchup_from_s, shard.catchup_to_s, owing)
             await self._settler.recover(list(self._readings.open_executions()), self.incarnation)
         except StorageFull as error:
             if not self._waits_for:

@@ -114,7 +114,7 @@ def plan_rows(db: apsw.Connection, after: str, limit: int) -> list[PlanRow]:
     """Return what a start has to know of up to `limit` jobs with ids above `after`, by id."""
     sql = "SELECT key, times, since, paused FROM plans WHERE key > ? ORDER BY key LIMIT ?"
     rows: list[Any] = db.execute(sql, (after, limit)).fetchall()
-    return list(map(PlanRow._make, rows))
+    return rows
 
 
 def jobs_of_trait(db: apsw.Connection, trait: str, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ import apsw
 import msgspec
 
 from chronos.model.job import Job
-from chronos.model.times import PlanRow, plan_row
+from chronos.model.times import plan_row
 from chronos.store.state import searchable, traits_of
 
 FORMAT = 1
@@ -130,14 +130,13 @@ class JobTables:
     def is_right(self) -> bool:
         """Whether all of it is what follows from the jobs. Reads everything."""
         jobs: list[Job] = [_decode_job(value) for (value,) in _rows(self._db, "SELECT value FROM jobs")]
-        plans = {PlanRow(key, times, since, bool(paused)) for key, times, since, paused in self._all("plans")}
         counts = {name: (count, enabled) for name, count, enabled in self._all("job_counts") if count or enabled}
         try:
             self._db.execute("INSERT INTO jobs_text (jobs_text, rank) VALUES ('integrity-check', 1)")
         except apsw.CorruptError:
             return False
         return (
-            plans == {plan_row(job) for job in jobs}
+            set(self._all("plans")) == {plan_row(job) for job in jobs}
             and set(self._all("job_traits")) == {row for job in jobs for row in _traits(job)}
             and counts == _counts(jobs)
         )

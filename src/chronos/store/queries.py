@@ -40,7 +40,8 @@ T = TypeVar("T")
 
 LIMIT_MAX = 1_000
 CHUNK = 1_000
-PLAN_CHUNK = 10_000
+PLAN_CHUNK = 500
+"""Fewer than the garbage collector waits for: it would look through them again and again."""
 SCANNED_MAX = 20_000
 
 
@@ -114,7 +115,7 @@ class Queries:
         after = ""
         while rows := self._state.plan_rows(after, PLAN_CHUNK):
             yield from rows
-            after = rows[-1].job_id
+            after = rows[-1][0]
 
     def jobs_with(self, trait: str) -> Iterator[Job]:
         """Yield every job that has a trait (`store.state.traits_of`), in the order of the names; as `all_jobs`."""

@@ -377,7 +377,7 @@ class SqliteState:
             rows = self._reader.plan_rows(after, limit + len(over))
         if not over:
             return rows
-        found = [row for row in rows if row.job_id not in over]
+        found = [row for row in rows if row[0] not in over]
         found += [plan_row(job) for key, job in over.items() if job is not None and key > after]
         return sorted(found)[:limit]
 

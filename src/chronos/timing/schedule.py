@@ -125,8 +125,8 @@ _shared: WeakValueDictionary[_Key, Schedule] = WeakValueDictionary()
 # The same by what the caller said, for texts that are canonical and ask for neither hash nor anchor:
 # a server with a million jobs starts seconds earlier.
 _asked: WeakValueDictionary[tuple[str, str, str, str], Schedule] = WeakValueDictionary()
-# The last ones made, so that a job that is checked, written and planned is parsed once.
-_last: deque[Schedule] = deque(maxlen=256)
+# The last ones made stay, so that a job that is checked, written, planned and listed is parsed once.
+_last: deque[Schedule] = deque(maxlen=4_096)
 
 
 def parse_schedule(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.unit.scheduler.harness import a_spec
 
 from chronos.errors import CalendarInvalid
-from chronos.model.job import Dst, Job
+from chronos.model.job import Dst, Job, Pause
 from chronos.model.times import Times, packed, plan_row, times_of, unpacked
 from chronos.scheduler import firsts
 from chronos.scheduler.firsts import Firsts
@@ -50,7 +50,14 @@ def jobs(draw: st.DrawFn) -> Job:
     since_us = draw(st.integers(0, 3).map(lambda days: (NOW + days * 86_400) * 1_000_000 + 5))
     anchor_s = NOW - draw(st.integers(0, 999))
     return Job(
-        id="J1", spec=spec, revision=1, created_at_us=0, updated_at_us=0, owed_since_us=since_us, anchor_s=anchor_s
+        id=draw(st.sampled_from(["J1", "J2"])),
+        spec=spec,
+        revision=1,
+        created_at_us=0,
+        updated_at_us=0,
+        owed_since_us=since_us,
+        anchor_s=anchor_s,
+        paused=draw(st.sampled_from([None, None, None, Pause()])),
     )
 
 
@@ -58,13 +65,21 @@ def calendar_of(namespace: str, name: str) -> Calendar | None:
     return WEEKDAYS
 
 
-@given(st.lists(jobs(), min_size=1, max_size=8), st.integers(-86_400, 3 * 86_400))
-def test_jobs_that_share_a_timetable_are_due_when_each_would_be_alone(found: list[Job], mark: int) -> None:
+@given(st.lists(jobs(), min_size=1, max_size=8), st.integers(-86_400, 3 * 86_400), st.integers(0, 2 * 86_400))
+def test_jobs_that_share_a_timetable_owe_what_each_would_alone(found: list[Job], mark: int, outage_s: int) -> None:
     mark += NOW
-    shared = Firsts(calendar_of, mark)
-    for job in found:
-        plan = Plan(job, calendar_of)
-        assert shared.of(plan_row(job)) == plan.next_planned_s(max(mark, plan.since_us // 1_000_000))
+    from_s = mark - outage_s
+    shared = Firsts(calendar_of, mark, from_s=from_s, to_s=mark)
+    plans = [Plan(job, calendar_of) for job in found]
+    since = [max(from_s, plan.since_us // 1_000_000) for plan in plans]
+    firsts = list(shared.of(map(plan_row, found)))
+    assert firsts == [(job.id, alone(plan, max(mark, at))) for job, plan, at in zip(found, plans, since, strict=True)]
+    missed = [(job.id, alone(plan, at)) for job, plan, at in zip(found, plans, since, strict=True)]
+    assert shared.owing == [job_id for job_id, first in missed if first is not None and first <= mark]
+
+
+def alone(plan: Plan, after_s: int) -> int | None:
+    return plan.next_planned_s(after_s) if plan.job.paused is None else None
 
 
 @given(jobs())
@@ -76,7 +91,7 @@ def test_jobs_share_a_timetable_unless_it_depends_on_who_they_are() -> None:
     def row(name: str, schedule: str, anchor_s: int) -> bytes:
         spec = a_spec(name, schedule).normal()
         job = Job(id=name, spec=spec, revision=1, created_at_us=0, updated_at_us=0, anchor_s=anchor_s)
-        return plan_row(job).times
+        return plan_row(job)[1]
 
     assert row("a", "0 9 * * thu", 1) == row("b", "0 9 * * thu", 2)
     assert row("a", "H 9 * * *", 1) != row("b", "H 9 * * *", 1)
@@ -88,8 +103,11 @@ def test_a_job_whose_calendar_is_gone_says_so() -> None:
     job = Job(
         id="J1", spec=a_spec("a", "* * * * *", calendar="gone").normal(), revision=1, created_at_us=0, updated_at_us=0
     )
-    with pytest.raises(CalendarInvalid):
-        Firsts(lambda namespace, name: None, NOW).of(plan_row(job))
+    firsts = Firsts(lambda namespace, name: None, NOW)
+    assert list(firsts.of([plan_row(job)])) == []
+    [(job_id, error)] = firsts.unplanned
+    assert job_id == "J1"
+    assert isinstance(error, CalendarInvalid)
 
 
 def test_timetables_of_many_jobs_that_share_none_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,5 +116,5 @@ def test_timetables_of_many_jobs_that_share_none_are_not_all_remembered(monkeypa
     for anchor in range(100):
         times = Times(("@every 1h",), anchor_s=NOW + anchor)
         row = plan_row(Job(id="J1", spec=a_spec("a").normal(), revision=1, created_at_us=0, updated_at_us=0))
-        assert many.of(row._replace(times=packed(times))) == NOW + anchor + 3_600
+        assert list(many.of([(row[0], packed(times), *row[2:])])) == [("J1", NOW + anchor + 3_600)]
         assert len(many._known) <= 5
