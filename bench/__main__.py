@@ -25,6 +25,7 @@ SHORT: dict[str, list[str]] = {
     "cli_start": ["--runs", "5"],
     "cron_next": ["--triples", "20000", "--peer-triples", "500"],
     "http_client": ["--requests", "600", "--in-flight", "16"],
+    "kill_under_load": ["--rate", "100", "--kill-after", "2", "--seconds", "4"],
     "lateness": ["--jobs", "10", "--seconds", "4"],
     "log_append": ["--entries", "100"],
     "million": ["--jobs", "3000", "--pairs", "300"],

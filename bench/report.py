@@ -99,11 +99,13 @@ def machine() -> dict[str, object]:
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Return the command line that every benchmark shares."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    made.add_argument("--json", action="store_true", help="nothing but the JSON object, which is the last line anyway")
     return made
 
 
 def tell(report: Report, chosen: argparse.Namespace) -> int:
-    """Print the report as it was asked for; return the exit code, 1 when the budget is passed."""
-    print(report.json() if chosen.json else report.line())
+    """Print the report, for people before for programs; return the exit code, 1 when the budget is passed."""
+    if not chosen.json:
+        print(report.line())
+    print(report.json())
     return 0 if report.is_within_budget else 1
