@@ -18,7 +18,7 @@ from chronos.testing.simulation.profile import PROFILES
 from chronos.testing.simulation.run import simulate
 
 PROOF = os.environ.get("CHRONOS_PROOF") == "1"
-AREAS = {"log", "fold", "hwm", "overlap", "retry", "lease", "clock", "egress"}
+AREAS = {"log", "fold", "hwm", "overlap", "retry", "lease", "clock", "egress", "worker protocol"}
 MUTANTS = bank()
 PAGE = ROOT / "docs" / "explanation" / "testing.md"
 REPLAYED = MUTANTS if PROOF else [mutant for mutant in MUTANTS if mutant.run][::8]

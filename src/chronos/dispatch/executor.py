@@ -156,14 +156,16 @@ class LocalExecutor:
     async def recall(self, execution_ids: list[str]) -> dict[str, str]:
         """Return `dropped`, `sent` or `unknown` for each id. See `Executor.recall`.
 
-        A running attempt counts as sent, even if its first byte is still to leave.
+        A running attempt counts as sent, even if its first byte is still to leave; what is held beside it, a later
+        attempt of the same execution, comes back as `NotSent("recalled")`.
         """
         answers: dict[str, str] = {}
         for execution_id in execution_ids:
             attempts = list(self._attempts.get(execution_id, ()))
             sent = any(held.stage is _Stage.RUNNING for held in attempts)
             for held in attempts:
-                self._drop(held)
+                if self._drop(held) and sent:
+                    self._report(held.delivery, NotSent("recalled"), self._now_us(), Waited())
             answers[execution_id] = "sent" if sent else "dropped" if attempts else "unknown"
         return answers
 

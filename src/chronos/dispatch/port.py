@@ -120,7 +120,7 @@ class NotSent(Struct, frozen=True, array_like=True, tag="not_sent"):
     """No byte left and none will; the attempt counts for nothing.
 
     Attributes:
-        reason: `recalled`, `breaker`, `host_cap`, `drain`.
+        reason: `recalled`, `breaker`, `host_cap`, `capacity`, `worker` (it died before its time came), `drain`.
         retry_after_s: When it makes sense to ask again.
     """
 
@@ -184,7 +184,8 @@ class Executor(Protocol):
     async def recall(self, execution_ids: list[str]) -> dict[str, str]:
         """Return for each id `dropped` (no byte left, and none will), `sent`, or `unknown` (never had it).
 
-        A dropped attempt is not reported again.
+        A dropped attempt is not reported again. Of an execution that was `sent`, a later attempt that was still
+        held is given up, too, and reported as `NotSent("recalled")`.
         """
         ...
 

@@ -177,6 +177,23 @@ async def test_what_has_not_begun_can_be_recalled_and_is_not_reported(make: Make
 
 
 @on_virtual_time
+async def test_a_later_attempt_held_beside_one_that_runs_comes_back_with_the_recall(make: Make) -> None:
+    clock, reports = VirtualClock(), Reports()
+    recorder = Recorder(clock, seconds=10)
+    async with make(recorder.deliver, reports, clock) as executor:
+        executor.submit([a_delivery("one", attempt=1)])
+        executor.submit([a_delivery("one", attempt=2, not_before_us=us(clock, 5))])
+        await asyncio.sleep(1)
+        assert await executor.recall(["one"]) == {"one": "sent"}
+        await asyncio.sleep(SETTLED_S)
+        assert [(done.attempt, done.outcome) for done in reports.all] == [(2, NotSent("recalled"))]
+        assert executor.in_flight() == 1
+        await asyncio.sleep(60)
+        assert executor.in_flight() == 0
+    assert len(recorder.began) == 1
+
+
+@on_virtual_time
 async def test_what_was_given_on_this_very_turn_can_be_recalled(make: Make) -> None:
     clock, reports = VirtualClock(), Reports()
     recorder = Recorder(clock)
