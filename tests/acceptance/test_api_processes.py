@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,37 @@ def test_what_is_written_through_one_process_is_read_through_any(server: Served,
         assert [one["id"] for one in listed] == [run["id"]]
         gone = ask(server, "DELETE", f"/api/v1/jobs/{name}")
         assert (gone.status_code, ask(server, "GET", f"/api/v1/jobs/{name}").status_code) == (200, 404)
+
+
+def test_nobody_reads_what_is_older_than_what_he_was_told(server: Served, target: str) -> None:
+    def go(number: int) -> list[str]:
+        name, wrong = f"told-{number}", []
+        document = {"name": name, "schedule": "@yearly", "webhook": {"url": target}}
+        told = int(ask(server, "POST", "/api/v1/jobs", document).json()["revision"])
+        for turn in range(15):
+            read = ask(server, "GET", f"/api/v1/jobs/{name}").json()
+            listed = ask(server, "GET", f"/api/v1/jobs?text={name}").json()["jobs"]
+            seen = [read["revision"], *(job["revision"] for job in listed)]
+            if seen != [told, told]:
+                wrong.append(f"{name} turn {turn}: told {told}, read {seen}")
+            patch = {"description": f"turn {turn}"}
+            told = ask(server, "PATCH", f"/api/v1/jobs/{name}", patch, **{"If-Match": "*"}).json()["revision"]
+        return wrong
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [line for lines in pool.map(go, range(6)) for line in lines] == []
+
+
+def test_a_server_that_hangs_is_not_said_to_be_well(server: Served) -> None:
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        stopped = ask(server, "GET", "/ready")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+    assert (stopped.status_code, stopped.json()["type"]) == (503, "main-gone")
+    assert stopped.headers["Retry-After"]
+    until(lambda: ask(server, "GET", "/ready").status_code == 200)
 
 
 def test_refusals_are_those_of_a_server_without_processes(server: Served) -> None:
