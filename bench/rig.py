@@ -16,6 +16,7 @@ import msgspec
 from bench.sink import Arrival
 from tests.acceptance.node import Node
 
+ROLES = {b"chronos.server.processes": "api", b"chronos.server.worker": "worker"}
 BATCH = 5_000
 """Jobs a request: 10,000 documents are what the server takes at most."""
 
@@ -138,7 +139,7 @@ def role_of(pid: int) -> str:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return "child"
-    return "api" if b"chronos.server.processes" in command else "worker" if b"workers" in command else "child"
+    return next((role for module, role in ROLES.items() if module in command), "child")
 
 
 def children(pid: int) -> list[int]:
