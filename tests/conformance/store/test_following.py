@@ -103,9 +103,11 @@ def test_a_look_from_outside_sees_what_the_writer_sees(
 
 async def compare(state: SqliteState, files: Following, link: Direct) -> None:
     for wanted in FILTERS:
-        for limit in (3, 1_000):
-            expected = await state.find_records(wanted, AFTER_ALL, limit)
-            assert await a_look(files, link).find_records(wanted, AFTER_ALL, limit) == expected, wanted
+        before = AFTER_ALL
+        for limit in (3, 2, 1_000):
+            expected = await state.find_records(wanted, before, limit)
+            assert await a_look(files, link).find_records(wanted, before, limit) == expected, wanted
+            before = row_of(expected[-1]).position if expected else before
     everything = await state.find_records(RecordFilter(), AFTER_ALL, 1_000)
     for key in {row_of(record).id for record in everything}:
         if not key.startswith("rng_"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from heapq import nlargest
 from typing import Any, Protocol
 
 from chronos.errors import ChronosError
@@ -26,13 +27,13 @@ from chronos.server.processes.messages import (
     Who,
 )
 from chronos.store.port import View
-from chronos.store.records import MemorySource, Record, RecordFilter, matches, merged
+from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, matches, merged, row_of
 from chronos.store.segment import SegmentInfo
 from chronos.store.tables import DEAD, JOBS, LATE, OPEN, SLOTS
 from chronos.timing.clock import Clock
 
 PLAIN = str | int | float | bool
-INLINE_MAX = 2_000
+INLINE_MAX = 5_000
 """More records than this are looked through in a thread, so that executions do not wait for a list."""
 
 
@@ -158,10 +159,32 @@ class Shelf:
 
 
 def _search(running: list[Record], pending: list[Record], asked: AskRows) -> tuple[list[Record], dict[str, int]]:
-    found = merged([MemorySource(running), MemorySource(pending)], asked.wanted, asked.before, asked.limit)
+    """Return the newest records that match, and the series of what was redriven.
+
+    Thousands are remembered at a time, of which a page is wanted: what cannot be on it is left out by looking at one
+    field of each, before anything is compared that costs more.
+    """
     # A row of a segment that was redriven since is not the newest, though the new one may not be asked for.
-    redriven = (record for record in (*running, *pending) if isinstance(record, Execution) and record.series)
     series: dict[str, int] = {}
-    for record in redriven:
-        series[record.id] = max(record.series, series.get(record.id, 0))
-    return found, series
+    for record in (*running, *pending):
+        if isinstance(record, Execution) and record.series:
+            series[record.id] = max(record.series, series.get(record.id, 0))
+    # Each of these may stand for another version that is hidden by it.
+    most = asked.limit + 2 * len(series)
+    sources = [MemorySource(_newest(records, asked.wanted, asked.before, most)) for records in (running, pending)]
+    return merged(sources, asked.wanted, asked.before, asked.limit), series
+
+
+def _newest(records: list[Record], wanted: RecordFilter, before: Position, most: int) -> list[Record]:
+    """Return those of `records` that match, without some of those that have `most` newer ones before them."""
+    if wanted.namespace is not None:
+        records = [record for record in records if record.namespace == wanted.namespace]
+    if wanted.job_id is not None:
+        records = [record for record in records if record.job_id == wanted.job_id]
+    if before != AFTER_ALL or wanted != RecordFilter(namespace=wanted.namespace, job_id=wanted.job_id):
+        records = [record for record in records if matches(wanted, record) and row_of(record).position < before]
+    instants = [record.scheduled_s for record in records if isinstance(record, Execution)]
+    if len(instants) <= most:
+        return records
+    cut = nlargest(most, instants)[-1]
+    return [record for record in records if isinstance(record, RangeRecord) or record.scheduled_s >= cut]
