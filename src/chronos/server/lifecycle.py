@@ -145,6 +145,7 @@ class Lifecycle:
         )
         if self._supervisor.is_there:
             self._background(running, "supervisor", self._supervisor.run())
+        await running.enter_async_context(node.drive.workers.starting())
         await running.enter_async_context(node.truth.log)
         await node.truth.state.start()
         running.push_async_callback(node.truth.state.stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -98,6 +99,10 @@ class Workers:
     def states(self) -> list[WorkerState]:
         """Return how every worker process stands."""
         return self.pool.workers() if self.pool is not None else []
+
+    def starting(self) -> AbstractAsyncContextManager[object]:
+        """Start the processes now: while they come up, others read the disk. Leaving it ends what is left of them."""
+        return self.pool if self.pool is not None else nullcontext()
 
     async def ready(self) -> None:
         """Return when every worker has been there once; at once without any. See `WorkerPool.ready`."""

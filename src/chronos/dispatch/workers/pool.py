@@ -39,7 +39,7 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
 
 
 class WorkerPool:
-    """Implements `Executor`. Entered, it starts the workers; left, it ends them.
+    """Implements `Executor`. Entered, it starts the workers; left, it ends them. It may be entered again meanwhile.
 
     An attempt is never submitted a second time before its end is reported.
 
@@ -72,7 +72,8 @@ class WorkerPool:
         self._draining = False
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(seat.run(), name=f"worker {seat.number}") for seat in self._seats]
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(seat.run(), name=f"worker {seat.number}") for seat in self._seats]
         return self
 
     async def __aexit__(

@@ -363,6 +363,15 @@ async def test_a_pool_that_is_left_while_its_worker_hangs_ends_all_the_same() ->
 
 
 @virtual_time
+async def test_a_pool_that_is_entered_again_starts_nobody_twice_and_ends_with_the_first_who_leaves() -> None:
+    async with a_pool() as world:
+        async with world.pool:
+            await asyncio.sleep(1)
+        assert len(world.launcher.workers[1]) == 1
+        assert [state.is_up for state in world.pool.workers()] == [False]
+
+
+@virtual_time
 async def test_a_pool_may_be_left_unentered_and_left_twice() -> None:
     clock = VirtualClock()
     pool = WorkerPool(MemoryLauncher(Recorder(clock).deliver, clock), lambda: b"", Reports(), clock)
