@@ -39,6 +39,12 @@ UNRUN = {
     "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
     "python3 listener.py": "it stays; the test has a target of its own on that port",
     "chronosctl top": "it is a live screen; tests/unit/cli/test_top.py presses its keys",
+    "make bench": "it measures for minutes; CI runs every script for a few seconds",
+    ".venv/bin/python -m bench --json --long > results.json": "it measures for minutes",
+    ".venv/bin/python -m bench.peers --json >> results.json": "it installs other schedulers and measures for minutes",
+    ".venv/bin/python bench/table.py results.json --page docs/reference/performance.md": (
+        "tests/unit/test_bench_table.py writes tables into a page"
+    ),
     "crontab -l > crontab.txt": "not every machine has a crontab; the test writes one",
     "chronosctl notify test nightly": "it would write to Slack and to a mail server",
     "python3 -m venv /opt/chronos": "it changes the machine",
