@@ -12,9 +12,9 @@ A mutant is one file in `patches/`: what it is, and a patch of src/.
     +++ src/chronos/…
     @@ …
 
-`Found-by` may name a test instead (`test tests/unit/…::test_…`) where the simulation does not reach. `Unit-tests`
-says whether tests/unit and tests/conformance, without the simulation's own tests, `notice it`, or it `survives` them;
-until `discover --unit` has tried them, `not tried`.
+`Found-by` may name a test instead (`test tests/…::test_…`) where the simulation does not reach. `Unit-tests` says
+whether tests/unit and tests/conformance, without those that run the simulation, `notice it`, or it `survives` them:
+`discover --unit` tries them and writes it down, and `discover --prove-unit` tries whether it is still so.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.mutants.unit import module_of, unit_tests_of
+
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).parent / "patches"
 HEADERS = ("Area", "Plants", "Breaks", "Found-by", "Unit-tests")
-UNIT = ("survives", "notice it", "not tried")
+UNIT = ("survives", "notice it")
 RUN_S_MAX = 120
 """A bound on hanging, far above the few seconds that a run takes."""
 
@@ -60,7 +62,7 @@ class Mutant:
     Attributes:
         rules: The promises that its run breaks, one at least of which has to be among the violations found.
         run: The run that finds it; None when `test` does.
-        unit: What the ordinary unit tests say of it: one of `UNIT`.
+        unit: What the unit tests say of it: one of `UNIT`.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Mutant:
 
     @property
     def survives(self) -> bool:
-        """Whether it is known that the unit tests let it pass."""
+        """Whether the unit tests let it pass."""
         return self.unit == "survives"
 
     @property
@@ -181,6 +183,12 @@ def run_module(name: str, arguments: list[str], source: Path, seconds: float) ->
         env=environment(source),
         cwd=source.parent,
     )
+
+
+def passes_unit_tests(mutant: Mutant, source: Path) -> bool:
+    """Whether the unit tests let a mutant pass that is planted in `source`."""
+    tests = unit_tests_of(module_of(mutant.patch))
+    return run_tests(tests, source, "-n", "1").returncode == 0
 
 
 def run_tests(paths: list[str], source: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 from tests.mutants.bank import ROOT, UNIT, Mutant, Run, Stale, bank, plant, read, run_tests
 from tests.mutants.discover import found_near
+from tests.mutants.hunt import COST_MAX
+from tests.mutants.unit import FOLDERS, SIMULATED, module_of, unit_tests_of
 
 from chronos.testing.simulation.profile import PROFILES
 from chronos.testing.simulation.run import simulate
 
 PROOF = os.environ.get("CHRONOS_PROOF") == "1"
-AREAS = {"log", "fold", "hwm", "overlap", "retry", "lease", "clock", "egress", "worker protocol"}
+AREAS = {"log", "fold", "hwm", "overlap", "retry", "recall", "clock", "restore", "egress", "worker protocol"}
+SURVIVORS_MIN = 12
 MUTANTS = bank()
 PAGE = ROOT / "docs" / "explanation" / "testing.md"
 REPLAYED = MUTANTS if PROOF else [mutant for mutant in MUTANTS if mutant.run][::8]
@@ -34,7 +37,8 @@ def test_a_planted_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
         return
     found = found_near(mutant, source)
     assert found is not None, f"neither {mutant.run} nor the next ones break one of {mutant.rules}"
-    assert sound(found), f"{found} breaks a promise without the planted bug"
+    assert sound(found.run), f"{found.run} breaks a promise without the planted bug"
+    assert found.cost <= COST_MAX, f"{found.run} costs {found.cost}: look for a shorter run"
 
 
 @cache
@@ -46,6 +50,7 @@ def sound(run: Run) -> bool:
 def test_the_bank_is_large_enough_and_covers_every_area() -> None:
     assert len(MUTANTS) >= 20
     assert {mutant.area for mutant in MUTANTS} == AREAS
+    assert sum(mutant.survives for mutant in MUTANTS) >= SURVIVORS_MIN, "of those that only the harness finds"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -55,7 +60,24 @@ def test_a_mutant_says_what_it_is(mutant: Mutant) -> None:
     assert not mutant.plants.endswith(".")
     assert mutant.unit in UNIT
     assert mutant.run is None or mutant.run.profile in PROFILES
-    assert not (mutant.survives and mutant.run is None), "what a unit test finds does not survive the unit tests"
+    assert not (mutant.survives and mutant.test.startswith(FOLDERS)), "what a unit test finds does not survive them"
+
+
+def test_only_tests_that_load_a_module_are_asked_of_it() -> None:
+    assert "tests/unit/timing/test_trusted.py" in unit_tests_of("chronos.timing.trusted")
+    assert "tests/unit/store/test_machine_stateful.py" in unit_tests_of("chronos.store.fold.jobs")
+    assert "tests/unit/timing/test_trusted.py" not in unit_tests_of("chronos.store.fold.jobs")
+    for mutant in MUTANTS:
+        asked = unit_tests_of(module_of(mutant.patch))
+        assert asked, f"{mutant.name}: no unit test loads what it is in"
+        assert not any(name.startswith(SIMULATED) for name in asked)
+
+
+def test_what_runs_the_simulation_is_no_unit_test() -> None:
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("test_*.py")]
+    simulated = [str(path.relative_to(ROOT)) for path in files if "chronos.testing.simulation" in path.read_text()]
+    assert simulated
+    assert [name for name in simulated if not name.startswith(SIMULATED)] == []
 
 
 def test_no_two_mutants_are_the_same() -> None:

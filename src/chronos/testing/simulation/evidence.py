@@ -170,7 +170,7 @@ class Life:
 
 @dataclass(frozen=True)
 class Sample:
-    """How full the queues were at a moment."""
+    """How full the queues were at a moment, and what the node went by: its wall clock, as far as it believed it."""
 
     at: float
     waiting_commands: int
@@ -179,6 +179,7 @@ class Sample:
     open: int
     hwm_s: int
     clock: float
+    wall: float
 
 
 @dataclass

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DOWN_S = (0.0, 0.3, 2.0, 5.0, 15.0, 40.0)
 """How long a node stays down."""
 
+DAY_S = 86_400.0
 START_S = 30.0
 """How long a start may take before it counts as hanging."""
 
@@ -163,28 +164,61 @@ class Nemesis:
 
     async def _clock_far(self, node: SimNode) -> None:
         """A jump that may not be believed: set right again by hand, vouched for, or synchronised by the kernel."""
-        seconds = self._draw.choice((1_000.0, 1_000.0, 7_200.0, 90_000.0, 3e6, 3e8))
-        end = self._draw.choice(("set right", "accepted", "synchronised")) if seconds < 1e6 else "set right"
+        draw = self._draw
+        if draw.random() < 0.3:
+            await self._clock_far_at_a_start(node)
+            return
+        seconds = draw.choice((1_000.0, 1_000.0, 7_200.0, 90_000.0, 3e6, 3e8))
+        end = draw.choice(("set right", "accepted", "synchronised")) if seconds < 1e6 else "set right"
         async with self._trouble(Fault.CLOCK_FAR, step=seconds, end=end):
             node.clock.step(seconds)
-            await asyncio.sleep(self._draw.uniform(3, 15))
-            life = node.alive
-            if end == "accepted" and life is not None and life.node is not None:
-                try:
-                    self._world.believe(seconds)
-                    await life.run(life.node.truth.watch.accept(by="operator"))
-                except (ChronosError, asyncio.CancelledError):
-                    end = "set right"
-            elif end == "synchronised" and seconds <= 86_400:
-                node.synchronised = True
-                self._world.believe(seconds)
-                await asyncio.sleep(70)
-                node.synchronised = False
-            else:
-                end = "set right"
-            if end == "set right":
+            await asyncio.sleep(draw.uniform(3, 15))
+            if end == "synchronised" and draw.random() < 0.3:
+                node.clock.step(DAY_S)  # it jumps on, and nobody may believe the whole of it
+                seconds += DAY_S
+                await asyncio.sleep(2)
+            is_believed = end == "accepted" and await self._is_accepted(node, seconds)
+            if end == "synchronised":
+                is_believed = await self._is_synchronised(node, seconds)
+            if not is_believed:
                 node.clock.step(-seconds)
             await asyncio.sleep(2)
+
+    async def _clock_far_at_a_start(self, node: SimNode) -> None:
+        """The clock is changed while nobody runs: an outage up to a week, and beyond it nothing to be believed."""
+        seconds = self._draw.choice((1_000.0, 90_000.0, 8 * DAY_S, 30 * DAY_S))
+        async with self._trouble(Fault.CLOCK_FAR, step=seconds, end="a start"):
+            assert node.life is not None
+            node.life.kill(Fault.KILL.value)
+            node.clock.step(seconds)
+            if seconds <= 7 * DAY_S:
+                self._world.believe(seconds)
+            await self.bring_up(node, 0.5)
+            await asyncio.sleep(self._draw.uniform(3, 10))
+            if seconds > 7 * DAY_S:
+                node.clock.step(-seconds)
+                await asyncio.sleep(2)
+
+    async def _is_accepted(self, node: SimNode, seconds: float) -> bool:
+        life = node.alive
+        if life is None or life.node is None:
+            return False
+        self._world.believe(seconds)
+        try:
+            await life.run(life.node.truth.watch.accept(by="operator"))
+        except (ChronosError, asyncio.CancelledError):
+            return False
+        return True
+
+    async def _is_synchronised(self, node: SimNode, seconds: float) -> bool:
+        """Let the kernel vouch for the clock for more than a minute; of more than a day it is not believed."""
+        is_believed = seconds <= DAY_S
+        if is_believed:
+            self._world.believe(seconds)
+        node.synchronised = True
+        await asyncio.sleep(70)
+        node.synchronised = False
+        return is_believed
 
     async def _suspend(self, node: SimNode) -> None:
         seconds = self._draw.choice((0.5, 3.0, 3.0, 30.0, 30.0, 200.0, 1_800.0))

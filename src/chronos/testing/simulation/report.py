@@ -27,6 +27,7 @@ class Report(Struct, frozen=True, kw_only=True):
         speed: Virtual seconds a real second.
         skips: Instants skipped, by reason. `transitions`: how often executions went from state to state.
         inconclusive: Too little happened for the run to prove anything.
+        steps: Callbacks that its loop has run: what it costs, the same on every machine.
         long_work: What happened around work that targets had taken on, by `longwork.Turn`.
     """
 
@@ -48,6 +49,7 @@ class Report(Struct, frozen=True, kw_only=True):
     disk: dict[str, int]
     inconclusive: bool
     long_work: dict[str, int] = {}
+    steps: int = 0
 
 
 def report_of(world: World, real_s: float) -> Report:
@@ -75,6 +77,7 @@ def report_of(world: World, real_s: float) -> Report:
         disk=_sorted(sum((node.disk.hits for node in world.nodes), Counter[str]())),
         inconclusive=planned < 0.8 * PLANNED_A_SECOND * world.seconds,
         long_work=_sorted(turns_of(evidence)),
+        steps=world.loop.steps,
     )
 
 

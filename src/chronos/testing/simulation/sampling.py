@@ -19,4 +19,5 @@ def sample_of(life: SimLife) -> Sample:
         open=len(node.truth.queries.open_executions()),
         hwm_s=scheduler.shard.hwm_s,
         clock=node.house.clock.time(),
+        wall=life.sim.clock.time(),
     )

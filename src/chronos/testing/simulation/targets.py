@@ -119,7 +119,7 @@ class TargetDoor:
         assert isinstance(target, HttpTarget)
         arrival = self._arrive(delivery)
         seconds, status, wish = self._world.targets.of(parse_url(target.url).host).answer()
-        if status == ACCEPTED and delivery.callback:
+        if status == ACCEPTED:
             self._world.works.take_on(delivery)
         try:
             await asyncio.sleep(seconds)

@@ -28,6 +28,7 @@ FOUND_MAX = 20
 
 _NEEDS_TO_WAIT = frozenset({SkipReason.OVERLAP, SkipReason.SUPERSEDED, SkipReason.PAUSED})
 _NEEDS_A_FAULT = frozenset({SkipReason.MISFIRE, SkipReason.COALESCED, SkipReason.EXPIRED})
+_WAITS = ("breaker", "host_cap", "capacity", "drain", "recalled", "no time left to send")
 _EDIT_S = 1.5
 """How far from a change of the job an instant may still be treated by the definition on the change's other side."""
 
@@ -211,8 +212,12 @@ class _Excuses:
         if arrival is None and execution.status is Status.CANCELLED:
             return ""  # somebody wanted it so, and it says who
         if arrival is None and execution.is_terminal:
-            failed_unsent = self._waited(execution) and execution.status is not Status.SUCCESS
-            return "" if failed_unsent else f"it is {execution.status.value} and never arrived"
+            ended_s = execution.ended_at_us // 1_000_000
+            is_lost = execution.reason.startswith("unknown") and self._is_faulty(ended_s, None)
+            is_explained = is_lost or self._waited(execution) or self._is_faulty(window.instant_s, None)
+            if execution.status is not Status.SUCCESS and is_explained:
+                return ""
+            return f"it is {execution.status.value} and never arrived: {execution.reason}"
         decided = max(window.closes, execution.decided_at_us / 1e6 + LATE_S)
         if self._waited(execution) or self._is_busy(window, decided):
             return ""
@@ -224,8 +229,8 @@ class _Excuses:
 
     def _waited(self, execution: Execution) -> str:
         """Return why it was taken back once before it was sent: an open breaker, a full host."""
-        steps = self._course.steps.get(execution.id, ())
-        return execution.reason or next((s.execution.reason for s in steps if s.execution.reason), "")
+        reasons = [step.execution.reason for step in self._course.steps.get(execution.id, ())]
+        return next((reason for reason in reasons if reason.startswith(_WAITS)), "")
 
     def _is_busy(self, window: Window, until: float) -> bool:
         """Whether another run of the job held its slot, or stood in line, when this one was due and decided."""

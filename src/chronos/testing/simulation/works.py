@@ -88,6 +88,9 @@ class Works:
 
     def take_on(self, delivery: Delivery) -> None:
         """Begin the work that a request asks for; while it goes on already, report to the newer address."""
+        if not delivery.callback:
+            self._world.broken("I11", f"{delivery.execution_id} was sent without an address to report to")
+            return
         known = self._going.get(delivery.execution_id)
         if known is not None and known.manner not in _QUIET:
             known.delivery = delivery

@@ -16,14 +16,16 @@ from msgspec.structs import replace as with_
 
 from chronos.model.events import EventType
 from chronos.model.execution import AttemptStatus, Execution, Kind, Status
+from chronos.model.job import Pause
 from chronos.model.target import Completion, HttpTarget
 from chronos.store.port import Changes, Result
-from chronos.store.tables import META, OPEN, SHARDS, Meta
+from chronos.store.tables import JOBS, META, OPEN, SHARDS, Meta
 from chronos.testing.simulation.course import Grant, Step, course_of
 from chronos.testing.simulation.evidence import Arrival, Entry, Evidence, Operation
 from chronos.testing.simulation.invariants import judge
 from chronos.testing.simulation.profile import Profile
 from chronos.testing.simulation.run import lived
+from chronos.timing.clock import utc
 
 SMALL = Profile(name="small", jobs=12, fault_every_s=0, faults=(), faults_at_least=0, op_every_s=3, quiet_s=15)
 
@@ -318,6 +320,18 @@ def test_i23_a_request_that_a_stop_has_cut_short_is_seen(evidence: Evidence) -> 
 def test_i24_planning_that_is_behind_at_the_end_is_seen(evidence: Evidence) -> None:
     evidence.samples.append(replace(evidence.samples[-1], hwm_s=evidence.samples[-1].hwm_s - 60))
     assert "I24" in rules(evidence)
+
+
+def test_i24_a_clock_that_is_not_believed_in_the_end_is_seen(evidence: Evidence) -> None:
+    evidence.samples.append(replace(evidence.samples[-1], wall=evidence.samples[-1].wall + 1_000))
+    assert "I24" in rules(evidence)
+
+
+def test_i24_a_pause_that_does_not_end_is_seen(evidence: Evidence) -> None:
+    job = next(revisions[-1] for key, revisions in evidence.revisions.items() if key not in evidence.deleted)
+    late = Pause(until=utc(evidence.samples[-1].clock - 20))
+    add_entry(evidence, JOBS.name, job.id, with_(job, paused=late))
+    assert any("still paused" in violation.what for violation in judge(evidence))
 
 
 def test_i24_an_execution_that_waits_for_nothing_is_seen(evidence: Evidence) -> None:

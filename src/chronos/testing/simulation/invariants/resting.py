@@ -7,7 +7,7 @@ from collections import defaultdict
 from chronos.model.execution import Execution
 from chronos.testing.simulation.brute import instants
 from chronos.testing.simulation.course import Course
-from chronos.testing.simulation.evidence import Evidence, Violation
+from chronos.testing.simulation.evidence import Evidence, Sample, Violation
 
 WAITING_MAX = 2_000
 HELD_MAX = 2_000
@@ -16,6 +16,9 @@ STUCK_S = 30.0
 """Longer than any timeout, backoff, nap and sweep of the load together."""
 
 LATE_S = 2.5
+RESUMED_S = 10.0
+AGREES_S = 2.5
+"""A clock that was held and set right is believed again within this."""
 
 
 def queues_are_bounded(evidence: Evidence, course: Course) -> list[Violation]:
@@ -62,8 +65,11 @@ def everything_comes_to_rest(evidence: Evidence, course: Course) -> list[Violati
     owed_s = _first_owed(course, last.hwm_s, int(last.clock - LATE_S))
     if owed_s is not None:
         found.append(Violation("I24", f"planning is {last.clock - owed_s:.1f} s behind at the end", last.at))
+    if abs(last.wall - last.clock) > AGREES_S:
+        found.append(Violation("I24", f"the clock is believed {last.wall - last.clock:.1f} s late at the end", last.at))
     if course.marks and course.marks[-1][1].catchup_to_s:
         found.append(Violation("I24", "an outage is still being made up for at the end", last.at))
+    found += _paused_too_long(course, last)
     by_job: dict[str, list[Execution]] = defaultdict(list)
     for execution in evidence.open_at_end:
         by_job[execution.job_id].append(execution)
@@ -71,6 +77,18 @@ def everything_comes_to_rest(evidence: Evidence, course: Course) -> list[Violati
         changes = course.revised.get(job_id)
         if not changes or changes[-1][1].paused is None:  # what a pause holds may wait for its end
             found += _stuck(executions, last.clock * 1e6, last.at)
+    return found
+
+
+def _paused_too_long(course: Course, last: Sample) -> list[Violation]:
+    """Return the jobs whose pause was to be over by now."""
+    found: list[Violation] = []
+    for changes in course.revised.values():
+        _, job, exists = changes[-1]
+        until = job.paused.until if job.paused is not None and exists else None
+        if until is not None and until.timestamp() < last.clock - RESUMED_S:
+            late_s = last.clock - until.timestamp()
+            found.append(Violation("I24", f"{job.name} is still paused {late_s:.0f} s after its pause", last.at))
     return found
 
 
