@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from chronos.errors import Draining
 from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
@@ -203,8 +204,8 @@ class SqliteState:
         return self._read(*place) if value is NOTHING else value
 
     def _read(self, table: str, key: str) -> Any:
-        assert self._reader is not None, "state is read before it was started"
-        assert self._writer is not None
+        if self._reader is None or self._writer is None:
+            raise Draining  # a request that was under way when the files were closed
         if key > self._writer.highest.get(table, KEY_MAX):
             return None  # a job that is being made: nothing is known of it, and that need not be looked up
         with translated(self._path):

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from chronos.errors import Draining
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.model.job import Dependencies, HistoryPolicy, Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
@@ -376,3 +377,14 @@ def test_pages_put_together_are_the_whole_and_nothing_twice(disk: Disk) -> None:
 
 def test_a_state_that_never_started_stops(tmp_path: Path) -> None:
     asyncio.run(SqliteState(tmp_path).stop())
+
+
+def test_who_reads_when_the_files_are_closed_hears_that_the_server_stops(tmp_path: Path) -> None:
+    async def story() -> None:
+        state = SqliteState(tmp_path)
+        await state.start()
+        await state.stop()
+        with pytest.raises(Draining):
+            state.get(JOBS, "gone")
+
+    asyncio.run(story())

@@ -334,9 +334,23 @@ def test_i24_a_pause_that_does_not_end_is_seen(evidence: Evidence) -> None:
     assert any("still paused" in violation.what for violation in judge(evidence))
 
 
-def test_i24_an_execution_that_waits_for_nothing_is_seen(evidence: Evidence) -> None:
+def stuck(evidence: Evidence) -> Execution:
+    """Return an execution that waits, of a job that is not paused."""
     _, record = next((kept, r) for kept, r in records(evidence))
     waiting = with_(record, status=Status.PENDING, attempts=[], effective_us=record.effective_us - 10**9)
     job_id = next(j for j, revisions in evidence.revisions.items() if revisions[-1].paused is None)
-    evidence.open_at_end = [with_(waiting, job_id=job_id, id="occ_stuck")]
+    return with_(waiting, job_id=job_id, id="occ_stuck")
+
+
+def test_i24_who_waits_behind_a_run_that_ended_during_the_stop_is_not_stuck(evidence: Evidence) -> None:
+    waiting = stuck(evidence)
+    evidence.open_at_end = [waiting]
+    arrival = evidence.arrivals[-1]
+    evidence.lives[-1].asked = evidence.samples[-1].at
+    evidence.arrivals.append(replace(arrival, job_id=waiting.job_id, closed=evidence.samples[-1].at + 0.5))
+    assert not any("nothing runs" in violation.what for violation in judge(evidence))
+
+
+def test_i24_an_execution_that_waits_for_nothing_is_seen(evidence: Evidence) -> None:
+    evidence.open_at_end = [stuck(evidence)]
     assert "I24" in rules(evidence)

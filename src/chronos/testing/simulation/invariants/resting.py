@@ -76,8 +76,15 @@ def everything_comes_to_rest(evidence: Evidence, course: Course) -> list[Violati
     for job_id, executions in by_job.items():
         changes = course.revised.get(job_id)
         if not changes or changes[-1][1].paused is None:  # what a pause holds may wait for its end
-            found += _stuck(executions, last.clock * 1e6, last.at)
+            found += _stuck(executions, last, _ended_while_stopping(evidence, executions))
     return found
+
+
+def _ended_while_stopping(evidence: Evidence, executions: list[Execution]) -> bool:
+    """Whether a run of the job came to its end when the node had been asked to stop: then nobody follows any more."""
+    asked = evidence.lives[-1].asked if evidence.lives else -1.0
+    of_job = {execution.job_id for execution in executions}
+    return asked >= 0 and any(a.closed >= asked and a.job_id in of_job for a in evidence.arrivals)
 
 
 def _paused_too_long(course: Course, last: Sample) -> list[Violation]:
@@ -99,9 +106,10 @@ def _first_owed(course: Course, after_s: int, to_s: int) -> int | None:
     return min((first for first in firsts if first is not None), default=None)
 
 
-def _stuck(executions: list[Execution], now_us: float, at: float) -> list[Violation]:
+def _stuck(executions: list[Execution], last: Sample, has_just_run: bool) -> list[Violation]:
     """Return those that wait although nothing of their job runs, or that run for longer than anything may."""
     found: list[Violation] = []
+    now_us, at = last.clock * 1e6, last.at
     name = executions[0].job_name
     running = [execution for execution in executions if execution.running_attempt is not None]
     for execution in running:
@@ -109,7 +117,7 @@ def _stuck(executions: list[Execution], now_us: float, at: float) -> list[Violat
         assert attempt is not None
         if attempt.not_before_us < now_us - STUCK_S * 1e6:
             found.append(Violation("I24", f"{name} {execution.id} has run for too long", at))
-    if not running:
+    if not running and not has_just_run:
         ready = [max(execution.effective_us, execution.retry_at_us) for execution in executions]
         if max(ready) < now_us - STUCK_S * 1e6:
             waiting = [(execution.id, execution.status.value, execution.reason) for execution in executions]
