@@ -229,10 +229,13 @@ class Nemesis:
 
     async def _slow_disk(self, node: SimNode) -> None:
         seconds = self._draw.choice((0.05, 0.3, 1.0, 3.0))
-        async with self._trouble(Fault.SLOW_DISK, latency=seconds):
+        async with self._trouble(Fault.SLOW_DISK, latency=seconds) as trouble:
             node.slow_disk_s = seconds
             await asyncio.sleep(self._draw.uniform(3, 15))
             node.slow_disk_s = 0.0
+        # What stands in line already takes as long as when it was asked for, and whatever comes later stands behind it.
+        if node.life is not None and not node.life.dead:
+            trouble.healed = max(trouble.healed, self._world.loop.busy_until(node.life))
 
     async def _disk_full(self, node: SimNode) -> None:
         async with self._trouble(Fault.DISK_FULL):

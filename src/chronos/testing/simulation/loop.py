@@ -41,6 +41,7 @@ class SimLoop(VirtualLoop):
         super().__init__(seed)
         self.latency: Callable[[str], float] = lambda name: ASIDE_S
         self._busy: dict[object, float] = {}  # by executor, kept alive: an address would come to mean the next one
+        self._given: dict[Owner, float] = {}
         self._tasks_made = 0
         self.set_task_factory(cast(Any, _owned))
         self.set_exception_handler(_note_unhandled)
@@ -55,8 +56,15 @@ class SimLoop(VirtualLoop):
         ends = begins + self.latency(getattr(executor, "_thread_name_prefix", ""))
         if executor is not None:
             self._busy[executor] = ends
+        owner = OWNER.get()
+        if owner is not None:
+            self._given[owner] = max(ends, self._given.get(owner, 0.0))
         self.call_at(ends, _work, answer, func, args)
         return answer
+
+    def busy_until(self, owner: Owner) -> float:
+        """Return the loop second at which everything that a life has given to threads is done; 0 for nothing."""
+        return self._given.get(owner, 0.0)
 
     def number_of_task(self) -> int:
         """Return the next task's number."""

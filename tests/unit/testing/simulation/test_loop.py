@@ -43,6 +43,32 @@ def test_work_of_one_thread_is_done_in_order_and_takes_its_time() -> None:
     run(main())
 
 
+def test_it_says_when_everything_is_done_that_a_life_has_given_to_threads() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        mine, other = Owner(), Owner()
+        disk = ThreadPoolExecutor(1, "disk")
+        waits = [3.0, 2.0, 0.5]
+        loop.latency = lambda name: waits.pop(0)
+
+        async def work(owner: Owner) -> float:
+            OWNER.set(owner)
+            await loop.run_in_executor(disk, lambda: None)
+            return loop.time()
+
+        slow = [asyncio.create_task(work(mine)), asyncio.create_task(work(mine))]
+        await asyncio.sleep(0.1)
+        later = asyncio.create_task(work(other))
+        await asyncio.sleep(0.1)
+        assert loop.busy_until(mine) == 5.0
+        assert loop.busy_until(other) == 5.5, "it stands behind what was asked for before"
+        assert sorted(await asyncio.gather(*slow, later)) == [3.0, 5.0, 5.5]
+        assert loop.busy_until(Owner()) == 0.0
+
+    run(main())
+
+
 def test_work_goes_on_when_nobody_waits_any_more() -> None:
     async def main() -> None:
         done: list[int] = []
