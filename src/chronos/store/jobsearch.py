@@ -6,6 +6,7 @@ answers goes through the jobs by name until the page is full.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import apsw
@@ -13,7 +14,7 @@ import msgspec
 
 from chronos.model.job import Job
 from chronos.model.times import PlanRow
-from chronos.store.state import JobFilter, paused_trait, tag_trait
+from chronos.store.state import JobFilter, job_matches, paused_trait, tag_trait
 
 NARROW_MAX = 5_000
 """A text or trait that more jobs have does not narrow: by name the page is full soon."""
@@ -32,6 +33,7 @@ _MATCHING = """
 """
 _NEXT = " AND (jobs.name, jobs.key) > (:name, :id) ORDER BY jobs.name, jobs.key LIMIT :most"
 _JOB = "SELECT value FROM jobs WHERE "
+_BY_KEY = _JOB + "key = :key"
 _VALUE = "SELECT value FROM "
 _COUNTED = "SELECT count(*) FROM "
 _HAVING = "job_traits AS t CROSS JOIN jobs ON jobs.key = t.key WHERE t.trait = :trait AND "
@@ -74,6 +76,20 @@ def find_jobs(db: apsw.Connection, wanted: JobFilter, after: tuple[str, str], li
         return _by_trait(db, asked | {"trait": trait, "counted": COUNTED_MAX + 1}, wanted)
     sql = _BY_NAME if wanted.namespace is None else _BY_NAME_IN
     return Found(_jobs(db, sql, asked), _total_of(db, asked, wanted))
+
+
+def find_jobs_under(
+    db: apsw.Connection, changed: Mapping[str, Job | None], wanted: JobFilter, after: tuple[str, str], limit: int
+) -> Found:
+    """Return what `find_jobs` would if the file had `changed`: jobs by id as they are now, None for those gone."""
+    with db:  # one reading: between two, what is counted could move into the file
+        found, total = find_jobs(db, wanted, after, limit + len(changed))
+        hidden = sum([job_matches(wanted, job) for key in changed for job in _jobs(db, _BY_KEY, {"key": key})])
+    shown = [job for job in changed.values() if job is not None and job_matches(wanted, job)]
+    page = [job for job in found if job.id not in changed]
+    page += [job for job in shown if (job.name, job.id) > after]
+    page.sort(key=lambda job: (job.name, job.id))
+    return Found(page[:limit], None if total is None else total - hidden + len(shown))
 
 
 def _by_text(db: apsw.Connection, asked: dict[str, Any], after: tuple[str, str], limit: int) -> Found:

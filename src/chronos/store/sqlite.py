@@ -130,6 +130,7 @@ class SqliteState:
         self._open: dict[str, Execution] = {}
         self._index = self._time_us = self._flushed = self._recorded = 0
         self._is_refolding = False
+        self._is_behind = False  # the last flush has failed: what was answered may not be in the file
         self._turn = asyncio.Lock()
 
     @property
@@ -271,6 +272,7 @@ class SqliteState:
                 await self._writing.run(partial(self._write, batch, index, time_us))
                 written = True
             finally:
+                self._is_behind = not written
                 if not written:
                     self._take_back(batch)
                 self._flushing = _Generation()
@@ -402,7 +404,10 @@ class SqliteState:
 
     async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         assert self._searcher is not None
+        changed = self._changed_jobs() if self._is_behind else {}
         search = partial(self._searcher.find_jobs, wanted, after, limit)
+        if changed:
+            search = partial(self._searcher.find_jobs_under, changed, wanted, after, limit)
         return await self._searching.run(partial(self._translate, search))
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:

@@ -309,6 +309,12 @@ class StateReader:
         """Return up to `limit` jobs behind `after`, and how many match in all."""
         return jobsearch.find_jobs(self._db, wanted, after, limit)
 
+    def find_jobs_under(
+        self, changed: Mapping[str, Job | None], wanted: JobFilter, after: tuple[str, str], limit: int
+    ) -> Found:
+        """Return the same with jobs laid over the file that it does not have yet, by id; None are those gone."""
+        return jobsearch.find_jobs_under(self._db, changed, wanted, after, limit)
+
     def plan_rows(self, after: str, limit: int) -> list[PlanRow]:
         """Return what a start has to know of up to `limit` jobs with ids above `after`, by id."""
         return jobsearch.plan_rows(self._db, after, limit)

@@ -8,15 +8,16 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 from tests.conformance.store.test_state import TINY, a_job
 
-from chronos.errors import StateDamaged
-from chronos.model.job import Job
+from chronos.errors import StateDamaged, StorageFull
+from chronos.model.job import Job, Pause
 from chronos.store import jobsearch
 from chronos.store.offload import Inline
 from chronos.store.port import Changes, Result
 from chronos.store.sqlite import SqliteState
-from chronos.store.state import JobFilter
+from chronos.store.state import JobFilter, MemoryState
 from chronos.store.tables import JOBS
 
 
@@ -111,6 +112,82 @@ def test_what_fits_too_many_is_found_and_not_counted(tmp_path: Path, monkeypatch
         assert await names(state, namespace="ns1", tags={"team": "red"}) == (every[1::2], None)
         assert await names(state, namespace="ns1", tags={"team": "red"}, text="07-m") == (every[7:8], 1)
         assert await names(state, namespace="ns1", enabled=False, text="-many") == (every[3::6], 4)
+        await state.stop()
+
+    asyncio.run(run())
+
+
+class FullState(SqliteState):
+    """A state with no room left on its disk."""
+
+    def _write(self, *_: object) -> None:
+        raise StorageFull
+
+
+WANTED = [
+    JobFilter(**wanted)
+    for wanted in (
+        {},
+        {"namespace": "ns0"},
+        {"namespace": "ns1", "enabled": False},
+        {"enabled": True},
+        {"namespace": "ns0", "tags": {"team": "red"}},
+        {"tags": {"team": "blue"}},
+        {"text": "job 1"},
+        {"text": "renamed"},
+        {"namespace": "ns1", "text": "7"},
+    )
+]
+
+
+async def paged(state: SqliteState | MemoryState, wanted: JobFilter, limit: int) -> list[object]:
+    """Return what every page shows, one after the other."""
+    pages: list[object] = []
+    after = ("", "")
+    while True:
+        found, total = await state.find_jobs(wanted, after, limit)
+        pages.append((found, total))
+        if not found:
+            return pages
+        after = (found[-1].name, found[-1].id)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 100])
+def test_lists_show_what_was_answered_while_there_was_no_room_to_write_it(tmp_path: Path, limit: int) -> None:
+    jobs = {job.id: job for job in (a_job(number, tags={"team": "red"}) for number in range(20))}
+    edited = replace(jobs["J0003"], revision=2, paused=None)
+    renamed = replace(jobs["J0006"], revision=2, spec=replace(jobs["J0006"].spec, name="renamed", tags={}))
+    paused = replace(jobs["J0007"], revision=2, paused=Pause())
+    made = a_job(31, tags={"team": "blue"})
+    before: list[dict[str, Job | None]] = [{**jobs}]
+    later: list[dict[str, Job | None]] = [
+        {"J0003": edited, "J0004": None},
+        {"J0006": renamed, made.id: made, "J0040": a_job(40), "J0007": paused},
+        {"J0003": replace(edited, revision=3), "J0040": None},
+    ]
+
+    def take(state: SqliteState | MemoryState, changes: list[dict[str, Job | None]]) -> None:
+        for change in changes:
+            puts: Any = {(JOBS.name, key): job for key, job in change.items()}
+            index = state.applied_index + 1
+            state.commit([Changes(Result(), puts)], index, index)
+
+    async def run() -> None:
+        state, truth = await opened(tmp_path), MemoryState()
+        take(truth, before + later)
+        take(state, before)
+        await state.flush()
+        state.__class__ = FullState
+        for change in later:
+            take(state, [change])
+            with pytest.raises(StorageFull):
+                await state.flush()
+        for wanted in WANTED:
+            assert await paged(state, wanted, limit) == await paged(truth, wanted, limit), wanted
+        state.__class__ = SqliteState
+        await state.flush()
+        for wanted in WANTED:
+            assert await paged(state, wanted, limit) == await paged(truth, wanted, limit), wanted
         await state.stop()
 
     asyncio.run(run())
