@@ -34,14 +34,18 @@ PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 SEEDS = [int(SEED)] if SEED else list(range(SHARDS if PROOF else 1))
 
 RATE = 150
-"""A kill counts when this many requests came in the second before."""
+"""A kill counts when this many requests came in the second before whoever was to die died."""
+
+TRIES = 8
+"""So often is each kill tried until it counts: where it hurts is not always where the load is."""
 
 PUNCTUAL_S = 2.0
 """The next kill waits until what was missed is made up for: requests come within this of their instant."""
 
-LOOK_S, LOOKS = 0.05, 300
-MET_S = 10.0
-DYING_S = 0.5
+LOOK_S = 0.05
+LOADED_S = 30.0
+MET_S = 30.0
+DYING_S = 1.0
 SETTLED_S = 4.0
 LAST_TURNS = 5
 TOLD = 100
@@ -100,6 +104,7 @@ class Torture:
         self.worker_deaths: list[float] = []
         self.deaths: list[tuple[Path, float, str]] = []
         self.counted: list[Kill] = []
+        self.missed: list[str] = []
         self.begun = 0
 
     async def begin(self) -> None:
@@ -116,55 +121,65 @@ class Torture:
         await self._load()
         if kill.worker:
             return self._kill_worker(kill)
-        met = await self._kill(kill)
-        at = time.time()
-        is_counted = self._witness.rate(at) >= RATE and met
+        died_at = await self._kill(kill)
+        is_counted = self._note(kill, died_at)
         if self.node.is_running:
-            return self._note(kill, is_counted)  # it was the worker that came there
+            return is_counted  # it was the worker that came there
         copy = self._folder / f"left-{len(self.deaths)}"
+        at = time.time()
         copy_disk(self._folder / "data", copy)  # looked at in the end, so that nobody waits for it now
         self.deaths.append((copy, at, kill.place or "anywhere"))
         for path in self._places.iterdir():
             path.unlink()
         await self.node.start()
-        return self._note(kill, is_counted)
-
-    def _note(self, kill: Kill, is_counted: bool) -> bool:
-        if is_counted:
-            self.counted.append(kill)
         return is_counted
+
+    def _note(self, kill: Kill, died_at: float | None) -> bool:
+        """Write down whether a kill counts, or why not; it died at that moment, or never came where it was to."""
+        rate = 0 if died_at is None else self._witness.rate(died_at)
+        if rate >= RATE:
+            self.counted.append(kill)
+            return True
+        self.missed.append(f"{kill}: " + ("never came there" if died_at is None else f"{rate} requests before"))
+        return False
 
     def _kill_worker(self, kill: Kill) -> bool:
         """End the worker; the server goes on, and starts another one."""
         at = time.time()
-        is_counted = self._witness.rate(at) >= RATE
         os.kill(worker_of(self.node.pid), signal.SIGKILL)
         self.worker_deaths.append(at)
-        return self._note(kill, is_counted)
+        return self._note(kill, at)
 
     async def _load(self) -> None:
-        for _ in range(LOOKS):
+        """Wait for the load, and then for any moment that has it, too: on a busy machine it comes in gusts."""
+        await self._loaded()
+        await asyncio.sleep(self._chance.random())
+        await self._loaded()
+
+    async def _loaded(self) -> None:
+        for _ in range(int(LOADED_S / LOOK_S)):
             if self._witness.rate(time.time(), PUNCTUAL_S) >= RATE:
                 break
             await asyncio.sleep(LOOK_S)
-        await asyncio.sleep(self._chance.random())
 
-    async def _kill(self, kill: Kill) -> bool:
-        """End the server; return whether it came where it was to die."""
+    async def _kill(self, kill: Kill) -> float | None:
+        """End the server, or its worker; return when it died where it was to, or None when it did not come there."""
         if not kill.place:
+            at = time.time()
             await self.node.kill()
-            return True
+            return at
         (self._places / kill.place).write_text(str(kill.times))
         if kill.place == "drain.before":
             self.node.ask_to_stop()
         met = self._places / f"{kill.place}.met"
         if await self._has_ended(met):
-            return _is_there(met)
+            return _taken_away(met) if _is_there(met) else None
         if _is_there(met):
-            self.worker_deaths.append(_taken_away(met))
-            return True
+            died_at = _taken_away(met)
+            self.worker_deaths.append(died_at)
+            return died_at
         await self.node.kill()
-        return False
+        return None
 
     async def _has_ended(self, met: Path) -> bool:
         """Wait until the server is dead, or its worker is: that came to the place. Returns whether the server is."""
@@ -221,7 +236,7 @@ def _taken_away(path: Path) -> float:
     return since
 
 
-@pytest.mark.timeout(200 + 40 * CYCLES)
+@pytest.mark.timeout(200 + 60 * CYCLES)
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_kills_under_load_lose_nothing_and_repeat_only_what_was_in_flight(tmp_path: Path, seed: int) -> None:
@@ -231,12 +246,12 @@ async def test_kills_under_load_lose_nothing_and_repeat_only_what_was_in_flight(
         kills = plan(seed)
         for _ in range(CYCLES):
             kill = next(kills)
-            for _ in range(4):
+            for _ in range(TRIES):
                 if await torture.cycle(kill):
                     break
         evidence = await torture.end()
 
     replay = f"CHRONOS_TORTURE_SEED={seed} CHRONOS_TORTURE_CYCLES={CYCLES} python -m pytest tests/torture"
-    assert len(torture.counted) == CYCLES, f"only {torture.counted} died under load; {replay}"
+    assert len(torture.counted) == CYCLES, f"only {torture.counted}, not {torture.missed}; {replay}"
     assert violations(evidence) == [], replay
     assert duplicates(evidence) <= len(evidence.in_flight)
