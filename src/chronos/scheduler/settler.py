@@ -32,6 +32,8 @@ BATCH_MAX = 2_000
 ENTRY_BYTES = 512 * 1024
 STORAGE_WAIT_S = 1.0
 LAST_TRIES = 5
+LAST_ANSWER_S = 15.0
+"""How long a stop waits for the log to answer: what it does not say is unknown then."""
 PROBE_S = 10.0
 PROBES_AT_ONCE = 100
 PAUSE_AGAIN_S = 0.25
@@ -150,7 +152,10 @@ class Settler:
             while self._done and len(self._flights) < FLIGHTS_MAX:
                 self._send_off()
             if self._flights:
-                await asyncio.wait(self._flights)
+                _, unanswered = await asyncio.wait(self._flights, timeout=LAST_ANSWER_S)
+                if unanswered:
+                    log.error("results are not answered", waiting=len(self._settling))
+                    return
             self._land()
             if not self._done:
                 return

@@ -296,7 +296,9 @@ class CommandLog:
     async def _fold_all(self) -> None:
         while True:
             while self._appended:
-                await self._fold_one(self._appended.popleft())
+                # It stays in its place until it is answered: if the log fails meanwhile, who waits for it is told.
+                await self._fold_one(self._appended[0])
+                self._appended.popleft()
             if self._stage >= 2:
                 return
             self._durable.clear()

@@ -95,8 +95,9 @@ def find_jobs_under(
 def _by_text(db: apsw.Connection, asked: dict[str, Any], after: tuple[str, str], limit: int) -> Found:
     places: list[Any] = sorted(db.execute(_BY_TEXT, asked))
     page = [key for name, key in places if (name, key) > after][:limit]
-    jobs = [_decode_job(_one(db, "SELECT value FROM jobs WHERE key = ?", (key,))) for key in page]
-    return Found(jobs, len(places))
+    rows: list[Any] = [db.execute("SELECT value FROM jobs WHERE key = ?", (key,)).fetchone() for key in page]
+    # A job may be deleted between being found and being read.
+    return Found([_decode_job(row[0]) for row in rows if row is not None], len(places))
 
 
 def _trait_of(wanted: JobFilter) -> str:

@@ -22,6 +22,7 @@ from chronos.errors import (
     VersionConflict,
 )
 from chronos.model.events import Event, EventType
+from chronos.store import commandlog
 from chronos.store.commandlog import CommandLog, CommandLogSettings
 from chronos.store.commands import LogEntry, PutDocument, decode_entry
 from chronos.store.state import MemoryState
@@ -497,3 +498,33 @@ async def test_entries_and_flushes_say_how_much_they_held() -> None:
     assert len(kept.of("log_fold_seconds")) == 2
     assert sum(kept.of("state_flush_rows")) >= 2
     assert len(kept.of("state_flush_seconds")) == len(kept.of("state_flush_rows"))
+
+
+class FailingState(MemoryState):
+    """A state whose flush ends in an error once it is told to."""
+
+    is_broken = False
+
+    async def flush(self) -> None:
+        if self.is_broken:
+            raise LogFailed("broken")
+
+
+@virtual_time
+async def test_who_waits_for_an_entry_that_is_being_folded_hears_of_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commandlog, "EVENTS_AT_ONCE", 1)
+    state = FailingState()
+    commands = await started(MemoryLog(), state)
+    answer = commands.submit([put(f"key-{n}") for n in range(3)])
+    commands.subscribe(lambda _: breaking(commands, state))
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(60):
+            await answer
+
+
+def breaking(commands: CommandLog, state: FailingState) -> None:
+    """Let the disk fail while an entry is told of, thousand by thousand."""
+    if not state.is_broken:
+        state.is_broken = True
+        for task in commands._tasks[2:]:
+            task.cancel()
