@@ -132,15 +132,26 @@ def plant(mutant: Mutant, folder: Path) -> Path:
     """
     # With what is compiled, and the times that tell whether it still is: a start takes half as long.
     source = Path(shutil.copytree(ROOT / "src", folder / "src"))
+    for name, text in planted(mutant).items():
+        (folder / name).write_text(text)
+    return source
+
+
+def planted(mutant: Mutant) -> dict[str, str]:
+    """Return the text with the bug in it of each file that the patch changes, by its path from the root.
+
+    Raises:
+        Stale: The patch does not apply.
+    """
+    texts = {}
     for name, hunks in _files(mutant.patch):
-        path = folder / name
-        text = path.read_text() if path.exists() else ""
+        text = (ROOT / name).read_text() if (ROOT / name).exists() else ""
         for before, after in hunks:
             if text.count(before) != 1:
                 raise Stale(_how_to_renew(mutant, name, before, text.count(before)))
             text = text.replace(before, after)
-        path.write_text(text)
-    return source
+        texts[name] = text
+    return texts
 
 
 def _files(patch: str) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.mutants.bank import ROOT, UNIT, Mutant, Run, Stale, bank, plant, read, run_tests
+from tests.mutants.bank import ROOT, UNIT, Mutant, Run, Stale, bank, plant, planted, read, run_tests
 from tests.mutants.discover import found_near
 from tests.mutants.hunt import COST_MAX
 from tests.mutants.unit import FOLDERS, SIMULATED, module_of, unit_tests_of
@@ -61,6 +61,12 @@ def test_a_mutant_says_what_it_is(mutant: Mutant) -> None:
     assert mutant.unit in UNIT
     assert mutant.run is None or mutant.run.profile in PROFILES
     assert not (mutant.survives and mutant.test.startswith(FOLDERS)), "what a unit test finds does not survive them"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_can_still_be_planted_and_is_python(mutant: Mutant) -> None:
+    for name, text in planted(mutant).items():
+        compile(text, name, "exec")
 
 
 def test_only_tests_that_load_a_module_are_asked_of_it() -> None:
