@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -37,6 +38,7 @@ class RecordingTarget:
     arrivals: list[Arrival] = field(default_factory=list)
     url: str = ""
     _server: asyncio.Server | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1_024)
@@ -48,6 +50,17 @@ class RecordingTarget:
     ) -> None:
         assert self._server is not None
         self._server.close()
+
+    async def until(self, holds: Callable[[list[Arrival]], bool], *, within_s: float) -> None:
+        """Return once `holds` says so of the arrivals; it is asked after each one.
+
+        Raises:
+            TimeoutError: It never did.
+        """
+        async with asyncio.timeout(within_s):
+            while not holds(self.arrivals):
+                self._news.clear()
+                await self._news.wait()
 
     def by_execution(self) -> dict[str, list[Arrival]]:
         """Return the arrivals of each execution, in order."""
@@ -77,6 +90,7 @@ class RecordingTarget:
         headers = {name.lower(): text.strip() for name, _, text in (r.partition(":") for r in rest)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.arrivals.append(Arrival(at, method, path, headers, body))
+        self._news.set()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         writer.write(f"HTTP/1.1 {self.status_of(path)} X\r\nContent-Length: 2\r\n\r\nok".encode())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.node import Node
-from tests.acceptance.recording_target import RecordingTarget
+from tests.acceptance.recording_target import Arrival, RecordingTarget
 
 pytestmark = pytest.mark.asyncio
 
@@ -54,9 +54,10 @@ async def triggered(node: Node, name: str, url: str, **more: Any) -> str:
 
 
 async def arrived(target: RecordingTarget, key: str, attempt: int = 1) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while (key, attempt) not in {(one.execution, one.attempt) for one in target.arrivals}:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    def is_there(arrivals: list[Arrival]) -> bool:
+        return any((one.execution, one.attempt) == (key, attempt) for one in arrivals)
+
+    await target.until(is_there, within_s=WAIT_S)
 
 
 async def test_what_a_dead_worker_had_sent_is_unknown_and_sent_again_under_the_same_id(tmp_path: Path) -> None:
@@ -126,9 +127,7 @@ async def test_a_pause_takes_back_what_its_worker_holds(tmp_path: Path) -> None:
         ]
         for job in jobs:
             assert (await node.call("POST", "/api/v1/jobs", job)).status_code == 201
-        async with asyncio.timeout(WAIT_S):
-            while len(target.arrivals) < 40:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await target.until(lambda arrivals: len(arrivals) >= 40, within_s=WAIT_S)
         sent: set[str] = set()
         for job in jobs:
             paused = await node.call("POST", f"/api/v1/jobs/{job['name']}/pause", {})

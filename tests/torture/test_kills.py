@@ -13,7 +13,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,6 +115,12 @@ class Torture:
                 created = await client.post("/api/v1/jobs", json=job)
                 assert created.status_code == 201, created.text
         self.begun = int(time.time()) + 2
+
+    async def until_it_counts(self, kill: Kill) -> None:
+        """Kill so until it counts, up to `TRIES` times."""
+        for _ in range(TRIES):
+            if await self.cycle(kill):
+                break
 
     async def cycle(self, kill: Kill) -> bool:
         """Wait for the load, kill, look at what is left, start again; return whether the kill counts."""
@@ -242,14 +248,14 @@ def _taken_away(path: Path) -> float:
 async def test_kills_under_load_lose_nothing_and_repeat_only_what_was_in_flight(tmp_path: Path, seed: int) -> None:
     async with Witness(tmp_path / "target.log") as witness:
         torture = Torture(tmp_path, seed, witness)
-        await torture.begin()
-        kills = plan(seed)
-        for _ in range(CYCLES):
-            kill = next(kills)
-            for _ in range(TRIES):
-                if await torture.cycle(kill):
-                    break
-        evidence = await torture.end()
+        try:
+            await torture.begin()
+            for kill in islice(plan(seed), CYCLES):
+                await torture.until_it_counts(kill)
+            evidence = await torture.end()
+        finally:
+            if torture.node.is_running:
+                await torture.node.kill()
 
     replay = f"CHRONOS_TORTURE_SEED={seed} CHRONOS_TORTURE_CYCLES={CYCLES} python -m pytest tests/torture"
     assert len(torture.counted) == CYCLES, f"only {torture.counted}, not {torture.missed}; {replay}"

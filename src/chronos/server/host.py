@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec import Struct
 
-from chronos.dispatch.port import AroundDispatch, Dispatcher
 from chronos.errors import ConfigInvalid, Unavailable
 from chronos.model.callback import Heard, Standing
 from chronos.model.events import Event, EventType
@@ -17,6 +16,7 @@ from chronos.model.job import Job, JobSpec
 from chronos.model.principal import Principal
 from chronos.plugin import PUBLIC, Action, Admit, Collection, Endpoint, Jobs, Place, Where
 from chronos.server.collections import Documents
+from chronos.server.offers import Offers
 from chronos.server.subscribers import Subscriber, Subscribers
 from chronos.store.truncation import Hold
 from chronos.telemetry import Telemetry
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from chronos.store.commandlog import CommandLog
     from chronos.store.queries import Queries
 
-T = TypeVar("T")
 D = TypeVar("D", bound=Struct)
 
 
@@ -66,24 +65,24 @@ class HostJobs:
         return getattr(self._bound, name)
 
 
-class ServerHost:
+class ServerHost(Offers):
     """Implements `plugin.Host`. Entered when the machine runs: starts the features' services, then their events.
 
     Attributes:
         endpoints: Every route declared, in order.
-        dispatchers: By target type.
     """
 
     place = Place.MAIN
+    nobody = "No feature offers {name}; name one that does in `features:`."
 
     def __init__(
         self, log: CommandLog, queries: Queries, *, clock: Clock, chance: Chance, telemetry: Telemetry
     ) -> None:
+        super().__init__()
         self.clock = clock
         self.chance = chance
         self.telemetry = telemetry
         self.endpoints: list[Endpoint] = []
-        self.dispatchers: dict[str, Dispatcher] = {}
         self._log = log
         self._jobs = HostJobs()
         self.jobs: Jobs = self._jobs
@@ -91,9 +90,7 @@ class ServerHost:
         self._subscribers = Subscribers(log, queries, self._documents.of("cursors"), clock, telemetry)
         self._routes: set[tuple[str, str]] = set()
         self._admits: list[Admit] = []
-        self._arounds: list[tuple[int, AroundDispatch]] = []
         self._services: list[AbstractAsyncContextManager[Any]] = []
-        self._capabilities: dict[Any, Any] = {}
         self._running = AsyncExitStack()
 
     def bind(self, jobs: JobService) -> None:
@@ -103,11 +100,6 @@ class ServerHost:
     def holds(self) -> list[Hold]:
         """Return what features have not handled yet, for whoever truncates the log."""
         return [Hold(one.durable, partial(getattr, one, "needs")) for one in self._subscribers.durable]
-
-    @property
-    def arounds(self) -> list[AroundDispatch]:
-        """The wrappers of every delivery, outermost first."""
-        return [around for _, around in sorted(self._arounds, key=lambda pair: pair[0])]
 
     def endpoint(self, endpoint: Endpoint) -> None:
         key = (endpoint.method, endpoint.path)
@@ -158,30 +150,11 @@ class ServerHost:
 
         self._log.subscribe(on_events)
 
-    def around_dispatch(self, around: AroundDispatch, *, order: int = 50) -> None:
-        self._arounds.append((order, around))
-
-    def dispatcher(self, kind: str, dispatcher: Dispatcher) -> None:
-        if kind in self.dispatchers:
-            raise ConfigInvalid(f"Two features deliver targets of type `{kind}`.")
-        self.dispatchers[kind] = dispatcher
-
     def service(self, service: AbstractAsyncContextManager[Any]) -> None:
         self._services.append(service)
 
     def collection(self, name: str, of: type[D]) -> Collection[D]:
         return self._documents.typed(name, of)
-
-    def provide(self, protocol: type[T], implementation: T) -> None:
-        if protocol in self._capabilities:
-            raise ConfigInvalid(f"Two features offer {protocol.__name__}.")
-        self._capabilities[protocol] = implementation
-
-    def require(self, protocol: type[T]) -> T:
-        if protocol not in self._capabilities:
-            raise ConfigInvalid(f"No feature offers {protocol.__name__}; name one that does in `features:`.")
-        implementation: T = self._capabilities[protocol]
-        return implementation
 
     def names(self) -> Sequence[str]:
         """Return the routes, for the log."""

@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.dispatcher import HttpDispatcher
-from chronos.dispatch.port import AroundDispatch, Dispatcher
 from chronos.dispatch.router import Router
 from chronos.dispatch.workers.serve import Tools
 from chronos.errors import ConfigInvalid, Unavailable
@@ -22,11 +21,11 @@ from chronos.model.premises import Entrance, Premises
 from chronos.plugin import Admit, Collection, Endpoint, Jobs, Place
 from chronos.server import manifest
 from chronos.server.exits import breakers_of, egress_of, hosts_of, http_of, wrap
+from chronos.server.offers import Offers
 from chronos.server.settings import Settings
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock, SystemChance
 
-T = TypeVar("T")
 D = TypeVar("D", bound=Struct)
 
 KEYS = ("credentials", "callbacks")
@@ -103,7 +102,7 @@ class _NoJobs:
         raise Unavailable("Jobs are asked for in the main process; this is a worker (`host.place`).")
 
 
-class WorkerHost:
+class WorkerHost(Offers):
     """Implements `plugin.Host` in a worker: takes what wraps and delivers.
 
     Routes, subscriptions, hooks on writes and services belong to other processes: they are taken there, and
@@ -111,39 +110,14 @@ class WorkerHost:
     """
 
     place = Place.WORKER
+    nobody = "Nobody offers {name} in a worker process (`host.place`)."
 
     def __init__(self, clock: Clock, chance: Chance, telemetry: Telemetry) -> None:
+        super().__init__()
         self.clock = clock
         self.chance = chance
         self.telemetry = telemetry
         self.jobs: Jobs = _NoJobs()
-        self.dispatchers: dict[str, Dispatcher] = {}
-        self._arounds: list[tuple[int, AroundDispatch]] = []
-        self._capabilities: dict[Any, Any] = {}
-
-    @property
-    def arounds(self) -> list[AroundDispatch]:
-        """The wrappers of every delivery, outermost first."""
-        return [around for _, around in sorted(self._arounds, key=lambda pair: pair[0])]
-
-    def around_dispatch(self, around: AroundDispatch, *, order: int = 50) -> None:
-        self._arounds.append((order, around))
-
-    def dispatcher(self, kind: str, dispatcher: Dispatcher) -> None:
-        if kind in self.dispatchers:
-            raise ConfigInvalid(f"Two features deliver targets of type `{kind}`.")
-        self.dispatchers[kind] = dispatcher
-
-    def provide(self, protocol: type[T], implementation: T) -> None:
-        if protocol in self._capabilities:
-            raise ConfigInvalid(f"Two features offer {protocol.__name__}.")
-        self._capabilities[protocol] = implementation
-
-    def require(self, protocol: type[T]) -> T:
-        if protocol not in self._capabilities:
-            raise ConfigInvalid(f"Nobody offers {protocol.__name__} in a worker process (`host.place`).")
-        implementation: T = self._capabilities[protocol]
-        return implementation
 
     def collection(self, name: str, of: type[D]) -> Collection[D]:
         raise ConfigInvalid(f"The documents `{name}` are kept in the main process; this is a worker (`host.place`).")
@@ -178,7 +152,7 @@ async def equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIte
     host = WorkerHost(clock, SystemChance(), telemetry)
     premises = _HandedPremises(given)
     host.provide(Premises, premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
-    host.provide(Entrance, _HandedEntrance(given))  # type: ignore[type-abstract]
+    host.provide(Entrance, _HandedEntrance(given))  # type: ignore[type-abstract]  # as above
     wrap(host, premises, given.settings)
     guard = EgressGuard(egress_of(given.settings, on_loopback=given.on_loopback), own_ports=given.ports)
     host.provide(EgressGuard, guard)

@@ -71,6 +71,16 @@ class History:
         """Everything up to this entry of the log is here, through a power cut too."""
         self.infos: tuple[SegmentInfo, ...] = ()
 
+    def check(self) -> None:
+        """See whether this release can read what is there; nothing is changed.
+
+        Raises:
+            FormatUnreadable: A newer release has written some of it.
+            StateDamaged: Something is not what was written.
+        """
+        with translated(self._folder):
+            self._infos()
+
     def open(self, above: int = 0) -> None:
         """Look at every segment, and open those that were being written.
 
@@ -90,16 +100,18 @@ class History:
 
     def _found(self) -> list[SegmentInfo]:
         """Return what is known of each file; one that a crash has kept from being begun will be begun anew."""
-        known = {info.number: info for info in _read_manifest(self._folder)}
         infos = []
-        for number in sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db")):
-            info = known.get(number) or read_info(self._path(number), self._vfs)
-            if info is None:
-                continue
+        for number, info in self._infos():
             if info.number != number:  # a crash has kept it from being given the name of its seal
                 self._path(number).rename(self._path(info.number))
             infos.append(info)
         return sorted(infos, key=lambda info: info.number)
+
+    def _infos(self) -> list[tuple[int, SegmentInfo]]:
+        known = {info.number: info for info in _read_manifest(self._folder)}
+        numbers = sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db"))
+        found = [(number, known.get(number) or read_info(self._path(number), self._vfs)) for number in numbers]
+        return [(number, info) for number, info in found if info is not None]
 
     def write(
         self, records: Collection[Record], index: int, time_us: int, days: Mapping[tuple[str, int], int] | None = None

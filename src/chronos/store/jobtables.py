@@ -130,19 +130,17 @@ class JobTables:
     def is_right(self) -> bool:
         """Whether all of it is what follows from the jobs. Reads everything."""
         jobs: list[Job] = [_decode_job(value) for (value,) in _rows(self._db, "SELECT value FROM jobs")]
-        counts = {name: (count, enabled) for name, count, enabled in self._all("job_counts") if count or enabled}
+        counted = _rows(self._db, "SELECT * FROM job_counts")
+        counts = {name: (count, enabled) for name, count, enabled in counted if count or enabled}
         try:
             self._db.execute("INSERT INTO jobs_text (jobs_text, rank) VALUES ('integrity-check', 1)")
         except apsw.CorruptError:
             return False
         return (
-            set(self._all("plans")) == {plan_row(job) for job in jobs}
-            and set(self._all("job_traits")) == {row for job in jobs for row in _traits(job)}
+            set(_rows(self._db, "SELECT * FROM plans")) == {plan_row(job) for job in jobs}
+            and set(_rows(self._db, "SELECT * FROM job_traits")) == {row for job in jobs for row in _traits(job)}
             and counts == _counts(jobs)
         )
-
-    def _all(self, table: str) -> Iterator[Any]:
-        return _rows(self._db, f"SELECT * FROM {table}")  # noqa: S608  # names of ours
 
 
 def _rows(db: apsw.Connection, sql: str) -> Iterator[Any]:

@@ -75,8 +75,9 @@ CREATE TABLE IF NOT EXISTS thinned (id TEXT NOT NULL, series INTEGER NOT NULL, l
 PRIMARY KEY (id, series)) WITHOUT ROWID
 """
 _GROUPS = {
-    by: f"SELECT {by}, count(*) FROM records WHERE {by} > ? AND is_range = 0 GROUP BY {by} LIMIT ?"  # noqa: S608  # two names from below
-    for by in ("job_id", "namespace")
+    "job_id": "SELECT job_id, count(*) FROM records WHERE job_id > ? AND is_range = 0 GROUP BY job_id LIMIT ?",
+    "namespace": """
+SELECT namespace, count(*) FROM records WHERE namespace > ? AND is_range = 0 GROUP BY namespace LIMIT ?""",
 }
 _EARLIEST = {by: f"{_SELECT}{by} = ? AND is_range = 0 ORDER BY scheduled_s, id, series LIMIT ?" for by in _GROUPS}
 _NAMESPACES = """

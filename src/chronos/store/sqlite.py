@@ -164,6 +164,7 @@ class SqliteState:
     def _open_files(self) -> None:
         with translated(self._path):
             (self._path.parent / "history").mkdir(mode=0o700, exist_ok=True)
+            self._history.check()  # before the state is touched: what a newer release wrote is left as it is
             self._writer = StateWriter(self._path, self._settings.pages_max, self._vfs)
             self._writer.verify()
             meta = StateReader(self._path, self._vfs)

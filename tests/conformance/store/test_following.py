@@ -36,8 +36,7 @@ class Direct:
 
     def __init__(self, state: SqliteState) -> None:
         nobody: Any = None
-        infos = lambda: state.history.infos  # noqa: E731  # a name for what stands in one place only
-        self._answers = Answers(nobody, state, state, infos, nobody, nobody, SystemClock())
+        self._answers = Answers(nobody, state, state, lambda: state.history.infos, nobody, nobody, SystemClock())
         self._closed: tuple[int, list[SegmentInfo]] = (0, [])
 
     async def _ask(self, question: AskRows | AskOne) -> Any:

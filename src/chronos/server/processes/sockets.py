@@ -41,8 +41,9 @@ def socket_folder(data: Path, environ: Mapping[str, str]) -> Path:
 
 def _place(name: str, environ: Mapping[str, str]) -> Path:
     temporary = Path(tempfile.gettempdir())
-    # Beside others' folders the name says whose it is, so that two users with one data path do not meet.
-    places = [temporary / f"{name}-{os.geteuid()}", Path("/tmp") / f"{name}-{os.geteuid()}"]  # noqa: S108  # checked above
+    # Beside others' folders the name says whose it is, so that two users with one data path do not meet; whether
+    # it is a folder and theirs is looked at once it is there.
+    places = [temporary / f"{name}-{os.geteuid()}", Path("/tmp") / f"{name}-{os.geteuid()}"]  # noqa: S108  # owner and kind are checked
     if environ.get("XDG_RUNTIME_DIR"):
         places.insert(0, Path(environ["XDG_RUNTIME_DIR"]) / name)
     return next((place for place in places if _fits(place)), places[-1])
