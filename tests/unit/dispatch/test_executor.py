@@ -1,33 +1,17 @@
-"""The executor of one process, on virtual time."""
+"""The executor of one process, on virtual time: what it does beyond what every executor promises."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 
 import pytest
 from tests.unit.dispatch.fakes import Recorder, Reports, a_delivery, us
 from tests.unit.kept import Kept
 
 from chronos.dispatch.executor import ExecutorSettings, LocalExecutor
-from chronos.dispatch.port import Cancelled, Delivered, Delivery, Lost, NoAnswer, NotSent, Outcome
+from chronos.dispatch.port import Delivered, Delivery, Lost, NoAnswer, NotSent, Outcome
 from chronos.telemetry import Telemetry
-from chronos.testing import VirtualClock, run_virtual, virtual_time
-
-
-@virtual_time
-async def test_nothing_leaves_before_its_time() -> None:
-    clock, reports = VirtualClock(), Reports()
-    recorder = Recorder(clock)
-    async with LocalExecutor(recorder.deliver, reports, clock) as executor:
-        executor.submit([a_delivery("late", not_before_us=us(clock, 7200.5)), a_delivery("now")])
-        executor.submit([a_delivery("soon", not_before_us=us(clock, 0.25))])
-        assert executor.in_flight() == 3
-        await asyncio.sleep(7201)
-        assert executor.in_flight() == 0
-    assert recorder.order == ["now", "soon", "late"]
-    assert [began for _, began in recorder.began] == pytest.approx([0, 0.25, 7200.5], abs=1e-3)
-    assert all(began >= due for (_, began), due in zip(recorder.began, [0, 0.25, 7200.5], strict=True))
+from chronos.testing import VirtualClock, virtual_time
 
 
 @virtual_time
@@ -117,21 +101,6 @@ async def test_attempts_that_end_together_are_reported_together() -> None:
 
 
 @virtual_time
-async def test_what_has_not_begun_can_be_recalled_and_is_not_reported() -> None:
-    clock, reports = VirtualClock(), Reports()
-    recorder = Recorder(clock, seconds=10)
-    async with LocalExecutor(recorder.deliver, reports, clock) as executor:
-        executor.submit([a_delivery("held", not_before_us=us(clock, 5)), a_delivery("running")])
-        await asyncio.sleep(1)
-        answers = await executor.recall(["held", "running", "never"])
-        assert answers == {"held": "dropped", "running": "sent", "never": "unknown"}
-        assert executor.in_flight() == 1
-        await asyncio.sleep(60)
-    assert recorder.order == ["running"]
-    assert [done.execution_id for done in reports.all] == ["running"]
-
-
-@virtual_time
 async def test_what_waits_for_capacity_can_be_recalled() -> None:
     clock, reports = VirtualClock(), Reports()
     recorder = Recorder(clock, seconds=10)
@@ -140,45 +109,6 @@ async def test_what_waits_for_capacity_can_be_recalled() -> None:
         assert await executor.recall(["two"]) == {"two": "dropped"}
         await asyncio.sleep(60)
     assert recorder.order == ["one"]
-
-
-@virtual_time
-async def test_a_cancelled_attempt_is_stopped_its_target_told_and_reported_once() -> None:
-    clock, reports = VirtualClock(), Reports()
-    recorder = Recorder(clock, seconds=100)
-    told: list[str] = []
-
-    async def tell(delivery: Delivery) -> None:
-        assert recorder.cut == [delivery.execution_id]  # stopped before it is told
-        told.append(delivery.execution_id)
-
-    async with LocalExecutor(recorder.deliver, reports, clock, tell_cancelled=tell) as executor:
-        executor.submit([a_delivery("one"), a_delivery("held", not_before_us=us(clock, 50))])
-        await asyncio.sleep(1)
-        await executor.cancel(["one", "held", "never"])
-        await executor.cancel(["one"])
-        await asyncio.sleep(1)
-        assert reports.outcomes == {"one": Cancelled(), "held": NotSent("recalled")}
-        assert executor.in_flight() == 0
-    assert told == ["one"]
-    assert len(reports.all) == 2
-
-
-@virtual_time
-async def test_a_cancel_without_its_url_tells_nobody() -> None:
-    clock, reports = VirtualClock(), Reports()
-    told: list[str] = []
-
-    async def tell(delivery: Delivery) -> None:
-        told.append(delivery.execution_id)
-
-    async with LocalExecutor(Recorder(clock, 9).deliver, reports, clock, tell_cancelled=tell) as executor:
-        executor.submit([a_delivery("one")])
-        await asyncio.sleep(1)
-        await executor.cancel(["one"], cancel_url=False)
-        await asyncio.sleep(1)
-    assert told == []
-    assert reports.outcomes == {"one": Cancelled()}
 
 
 @virtual_time
@@ -213,31 +143,6 @@ async def test_what_an_attempt_came_to_first_wins_over_its_cancellation() -> Non
 
 
 @virtual_time
-async def test_a_drain_lets_run_what_runs_and_gives_back_the_rest() -> None:
-    clock, reports = VirtualClock(), Reports()
-
-    async def deliver(delivery: Delivery) -> Outcome:
-        await asyncio.sleep(delivery.priority)
-        return Delivered()
-
-    async with LocalExecutor(deliver, reports, clock) as executor:
-        executor.submit(
-            [
-                a_delivery("short", priority=3),
-                a_delivery("long", priority=9),
-                a_delivery("held", not_before_us=us(clock, 4)),
-            ]
-        )
-        await asyncio.sleep(1)
-        await executor.drain(5)
-        assert reports.outcomes == {"short": Delivered(), "long": Lost("drain"), "held": NotSent("drain")}
-        executor.submit([a_delivery("after")])
-        await asyncio.sleep(0)
-        assert reports.outcomes["after"] == NotSent("drain")
-        assert executor.in_flight() == 0
-
-
-@virtual_time
 async def test_a_drain_does_not_wait_for_a_long_grace() -> None:
     clock, reports = VirtualClock(), Reports()
 
@@ -269,15 +174,6 @@ async def test_a_drain_with_nothing_to_wait_for_ends_at_once() -> None:
 
 
 @virtual_time
-async def test_leaving_without_a_drain_reports_everything_as_well() -> None:
-    clock, reports = VirtualClock(), Reports()
-    async with LocalExecutor(Recorder(clock, 100).deliver, reports, clock) as executor:
-        executor.submit([a_delivery("running"), a_delivery("held", not_before_us=us(clock, 50))])
-        await asyncio.sleep(1)
-    assert reports.outcomes == {"running": Lost("drain"), "held": NotSent("drain")}
-
-
-@virtual_time
 async def test_an_executor_may_be_left_unentered_and_left_twice() -> None:
     clock = VirtualClock()
     executor = LocalExecutor(Recorder(clock).deliver, Reports(), clock)
@@ -305,54 +201,6 @@ async def test_a_bug_in_one_delivery_stops_no_other(caplog: pytest.LogCaptureFix
     assert isinstance(bad, NoAnswer)
     assert bad.error_class == "internal"
     assert "a bug" in caplog.text
-
-
-@virtual_time
-async def test_what_is_beyond_the_bound_is_given_back() -> None:
-    clock, reports = VirtualClock(), Reports()
-    settings = ExecutorSettings(max_held=2)
-    async with LocalExecutor(Recorder(clock, 1).deliver, reports, clock, settings) as executor:
-        executor.submit([a_delivery("one"), a_delivery("two"), a_delivery("three")])
-        await asyncio.sleep(0)
-        assert reports.outcomes == {"three": NotSent("capacity", retry_after_s=1.0)}
-        await asyncio.sleep(2)
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_every_attempt_is_reported_once_or_recalled_whatever_happens(seed: int) -> None:
-    """Random submissions, recalls, cancels and a drain, on every order of events the seed draws."""
-    draw = random.Random(seed)
-
-    async def scenario() -> None:
-        clock, reports = VirtualClock(), Reports()
-        dropped: set[str] = set()
-        given: set[str] = set()
-
-        async def deliver(delivery: Delivery) -> Outcome:
-            await asyncio.sleep(draw.random() * 3)
-            return Delivered()
-
-        settings = ExecutorSettings(max_concurrent=draw.choice([1, 3, 50]))
-        async with LocalExecutor(deliver, reports, clock, settings) as executor:
-            for step in range(60):
-                ids = [f"{step}.{n}" for n in range(draw.randrange(5))]
-                executor.submit([a_delivery(i, not_before_us=us(clock, draw.random() * 2)) for i in ids])
-                given.update(ids)
-                some = draw.sample(sorted(given), min(len(given), 2))
-                if draw.random() < 0.3:
-                    answers = await executor.recall(some)
-                    dropped |= {i for i, answer in answers.items() if answer == "dropped"}
-                if draw.random() < 0.3:
-                    await executor.cancel(some)
-                await asyncio.sleep(draw.random() * 0.5)
-            await executor.drain(draw.random() * 2)
-            assert executor.in_flight() == 0
-        reported = [done.execution_id for done in reports.all]
-        assert len(reported) == len(set(reported))
-        assert set(reported) | dropped == given
-        assert not set(reported) & dropped
-
-    run_virtual(scenario, seed=seed)
 
 
 @virtual_time
