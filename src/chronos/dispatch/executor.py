@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 1.0
 """The longest nap before a due time: a wall clock that was set in between is noticed within it."""
 
+NAP_S = 0.001
+"""The shortest nap: what comes due within it starts together, up to so much late. Below half a millisecond uvloop
+does not sleep at all, but comes back at once, again and again, until the time is there."""
+
 AGEING_US = 10_000_000
 """Waiting this long is worth one level of priority."""
 
@@ -298,7 +302,7 @@ class LocalExecutor:
             return
         self._cancel_timer()
         if self._later:
-            delay_s = min((next_us - now_us) / 1e6, LOOK_AGAIN_S)
+            delay_s = min(max((next_us - now_us) / 1e6, NAP_S), LOOK_AGAIN_S)
             self._timer_us = next_us
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
 

@@ -8,10 +8,24 @@ import pytest
 from tests.unit.dispatch.fakes import Recorder, Reports, a_delivery, us
 from tests.unit.kept import Kept
 
-from chronos.dispatch.executor import ExecutorSettings, LocalExecutor
+from chronos.dispatch.executor import NAP_S, ExecutorSettings, LocalExecutor
 from chronos.dispatch.port import Delivered, Delivery, Lost, NoAnswer, NotSent, Outcome
 from chronos.telemetry import Telemetry
 from chronos.testing import VirtualClock, virtual_time
+
+
+@virtual_time
+async def test_what_comes_due_a_moment_later_starts_together_and_never_early() -> None:
+    clock = VirtualClock()
+    recorder = Recorder(clock)
+    async with LocalExecutor(recorder.deliver, Reports(), clock) as executor:
+        due = [0.25 + n * 0.0001 for n in range(100)]
+        executor.submit([a_delivery(f"occ_{n}", not_before_us=us(clock, at)) for n, at in enumerate(due)])
+        await asyncio.sleep(1)
+    late = [began - at for (_, began), at in zip(recorder.began, due, strict=True)]
+    assert min(late) > -1e-6
+    assert max(late) < 1.1 * NAP_S
+    assert len({began for _, began in recorder.began}) <= 11, "it woke up for each"
 
 
 @virtual_time

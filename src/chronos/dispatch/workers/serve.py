@@ -43,6 +43,9 @@ from chronos.timing.clock import Clock
 
 log = logging.getLogger(__name__)
 
+TOLD_TOGETHER_S = 0.002
+"""After a frame of results, what ends within it waits for the next: a frame costs both sides more than a result."""
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -76,6 +79,8 @@ class WorkerSide:
         self._tools: Tools | None = None
         self._executor: LocalExecutor | None = None
         self._asked: asyncio.TaskGroup | None = None
+        self._ended: list[Done] = []
+        self._tell_at: asyncio.TimerHandle | None = None
         self.channel: Channel[ToWorker] = Channel(to_worker, self._hear, on_lost=self._end)
 
     async def run(self) -> None:
@@ -146,10 +151,15 @@ class WorkerSide:
     async def _recall(self, executor: LocalExecutor, number: int, execution_ids: list[str]) -> None:
         answers = await executor.recall(execution_ids)
         # What has ended is reported on a turn that was asked for before this one.
-        asyncio.get_running_loop().call_soon(self.channel.send, Recalled(number, answers))
+        asyncio.get_running_loop().call_soon(self._say_recalled, Recalled(number, answers))
+
+    def _say_recalled(self, recalled: Recalled) -> None:
+        self._tell_ended()
+        self.channel.send(recalled)
 
     async def _drain(self, executor: LocalExecutor, seconds: float) -> None:
         await executor.drain(seconds)
+        self._tell_ended()
         self.channel.send(Drained())
 
     def _end(self) -> None:
@@ -159,7 +169,23 @@ class WorkerSide:
     # What is said to main.
 
     def _tell(self, done: list[Done]) -> None:
+        """Tell it at once when nothing was told just now, else with what else ends in a moment."""
+        self._ended += done
+        if self._tell_at is None or len(self._ended) >= BATCH_MAX:
+            self._tell_ended()
+        if self._tell_at is None:
+            self._tell_at = asyncio.get_running_loop().call_later(TOLD_TOGETHER_S, self._tell_again)
+
+    def _tell_again(self) -> None:
+        self._tell_at = None
+        if self._ended:
+            self._tell([])
+
+    def _tell_ended(self) -> None:
         assert self._executor is not None
+        if not self._ended:
+            return
+        done, self._ended = self._ended, []
         running, tally = self._executor.running, self._tally.take()
         for start in range(0, len(done), BATCH_MAX):
             self.channel.send(Ended(done[start : start + BATCH_MAX], running, tally))

@@ -386,6 +386,30 @@ async def test_a_pool_may_be_left_unentered_and_left_twice() -> None:
 
 
 @virtual_time
+async def test_what_ends_within_a_moment_is_told_together_and_what_ends_alone_at_once() -> None:
+    async with a_pool(seconds=0) as world:
+        world.give("alone", after_s=1)
+        for n in range(100):
+            world.give(f"occ_{n}", after_s=2 + n * 0.0001)
+        await asyncio.sleep(1.0005)
+        assert world.outcomes.keys() == {"alone"}
+        await asyncio.sleep(2)
+        assert len(world.outcomes) == 101
+        assert len(world.reports.batches) <= 8
+
+
+@virtual_time
+async def test_what_has_ended_is_told_before_a_recall_is_answered() -> None:
+    async with a_pool(seconds=0.0005) as world:
+        world.give("first")
+        world.give("second", after_s=0.001)
+        world.give("held", after_s=50)
+        await asyncio.sleep(0.002)  # the first was told, the second has ended and waits for more
+        assert await world.pool.recall(["second", "held"]) == {"second": "sent", "held": "dropped"}
+        assert world.outcomes.keys() == {"first", "second"}
+
+
+@virtual_time
 async def test_what_came_on_one_turn_travels_in_one_frame() -> None:
     async with a_pool(seconds=1) as world:
         near = world.launcher.near[1]
