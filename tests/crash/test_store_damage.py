@@ -33,7 +33,7 @@ async def said(folder: Path) -> tuple[str, list[str], int]:
         return await store.state.digest(), [f"{job.name} {job.namespace} {total}" for job in jobs], len(records)
     finally:
         state = store.state
-        for reader in (state._searcher, state._reader, state._segments):
+        for reader in (state._searcher, state._reader, state._searches.reader, state._lookups.reader):
             if reader is not None:
                 reader.close()
         for holder in (store.log._file, state._writer, *state.history._live.values()):

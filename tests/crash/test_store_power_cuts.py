@@ -108,7 +108,8 @@ async def abandon(store: Store) -> None:
         state._searcher.close()
     if state._reader is not None:
         state._reader.close()
-    state._segments.close()
+    state._searches.reader.close()
+    state._lookups.reader.close()
     state.archive._reader.close()
     for holder in (file, state._writer, *state.history._live.values()):
         if holder is not None and holder._db is not None:

@@ -34,7 +34,6 @@ CURSOR_EVERY_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
 PAGES_MAX = 50
-LOOK_BACK_S = 2 * 86_400
 STOP_S = 5.0
 
 
@@ -230,15 +229,13 @@ class Subscribers:
 
     async def _missed(self, subscriber: Subscriber) -> AsyncIterator[Event]:
         found: list[Event] = []
-        cursor = ""
-        # Ordered by due time, while it is the end that counts: a run may end a day after it was due.
-        since_s = max(0, subscriber.since_us // 1_000_000 - LOOK_BACK_S)
+        cursor, since_us = "", subscriber.since_us
         for _ in range(PAGES_MAX):
             page = await self._queries.executions(
-                ALL, statuses=tuple(TERMINAL), since_s=since_s, cursor=cursor, limit=LIMIT_MAX
+                ALL, statuses=tuple(TERMINAL), ended_since_us=since_us, cursor=cursor, limit=LIMIT_MAX
             )
             events = [_event_of(record, subscriber.index) for record in page.items]
-            found += [e for e in events if e.type in subscriber.types and e.time_us >= subscriber.since_us]
+            found += [e for e in events if e.type in subscriber.types and e.time_us >= since_us]
             cursor = page.cursor
             if not cursor:
                 break

@@ -18,6 +18,7 @@ from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import PUBLIC, Call, Endpoint, Reply
 from chronos.server.calls import check_permission, read_call
 from chronos.server.gate import Asgi, Authenticate, Gate, host_of
+from chronos.server.patience import answered
 from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe, describe_bug, describe_http
 from chronos.server.routing import APPLIED, BODY_BYTES_MAX, PARAMETER, TOO_LARGE, Routes, body_bound
 from chronos.telemetry import Telemetry
@@ -78,7 +79,7 @@ def _route(endpoint: Endpoint, applied: Callable[[], int], body_bytes_max: int) 
         call = await _call(request, endpoint)
         # Asked before the handler reads: what it reads is at least as new as what the answer says.
         index = applied()
-        response = _response(endpoint, await endpoint.handler(call))
+        response = _response(endpoint, await answered(endpoint, call))
         if endpoint.method == "GET" and endpoint.permission != PUBLIC:
             response.headers[APPLIED] = str(index)
         return response

@@ -6,7 +6,7 @@ All of it in pieces of a few milliseconds, in a place of its own, so that neithe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from chronos.store import proof
 from chronos.store.history import History, HistoryReader, segment_path
 from chronos.store.offload import Offload
 from chronos.store.records import RANGE_PREFIX, Row, record_in
+from chronos.store.searching import Searching
 from chronos.store.segment import Group, SegmentInfo, SegmentThinner
 from chronos.store.sqlitefile import translated
 
@@ -48,7 +49,7 @@ class Archive:
 
     Args:
         writing: The place where history is written.
-        searching: The place where `searched` is read.
+        readers: Those who read history elsewhere.
         own: A place for the work of this class.
 
     Attributes:
@@ -59,19 +60,18 @@ class Archive:
         self,
         folder: Path,
         history: History,
-        searched: HistoryReader,
         *,
         writing: Offload,
-        searching: Offload,
+        readers: Sequence[Searching],
         own: Offload,
         vfs: str | None = None,
     ) -> None:
         self._folder = folder
         self._history = history
-        self._searched = searched
-        self._writing, self._searching, self._own = writing, searching, own
+        self._writing, self._own = writing, own
         self._vfs = vfs
         self._reader = HistoryReader(folder, vfs=vfs)
+        self._readers = readers
         self.still = asyncio.Lock()
 
     @property
@@ -158,7 +158,8 @@ class Archive:
     async def remove(self, numbers: Collection[int]) -> int:
         """Delete closed segments; return how many there were."""
         removed = await self._writing.run(partial(self._history.remove, numbers))
-        await self._searching.run(partial(self._searched.forget, numbers))
+        for elsewhere in self._readers:
+            await elsewhere.forget(numbers)
         await self._own.run(partial(self._reader.forget, numbers))
         return removed
 

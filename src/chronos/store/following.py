@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from chronos.model.job import Job
 from chronos.store.history import HistoryReader
 from chronos.store.offload import Offload, Thread
 from chronos.store.records import MemorySource, Position, Record, RecordFilter, Row, merged, record_in
+from chronos.store.searching import Searching
 from chronos.store.segment import SegmentInfo
 from chronos.store.sqlitefile import translated
 from chronos.store.state import RANGES_MAX, JobFilter
@@ -49,18 +50,21 @@ class Following:
 
     def __init__(self, folder: Path, *, offload: Callable[[str], Offload] = Thread) -> None:
         self._path = folder / "state.db"
-        self._segments = HistoryReader(folder / "history")
+        self._history = folder / "history"
         self._offload = offload
         self._place: Offload | None = None
+        self._searches: Searching | None = None
+        self._lookups: Searching | None = None
         self._reader: StateReader | None = None
         self._searcher: StateReader | None = None
         self._applied = 0
-        self._known: Infos = ()
         self.searches = 0
 
     async def start(self) -> None:
         """Open the files."""
         self._place = self._offload("chronos-search")
+        self._searches = Searching(self._history, self._place)
+        self._lookups = Searching(self._history, self._offload("chronos-lookup"))
         with translated(self._path):
             self._reader = StateReader(self._path)
         self._searcher = await self._search(partial(StateReader, self._path))
@@ -70,11 +74,13 @@ class Following:
         place, self._place = self._place, None
         if place is None:
             return
+        assert self._searches is not None
+        assert self._lookups is not None
         await place.run(self._close)
-        place.close()
+        await self._searches.stop()
+        await self._lookups.stop()
 
     def _close(self) -> None:
-        self._segments.close()
         for reader in (self._reader, self._searcher):
             if reader is not None:
                 reader.close()
@@ -147,36 +153,37 @@ class Following:
             series: By id, the newest series of executions that the writer remembers, whether they match or not.
         """
 
-        def search() -> list[Record]:
-            self._forget_gone(infos)
-            segments = self._segments.sources(infos, wanted)
+        def search(reader: HistoryReader) -> list[Record]:
+            reader.forget_gone(infos)
+            segments = reader.sources(infos, wanted, before)
             return merged([_Remembered(memory, series), *segments], wanted, before, limit)
 
-        return await self._search(search)
+        return await self._read(self._searches, search)
 
     async def record(self, infos: Infos, record_id: str, instant_s: int) -> Record | None:
         """Return the newest version of an ended execution."""
 
-        def search() -> Record | None:
-            self._forget_gone(infos)
-            row = self._segments.get(infos, record_id, instant_s)
+        def look_up(reader: HistoryReader) -> Record | None:
+            reader.forget_gone(infos)
+            row = reader.get(infos, record_id, instant_s)
             return record_in(row) if row else None
 
-        return await self._search(search)
+        return await self._read(self._lookups, look_up)
 
     async def ranges_at(self, infos: Infos, instant_s: int) -> list[Record]:
         """Return the range records that `instant_s` lies in."""
-        return await self._search(lambda: [*self._segments.ranges_at(infos, instant_s, RANGES_MAX)])
+        return await self._read(self._lookups, lambda reader: [*reader.ranges_at(infos, instant_s, RANGES_MAX)])
 
     async def rest(self) -> None:
         """Close the segments: as long as one is open that retention has taken, its space is not free."""
-        if self._place is not None:
-            await self._place.run(self._segments.close)
+        for searching in (self._searches, self._lookups):
+            if self._place is not None and searching is not None:
+                await searching.rest()
 
-    def _forget_gone(self, infos: Infos) -> None:
-        if infos is not self._known:
-            self._segments.forget({info.number for info in self._known} - {info.number for info in infos})
-            self._known = infos
+    async def _read(self, searching: Searching | None, work: Callable[[HistoryReader], T]) -> T:
+        assert searching is not None, "the files are searched before they were opened"
+        self.searches += 1
+        return await searching.run(work)
 
     async def _search(self, work: Callable[[], T]) -> T:
         assert self._place is not None, "the files are searched before they were opened"
@@ -203,5 +210,6 @@ class _Remembered:
     def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
         return self._memory.matching(wanted, before)
 
-    def series_of(self, instant_s: int, record_id: str) -> int:
-        return max(self._memory.series_of(instant_s, record_id), self._series.get(record_id, -1))
+    def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
+        told = {row.id: self._series[row.id] for row in rows if row.id in self._series}
+        return {**self._memory.newest_of(rows, wanted), **told}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
 from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
 from chronos.store.commands import Seal
-from chronos.store.records import Record, RecordFilter, Row, Source, row_of
+from chronos.store.records import AFTER_ALL, Position, Record, RecordFilter, Row, Source, row_of
 from chronos.store.refolding import Journaled, Refolding
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
 from chronos.store.sqlitefile import translated
@@ -323,20 +323,32 @@ def segment_path(folder: Path, number: int, suffix: str = "") -> Path:
     return folder / f"{number:06d}.db{suffix}"
 
 
+class GivenUp(Exception):
+    """Nobody waits for what is searched."""
+
+
 class HistoryReader:
-    """Opens segments as they are asked for, and keeps the last few open."""
+    """Opens segments as they are asked for, and keeps the last few open.
+
+    Attributes:
+        is_given_up: Whether nobody waits any more for the search at hand; asked before a segment is.
+    """
 
     def __init__(self, folder: Path, *, vfs: str | None = None) -> None:
         self._folder = folder
         self._vfs = vfs
         self._open: OrderedDict[int, SegmentReader] = OrderedDict()
+        self._infos: tuple[SegmentInfo, ...] = ()
+        self.is_given_up: Callable[[], bool] = lambda: False
 
-    def sources(self, infos: tuple[SegmentInfo, ...], wanted: RecordFilter) -> list[Source]:
-        """Return the segments in which there may be records that match, the newest first."""
+    def sources(
+        self, infos: tuple[SegmentInfo, ...], wanted: RecordFilter, before: Position = AFTER_ALL
+    ) -> list[Source]:
+        """Return the segments in which there may be records that match and stand before `before`, the newest first."""
         return [
             SegmentSource(info, partial(self.reader, info.number))
             for info in reversed(infos)
-            if info.covers(wanted.since_s, wanted.until_s)
+            if info.may_hold(wanted, before)
         ]
 
     def get(self, infos: tuple[SegmentInfo, ...], record_id: str, instant_s: int) -> Row | None:
@@ -356,7 +368,13 @@ class HistoryReader:
         return found
 
     def reader(self, number: int) -> SegmentReader | None:
-        """Return the open segment; None when retention has taken it meanwhile."""
+        """Return the open segment; None when retention has taken it meanwhile.
+
+        Raises:
+            GivenUp: Nobody waits for it.
+        """
+        if self.is_given_up():
+            raise GivenUp
         reader = self._open.pop(number, None)
         if reader is None:
             try:
@@ -373,6 +391,12 @@ class HistoryReader:
         for number in numbers:
             if (reader := self._open.pop(number, None)) is not None:
                 reader.close()
+
+    def forget_gone(self, infos: tuple[SegmentInfo, ...]) -> None:
+        """Close the segments that were there when this was called last, and are no longer."""
+        if infos is not self._infos:
+            self.forget({info.number for info in self._infos} - {info.number for info in infos})
+            self._infos = infos
 
     def close(self) -> None:
         """Close all segments."""

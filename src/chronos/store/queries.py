@@ -173,6 +173,7 @@ class Queries:
         kind: Kind | None = None,
         since_s: int = 0,
         until_s: int = INSTANT_MAX,
+        ended_since_us: int = 0,
         cursor: str = "",
         limit: int = 100,
     ) -> Page[Execution | RangeRecord]:
@@ -184,7 +185,13 @@ class Queries:
             Invalid: The cursor is not one of this listing.
         """
         wanted = RecordFilter(
-            namespace=_one(namespace), job_id=job_id, statuses=statuses, kind=kind, since_s=since_s, until_s=until_s
+            namespace=_one(namespace),
+            job_id=job_id,
+            statuses=statuses,
+            kind=kind,
+            since_s=since_s,
+            until_s=until_s,
+            ended_since_us=ended_since_us,
         )
         listing = _listing("executions", wanted)
         before = _position(self._cursors.read(listing, cursor)) if cursor else AFTER_ALL

@@ -28,6 +28,7 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
         statuses: A range record counts as `skipped`.
         since_s: Instants from here on; a range record is in when any of it is.
         until_s: Instants up to here, itself included.
+        ended_since_us: Log time from which on it has ended, or was decided when nothing ran.
     """
 
     namespace: str | None = None
@@ -36,6 +37,7 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
     kind: Kind | None = None
     since_s: int = 0
     until_s: int = INSTANT_MAX
+    ended_since_us: int = 0
 
 
 class Row(NamedTuple):
@@ -67,8 +69,8 @@ class Source(Protocol):
         """Yield the rows that match and stand before `before`, newest first."""
         ...
 
-    def series_of(self, instant_s: int, record_id: str) -> int:
-        """Return the highest series of the record held here, or -1."""
+    def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
+        """Return the highest series held here of those of `rows` of which `wanted` may keep out a version, by id."""
         ...
 
 
@@ -88,8 +90,10 @@ def matches(wanted: RecordFilter, record: Record) -> bool:
     """Whether `record` is one of those wanted."""
     if isinstance(record, RangeRecord):
         first, last, status, kind = record.first_s, record.last_s, Status.SKIPPED, Kind.SCHEDULE
+        ended_us = record.decided_at_us
     else:
         first, last, status, kind = record.scheduled_s, record.scheduled_s, record.status, record.kind
+        ended_us = record.ended_at_us
     return (
         wanted.namespace in (None, record.namespace)
         and wanted.job_id in (None, record.job_id)
@@ -97,6 +101,7 @@ def matches(wanted: RecordFilter, record: Record) -> bool:
         and wanted.kind in (None, kind)
         and last >= wanted.since_s
         and first <= wanted.until_s
+        and ended_us >= wanted.ended_since_us
     )
 
 
@@ -113,7 +118,11 @@ class MemorySource:
         found = [row for row in self._rows if row.position < before and matches(wanted, record_in(row))]
         return iter(sorted(found, key=newest_first, reverse=True))
 
-    def series_of(self, instant_s: int, record_id: str) -> int:
+    def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
+        return {row.id: self._series[row.id] for row in rows if row.id in self._series}
+
+    def series_of(self, record_id: str) -> int:
+        """Return the highest series of a record, or -1."""
         return self._series.get(record_id, -1)
 
 
@@ -127,7 +136,10 @@ def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, li
     together = heapq.merge(*streams, key=lambda ranked: newest_first(ranked[1]), reverse=True)
     real = (ranked for ranked in together if ranked[1].series != _NO_SERIES)
     best = (_newest(list(versions)) for _, versions in groupby(real, key=lambda ranked: ranked[1].position))
-    return [record_in(row) for rank, row in islice((r for r in best if not _superseded(sources, *r)), limit)]
+    found: list[Record] = []
+    while chunk := list(islice(best, limit - len(found))):
+        found += [record_in(row) for row in _current(sources, wanted, chunk)]
+    return found
 
 
 def _newest(versions: list[tuple[int, Row]]) -> tuple[int, Row]:
@@ -151,15 +163,18 @@ def newest_first(row: Row) -> tuple[int, str, int]:
     return row.instant_s, row.id, row.series
 
 
-def _superseded(sources: Sequence[Source], rank: int, row: Row) -> bool:
-    """Whether a version of `row` that the filter has kept out is newer than it."""
-    if row.id.startswith(RANGE_PREFIX):
-        return False
-    for other, source in enumerate(sources):
-        series = source.series_of(row.instant_s, row.id)
-        if series > row.series or (series == row.series and other < rank):
-            return True
-    return False
+def _current(sources: Sequence[Source], wanted: RecordFilter, chunk: list[tuple[int, Row]]) -> list[Row]:
+    """Return the rows of which the filter has kept out no newer version.
+
+    Versions differ in their status and in nothing else that is asked for. Every source is asked once for all rows, and
+    not for each: it may be a file that has to be opened.
+    """
+    rows = [row for _, row in chunk if not row.id.startswith(RANGE_PREFIX)] if wanted.statuses else []
+    newest: dict[str, tuple[int, int]] = {}
+    for rank, source in enumerate(sources if rows else ()):
+        for record_id, series in source.newest_of(rows, wanted).items():
+            newest[record_id] = max(newest.get(record_id, (-1, 0)), (series, -rank))
+    return [row for rank, row in chunk if newest.get(row.id, (-1, 0)) <= (row.series, -rank)]
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from chronos.model.execution import Kind, RangeRecord, Status
+from chronos.model.execution import TERMINAL, Kind, RangeRecord, Status
 from chronos.model.formats import SEGMENT
 from chronos.store.records import (
     INSTANT_MAX,
@@ -54,8 +54,10 @@ _SELECT = "SELECT scheduled_s, id, series, data FROM records WHERE "
 _WANTED = """
   AND (scheduled_s, id) < (:instant, :id) AND scheduled_s <= :until
   AND (:statuses = '' OR instr(:statuses, ',' || status || ',') > 0) AND (:kind = '' OR kind = :kind)
+  AND ended_us >= :ended
 """
 _ORDER = " ORDER BY scheduled_s DESC, id DESC, series DESC LIMIT :most"
+_NEWEST = "SELECT id, max(series) FROM records WHERE id IN (SELECT value FROM json_each(?)) GROUP BY id"
 _JOB = "job_id = :job AND (:namespace IS NULL OR namespace = :namespace)"
 _NAMESPACE = "namespace = :namespace"
 # Two statements each: executions stop at `since`, while a range that began long before may still reach into it.
@@ -119,6 +121,11 @@ class SegmentInfo(Struct, frozen=True):
     def covers(self, first_s: int, last_s: int) -> bool:
         """Whether a record in it may hold an instant from `first_s` to `last_s`."""
         return self.first_s <= last_s and self.last_s >= first_s
+
+    def may_hold(self, wanted: RecordFilter, before: Position) -> bool:
+        """Whether a record in it may match and stand before `before`."""
+        is_new_enough = not self.closed_us or self.closed_us >= wanted.ended_since_us
+        return is_new_enough and self.covers(wanted.since_s, min(wanted.until_s, before[0]))
 
 
 class SegmentWriter:
@@ -216,10 +223,10 @@ class SegmentReader:
         rows: list[Any] = self._db.execute(_NAMESPACES).fetchall()
         return [name for (name,) in rows]
 
-    def series_of(self, record_id: str) -> int:
-        """Return the record's highest series that lies here, or -1."""
-        row = self._db.execute("SELECT max(series) FROM records WHERE id = ?", (record_id,)).fetchone()
-        return -1 if row is None or row[0] is None else int(row[0])
+    def newest_of(self, ids: list[str]) -> dict[str, int]:
+        """Return the highest series that lies here of each of these records that does."""
+        rows: list[Any] = self._db.execute(_NEWEST, (msgspec.json.encode(ids).decode(),)).fetchall()
+        return dict(rows)
 
     def get(self, record_id: str) -> Row | None:
         """Return the record's newest series that lies here."""
@@ -341,6 +348,7 @@ class SegmentSource:
             "statuses": "".join(f",{status.value}," for status in wanted.statuses),
             "status": status,
             "kind": wanted.kind.value if wanted.kind else "",
+            "ended": wanted.ended_since_us,
             "most": CHUNK,
         }
         while reader := self._reader():
@@ -351,9 +359,12 @@ class SegmentSource:
                 return
             before = rows[-1].position
 
-    def series_of(self, instant_s: int, record_id: str) -> int:
-        reader = self._reader() if self._info.covers(instant_s, instant_s) else None
-        return reader.series_of(record_id) if reader else -1
+    def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
+        if TERMINAL.issubset(wanted.statuses):
+            return {}  # there is nothing else here
+        ids = [row.id for row in rows if self._info.covers(row.instant_s, row.instant_s)]
+        reader = self._reader() if ids else None
+        return reader.newest_of(ids) if reader else {}
 
 
 def _statements(of: str, wanted: RecordFilter, *, rare: bool) -> list[tuple[str, str]]:

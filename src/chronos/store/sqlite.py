@@ -42,6 +42,7 @@ from chronos.store.records import (
     row_of,
 )
 from chronos.store.refolding import Journaled
+from chronos.store.searching import Searching
 from chronos.store.sqlitefile import translated
 from chronos.store.state import KEY_MAX, RANGES_MAX, JobFilter, Key, format_digest, traits_of
 from chronos.store.statefile import StateReader, StateWriter
@@ -108,15 +109,15 @@ class SqliteState:
         self._path = folder / "state.db"
         self._settings = settings or StateSettings()
         self._history = History(folder / "history", self._settings.history, vfs=vfs)
-        self._segments = HistoryReader(folder / "history", vfs=vfs)
         self._writing: Offload = offload("chronos-state")
         self._searching: Offload = offload("chronos-search")
+        self._searches = Searching(folder / "history", self._searching, vfs)
+        self._lookups = Searching(folder / "history", offload("chronos-lookup"), vfs)
         self.archive = Archive(
             folder / "history",
             self._history,
-            self._segments,
             writing=self._writing,
-            searching=self._searching,
+            readers=[self._searches, self._lookups],
             own=offload("chronos-archive"),
             vfs=vfs,
         )
@@ -177,7 +178,8 @@ class SqliteState:
             await self.flush()
             await self._close()
         self._writing.close()
-        self._searching.close()
+        await self._searches.stop()
+        await self._lookups.stop()
 
     async def _close(self) -> None:
         assert self._writer is not None
@@ -185,7 +187,6 @@ class SqliteState:
         assert self._reader is not None
         self._reader.close()
         await self._searching.run(self._searcher.close)
-        await self._searching.run(self._segments.close)
         await self.archive.stop()
         await self._writing.run(self._history.close)
         await self._writing.run(partial(self._translate, self._writer.close))
@@ -414,23 +415,23 @@ class SqliteState:
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
         running, pending = list(self._open.values()), self._pending()
 
-        def search() -> list[Record]:
+        def search(reader: HistoryReader) -> list[Record]:
             # Asked after the copies above were made: what has moved to a segment since is seen twice, not never.
-            segments = self._segments.sources(self._history.infos, wanted)
+            segments = reader.sources(self._history.infos, wanted, before)
             return merged([MemorySource(running), MemorySource(pending), *segments], wanted, before, limit)
 
-        return await self._searching.run(partial(self._translate, search))
+        return await self._searches.run(search)
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
         pending = [r for r in self._pending() if row_of(r).id == record_id]
         if pending:
             return max(pending, key=lambda record: row_of(record).series)
 
-        def search() -> Record | None:
-            row = self._segments.get(self._history.infos, record_id, instant_s)
+        def look_up(reader: HistoryReader) -> Record | None:
+            row = reader.get(self._history.infos, record_id, instant_s)
             return record_in(row) if row else None
 
-        return await self._searching.run(partial(self._translate, search))
+        return await self._lookups.run(look_up)
 
     def history_begins_us(self) -> int:
         # What a segment speaks of is older than the segment: a job may be gone by the time its last run ends.
@@ -440,10 +441,10 @@ class SqliteState:
         wanted = RecordFilter(since_s=instant_s, until_s=instant_s)
         pending = [r for r in self._pending() if not isinstance(r, Execution) and matches(wanted, r)]
 
-        def search() -> list[Record]:
-            return [*self._segments.ranges_at(self._history.infos, instant_s, RANGES_MAX)]
+        def look_up(reader: HistoryReader) -> list[Record]:
+            return [*reader.ranges_at(self._history.infos, instant_s, RANGES_MAX)]
 
-        return pending + await self._searching.run(partial(self._translate, search))
+        return pending + await self._lookups.run(look_up)
 
     def _pending(self) -> list[Record]:
         """Return the records that are not in a segment yet, in their newest versions."""

@@ -309,7 +309,7 @@ class MemoryState:
         return merged(sources, wanted, before, limit)
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
-        series = MemorySource(self._history.values()).series_of(instant_s, record_id)
+        series = MemorySource(self._history.values()).series_of(record_id)
         return self._history.get((record_id, series))
 
     def history_begins_us(self) -> int:

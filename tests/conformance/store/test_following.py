@@ -198,8 +198,9 @@ async def test_a_segment_that_retention_has_taken_is_let_go(tmp_path: Path) -> N
     left = await a_look(files, link).find_records(RecordFilter(), AFTER_ALL, 100)
 
     assert left == await state.find_records(RecordFilter(), AFTER_ALL, 100)
-    assert not set(closed) & set(files._segments._open)
+    assert files._searches is not None
+    assert not set(closed) & set(files._searches.reader._open)
     await files.rest()
-    assert not files._segments._open
+    assert not files._searches.reader._open
     await files.stop()
     await state.stop()

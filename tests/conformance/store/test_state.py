@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chronos.errors import Draining
-from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
+from chronos.model.execution import TERMINAL, Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.model.job import Dependencies, HistoryPolicy, Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
 from chronos.store.history import HistorySettings
@@ -70,7 +70,9 @@ def a_job(number: int, **spec: Any) -> Job:
     return Job(id=f"J{number:04d}", spec=whole, revision=1, created_at_us=number, updated_at_us=number, paused=paused)
 
 
-def an_execution(job: int, instant: int, status: Status = Status.PENDING, series: int = 0) -> Execution:
+def an_execution(
+    job: int, instant: int, status: Status = Status.PENDING, series: int = 0, ended_us: int = 0
+) -> Execution:
     job_id = f"J{job:04d}"
     return Execution(
         id=execution_id(job_id, Kind.SCHEDULE, str(instant), instant),
@@ -86,6 +88,7 @@ def an_execution(job: int, instant: int, status: Status = Status.PENDING, series
         decided_at_us=0,
         status=status,
         series=series,
+        ended_at_us=ended_us,
     )
 
 
@@ -164,7 +167,7 @@ class Writer:
             return
         old = self._open.pop(self._chance.randrange(len(self._open)))
         status = self._chance.choice([Status.SUCCESS, Status.FAILED, Status.CANCELLED])
-        ended = an_execution(int(old.job_id[1:]), old.scheduled_s, status, old.series)
+        ended = an_execution(int(old.job_id[1:]), old.scheduled_s, status, old.series, self._now * 100_000)
         changes.puts[OPEN.name, old.id] = None
         changes.puts[SLOTS.name, old.job_id] = None
         changes.ended.append(ended)
@@ -208,6 +211,8 @@ FILTERS = [
     RecordFilter(job_id="J0002", namespace="ns1"),
     RecordFilter(namespace="ns0", statuses=(Status.FAILED,)),
     RecordFilter(statuses=(Status.SKIPPED, Status.RUNNING)),
+    RecordFilter(statuses=tuple(sorted(TERMINAL))),
+    RecordFilter(statuses=tuple(sorted(TERMINAL)), ended_since_us=3_000_000),
     RecordFilter(kind=Kind.MANUAL),
     RecordFilter(kind=Kind.SCHEDULE, since_s=10, until_s=30),
     RecordFilter(job_id="J0001", since_s=15),

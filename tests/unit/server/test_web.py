@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.server.asgi import application, ask
 
 from chronos.model.job import JobSpec
 from chronos.plugin import Call, Endpoint, Reply
+from chronos.testing import virtual_time
 
 
 class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,8 +29,20 @@ async def note(call: Call) -> Reply:
     return Reply(value={"ok": True}, headers={"ETag": '"4"'})
 
 
+async def think(_: Call) -> Reply:
+    await asyncio.sleep(3600)
+    return Reply(value={"ok": True})
+
+
+async def fail_of_its_own(_: Call) -> Reply:
+    raise TimeoutError
+
+
 APP = application(
     [
+        Endpoint("GET", "/thoughts", think, "job:read"),
+        Endpoint("POST", "/thoughts", think, "job:create"),
+        Endpoint("GET", "/failures", fail_of_its_own, "job:read"),
         Endpoint("POST", "/jobs", note, "job:create", body=JobSpec, status=201),
         Endpoint("POST", "/nothing", note, "job:create"),
         Endpoint("GET", "/jobs", note, "job:read", query=Asked),
@@ -176,3 +190,23 @@ async def test_lines_arrive_as_they_were_sent() -> None:
 
     assert seen[-1].raw == b"{}\n{}\n"
     assert (await ask(APP, "POST", "/lines", b"{}")).status == 415
+
+
+@virtual_time
+async def test_a_read_that_waits_too_long_is_told_to_come_back() -> None:
+    before = asyncio.get_running_loop().time()
+    answered = await ask(APP, "GET", "/thoughts")
+
+    assert (answered.status, answered.json["type"], answered.headers["retry-after"]) == (503, "overloaded", "5")
+    assert "within 20 s" in answered.json["detail"]
+    assert asyncio.get_running_loop().time() - before == pytest.approx(20)
+
+
+@virtual_time
+async def test_a_write_is_not_broken_off_in_the_middle() -> None:
+    assert (await ask(APP, "POST", "/thoughts")).status == 200
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_of_the_handlers_own_is_its_bug() -> None:
+    assert (await ask(APP, "GET", "/failures")).json["type"] == "internal-error"

@@ -36,6 +36,7 @@ def executions(draw: st.DrawFn) -> Execution:
         priority=5,
         decided_at_us=0,
         status=draw(statuses),
+        ended_at_us=draw(st.integers(0, 60)),
     )
 
 
@@ -50,7 +51,7 @@ def ranges(draw: st.DrawFn) -> RangeRecord:
         last_s=first + draw(st.integers(0, 9)),
         count=2,
         reason=SkipReason.PAUSED,
-        decided_at_us=0,
+        decided_at_us=draw(st.integers(0, 60)),
     )
 
 
@@ -62,6 +63,7 @@ filters = st.builds(
     kind=st.none() | kinds,
     since_s=st.integers(0, 20),
     until_s=st.integers(20, 60),
+    ended_since_us=st.sampled_from([0, 0, 0, 20, 50]),
 )
 
 
@@ -123,7 +125,7 @@ def test_a_search_for_what_is_rare_goes_by_an_index_of_it(tmp_path: Path, wanted
     list(source.matching(wanted, AFTER_ALL))
 
     with apsw.Connection(str(next(tmp_path.glob("*.db")))) as db:
-        names = ("job", "namespace", "since", "until", "statuses", "status", "kind", "most", "instant", "id")
+        names = ("job", "namespace", "since", "until", "statuses", "status", "kind", "ended", "most", "instant", "id")
         plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + asked[0], dict.fromkeys(names, ""))]
     assert index in plan[0]
     reader.close()

@@ -169,10 +169,10 @@ def _search(running: list[Record], pending: list[Record], asked: AskRows) -> tup
     for record in (*running, *pending):
         if isinstance(record, Execution) and record.series:
             series[record.id] = max(record.series, series.get(record.id, 0))
-    # Each of these may stand for another version that is hidden by it.
+    # Each of these may stand for another version that is hidden by it, here or where the segments are read.
     most = asked.limit + 2 * len(series)
     sources = [MemorySource(_newest(records, asked.wanted, asked.before, most)) for records in (running, pending)]
-    return merged(sources, asked.wanted, asked.before, asked.limit), series
+    return merged(sources, asked.wanted, asked.before, most), series
 
 
 def _newest(records: list[Record], wanted: RecordFilter, before: Position, most: int) -> list[Record]:

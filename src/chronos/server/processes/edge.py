@@ -15,6 +15,7 @@ from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import PUBLIC, Endpoint, Reply
 from chronos.server.calls import check_permission, read_call
 from chronos.server.gate import SECURITY_HEADERS, Gate, Receive, Scope, Send, host_of
+from chronos.server.patience import answered
 from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe
 from chronos.server.processes.forwarding import Ways
 from chronos.server.processes.link import Link
@@ -108,7 +109,7 @@ class Edge:
             endpoint, principal=principal, headers=headers, query=scope["query_string"], path=path, raw=raw
         )
         try:
-            reply = await endpoint.handler(call)
+            reply = await answered(endpoint, call)
         except NOT_HERE:
             await self._pass_on(scope, receive, send, body=raw)
         else:
