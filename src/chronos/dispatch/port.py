@@ -14,7 +14,7 @@ from chronos.model.execution import Waited
 from chronos.model.target import Target
 
 
-class Delivery(Struct, frozen=True, array_like=True):
+class Delivery(Struct, frozen=True, gc=False, array_like=True):
     """One attempt, ready to leave: everything a dispatcher needs and nothing it has to look up.
 
     Attributes:
@@ -44,7 +44,7 @@ class Delivery(Struct, frozen=True, array_like=True):
     callback: str = ""
 
 
-class Answer(Struct, frozen=True, array_like=True):
+class Answer(Struct, frozen=True, gc=False, array_like=True):
     """What came back, already bounded and redacted.
 
     Attributes:
@@ -62,14 +62,14 @@ class Answer(Struct, frozen=True, array_like=True):
     notes: list[str] = field(default_factory=list)
 
 
-class Delivered(Struct, frozen=True, array_like=True, tag="delivered"):
+class Delivered(Struct, frozen=True, gc=False, array_like=True, tag="delivered"):
     """The target said yes."""
 
     answer: Answer = Answer()
     resent: bool = False
 
 
-class Accepted(Struct, frozen=True, array_like=True, tag="accepted"):
+class Accepted(Struct, frozen=True, gc=False, array_like=True, tag="accepted"):
     """The target has taken the work on and will report; until then the attempt runs, whoever sent it.
 
     Attributes:
@@ -83,7 +83,7 @@ class Accepted(Struct, frozen=True, array_like=True, tag="accepted"):
     resent: bool = False
 
 
-class Refused(Struct, frozen=True, array_like=True, tag="refused"):
+class Refused(Struct, frozen=True, gc=False, array_like=True, tag="refused"):
     """The answer was no: from the target, or from one of our own guards before a byte left.
 
     Attributes:
@@ -103,7 +103,7 @@ class Refused(Struct, frozen=True, array_like=True, tag="refused"):
     resent: bool = False
 
 
-class NoAnswer(Struct, frozen=True, array_like=True, tag="no_answer"):
+class NoAnswer(Struct, frozen=True, gc=False, array_like=True, tag="no_answer"):
     """Silence. The target may or may not have run the work.
 
     Attributes:
@@ -116,7 +116,7 @@ class NoAnswer(Struct, frozen=True, array_like=True, tag="no_answer"):
     resent: bool = False
 
 
-class NotSent(Struct, frozen=True, array_like=True, tag="not_sent"):
+class NotSent(Struct, frozen=True, gc=False, array_like=True, tag="not_sent"):
     """No byte left and none will; the attempt counts for nothing.
 
     Attributes:
@@ -128,13 +128,13 @@ class NotSent(Struct, frozen=True, array_like=True, tag="not_sent"):
     retry_after_s: float = 0.0
 
 
-class Cancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
+class Cancelled(Struct, frozen=True, gc=False, array_like=True, tag="cancelled"):
     """The attempt was stopped on request after it had begun."""
 
     answer: Answer = Answer()
 
 
-class Lost(Struct, frozen=True, array_like=True, tag="lost"):
+class Lost(Struct, frozen=True, gc=False, array_like=True, tag="lost"):
     """We stopped looking before the answer came (drain, a lost worker). Nobody can say what became of it."""
 
     reason: str
@@ -160,7 +160,7 @@ class Dispatcher(Protocol):
         ...
 
 
-class Done(Struct, frozen=True, array_like=True):
+class Done(Struct, frozen=True, gc=False, array_like=True):
     """An attempt that came to an end, with its times in microseconds since the epoch."""
 
     execution_id: str

@@ -38,7 +38,7 @@ class EventType(StrEnum):
     GAP = "gap"
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """Something that is true now.
 
     Attributes:

@@ -60,7 +60,7 @@ class AttemptStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Waited(Struct, frozen=True, array_like=True):
+class Waited(Struct, frozen=True, gc=False, array_like=True):
     """What an attempt waited for before its first byte left, in milliseconds."""
 
     slot: int = 0
@@ -80,7 +80,7 @@ class Waited(Struct, frozen=True, array_like=True):
 NOT_WAITED = Waited()
 
 
-class Ongoing(Struct, frozen=True, array_like=True):
+class Ongoing(Struct, frozen=True, gc=False, array_like=True):
     """Work that a target has taken on and reports about by itself. Instants and lengths are microseconds.
 
     Attributes:
@@ -99,7 +99,7 @@ class Ongoing(Struct, frozen=True, array_like=True):
     message: str = ""
 
 
-class Attempt(Struct, frozen=True, array_like=True):
+class Attempt(Struct, frozen=True, gc=False, array_like=True):
     """One try at delivering an execution. Instants are microseconds since the epoch, UTC; 0 means not yet.
 
     Attributes:
@@ -139,7 +139,7 @@ class Attempt(Struct, frozen=True, array_like=True):
         return self.ongoing is not None and self.ongoing.accepted_us > 0
 
 
-class Execution(Struct, frozen=True, array_like=True):
+class Execution(Struct, frozen=True, gc=False, array_like=True):
     """One due instant of one job, from decision to outcome. A new field goes to the end.
 
     Attributes:
@@ -203,7 +203,7 @@ class Execution(Struct, frozen=True, array_like=True):
         return None
 
 
-class RangeRecord(Struct, frozen=True, array_like=True):
+class RangeRecord(Struct, frozen=True, gc=False, array_like=True):
     """Adjacent instants of one job that were skipped for one reason, kept as one record.
 
     Attributes:

@@ -55,14 +55,14 @@ class OnUnknown(StrEnum):
     PROBE = "probe"
 
 
-class Dst(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Dst(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """How the schedule meets clock changes; the default is what Debian's cron does."""
 
     gap: Gap = Gap.AFTER
     overlap: OverlapTime = OverlapTime.FIRST
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetryPolicy(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """When and how often to try again; whatever is left out keeps its default.
 
     Attributes:
@@ -89,7 +89,7 @@ class DependencyCondition(StrEnum):
     ANY_COMPLETE = "any_complete"
 
 
-class Dependencies(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Dependencies(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """Run when other jobs of the namespace have run; names or ids."""
 
     depends_on: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=32)]
@@ -97,7 +97,7 @@ class Dependencies(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     timeout: DurationText | None = None
 
 
-class HistoryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HistoryPolicy(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """How much of the job's past is kept; what is left out is as the server or the namespace says.
 
     Attributes:
@@ -109,7 +109,7 @@ class HistoryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_count: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
-class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JobSpec(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A job as a user writes it.
 
     `webhook: {…}` is the short way to write `target: {type: http, …}`; `normal()` turns the one into the
@@ -176,7 +176,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return replace(self, target=self.target or self.webhook, webhook=None, schedules=schedules, schedule=None)
 
 
-class Pause(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Pause(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """Why a job does not fire, and until when.
 
     Attributes:
@@ -190,7 +190,7 @@ class Pause(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at: datetime | None = None
 
 
-class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Job(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A job as the server keeps it: the normal spec, credentials sealed, and what the server adds.
 
     Attributes:

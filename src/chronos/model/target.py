@@ -24,20 +24,20 @@ class Method(StrEnum):
     OPTIONS = "OPTIONS"
 
 
-class BasicAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="basic"):
+class BasicAuth(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, tag="basic"):
     """`Authorization: Basic …`."""
 
     username: Annotated[str, Meta(max_length=256)]
     password: Credential
 
 
-class BearerAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bearer"):
+class BearerAuth(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, tag="bearer"):
     """`Authorization: Bearer …`."""
 
     token: Credential
 
 
-class ApiKeyAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="api_key"):
+class ApiKeyAuth(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, tag="api_key"):
     """A key in a header of its own."""
 
     api_key: Credential
@@ -65,7 +65,7 @@ class Completion(StrEnum):
     CALLBACK = "callback"
 
 
-class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http"):
+class HttpTarget(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, tag="http"):
     """An HTTP request.
 
     Attributes:
@@ -100,7 +100,7 @@ class HttpTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     heartbeat: DurationText | None = None
 
 
-class ProcessTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="process"):
+class ProcessTarget(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, tag="process"):
     """A program on the node, run without a shell unless `argv` names one.
 
     Attributes:

@@ -310,8 +310,11 @@ class Scheduler:
     # What happens elsewhere, noted.
 
     def _on_events(self, events: Sequence[Event]) -> None:
+        # Who is granted with the decision does not stand in the line first.
+        granted = {event.execution.id for event in events if event.type is _STARTED and event.execution is not None}
         for event in events:
-            self._note(event)
+            if event.type is not _DECIDED or event.execution is None or event.execution.id not in granted:
+                self._note(event)
         self._wake.set()
 
     def _note(self, event: Event) -> None:
@@ -341,6 +344,7 @@ class Scheduler:
             self._wakeups.rearm_job(job.id)
 
 
+_DECIDED, _STARTED = EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED
 _JOB_EVENTS = frozenset(
     {
         EventType.JOB_CREATED,

@@ -50,7 +50,7 @@ def next_step(
     assert running is not None
     outcome = done.outcome
     if isinstance(outcome, Delivered):
-        return Settlement(execution.id, _delivered(running, done, outcome), Next.SUCCEED)
+        return delivered(execution, done, outcome)
     attempt = replace(
         running,
         started_at_us=done.started_at_us,
@@ -75,10 +75,13 @@ def next_step(
     return _failed(execution, job, attempt, outcome, now_us, next_instant_us)
 
 
-def _delivered(running: Attempt, done: Done, outcome: Delivered) -> Attempt:
-    """Return the attempt as it ended. In one piece: nearly all end like this, and a copy costs a microsecond."""
-    answer = outcome.answer
-    return Attempt(
+def delivered(execution: Execution, done: Done, outcome: Delivered) -> Settlement:
+    """Return the settlement of an attempt that was answered well, whatever its job says.
+
+    In one piece: nearly all end like this, and a copy costs a microsecond.
+    """
+    answer, running = outcome.answer, execution.attempts[-1]
+    attempt = Attempt(
         running.series,
         running.n,
         running.node,
@@ -96,6 +99,7 @@ def _delivered(running: Attempt, done: Done, outcome: Delivered) -> Attempt:
         notes=answer.notes[:NOTES_MAX],
         ongoing=running.ongoing,
     )
+    return Settlement(execution.id, attempt, Next.SUCCEED)
 
 
 def _ongoing(attempt: Attempt, outcome: Accepted, now_us: int) -> Attempt:

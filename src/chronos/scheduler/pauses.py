@@ -58,7 +58,7 @@ class PauseTimer:
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
-            if event.job is None or not event.type.value.startswith("job_"):
+            if event.job is None or event.execution is not None:
                 continue
             self._line.remove(event.job.id)
             if event.type is not EventType.JOB_DELETED:

@@ -9,14 +9,14 @@ from collections.abc import Coroutine
 import structlog
 from msgspec.structs import replace
 
-from chronos.dispatch.port import Done, Executor, Lost, NotSent, Refused
+from chronos.dispatch.port import Delivered, Done, Executor, Lost, NotSent, Refused
 from chronos.errors import ChronosError
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job, OnUnknown, Pause
 from chronos.model.target import HttpTarget
 from chronos.scheduler.book import Book
 from chronos.scheduler.deliveries import KeepBody, definition
-from chronos.scheduler.outcomes import late_result, lost, next_step
+from chronos.scheduler.outcomes import delivered, late_result, lost, next_step
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.ports import Commands, Probe
 from chronos.scheduler.settings import SchedulerSettings
@@ -229,6 +229,8 @@ class Settler:
         if execution is None:
             log.info("late result", execution=done.execution_id, attempt=done.attempt)
             return late_result(done)
+        if isinstance(done.outcome, Delivered):
+            return self._with_body(delivered(execution, done, done.outcome), done)
         job = definition(self._commands.view, execution)
         assert job is not None, "what runs has a definition"
         following_us = self._following_us(execution, now_us) if job.spec.retry_policy.give_up_at_next else None

@@ -11,7 +11,7 @@ import structlog
 from chronos.dispatch.port import Delivery
 from chronos.errors import ChronosError, Invalid
 from chronos.failpoints import reach
-from chronos.model.execution import Execution, Kind, execution_id
+from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
@@ -23,7 +23,7 @@ from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
 from chronos.scheduler.stages import note_granted
 from chronos.scheduler.wakeups import ready_us
-from chronos.store.commands import BeginCatchup, Command, Decide, Start, StartAttempt
+from chronos.store.commands import BeginCatchup, Command, Decide, Owed, Start, StartAttempt
 from chronos.store.fold.starting import is_held
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, SLOTS, Shard
@@ -36,14 +36,12 @@ DUE_MAX = 10_000
 """Jobs decided in one entry: what is more is decided job by job, behind the mark."""
 ENTRY_BYTES = 900_000
 """What one entry may take in the log; the log refuses more than a mebibyte."""
-OWED_BYTES, RANGE_BYTES, ATTEMPT_BYTES = 64, 512, 144
+OWED_BYTES, RANGE_BYTES, ATTEMPT_BYTES = 80, 512, 144
 """What an instant that is owed, a range and a request to start take at most, about; names and reasons are short."""
 TOO_MUCH_S = 0.05
 SPAN_S = 86_400
 STEPS_MAX = 2_000
 """Of a turn over more than a day: steps of counting (`Plan.steps`), about."""
-
-
 SLICE = 500
 """Executions dealt with before others have their turn: some milliseconds."""
 _RANK = itemgetter(0, 1)
@@ -89,7 +87,7 @@ class Turn:
         if size > ENTRY_BYTES:
             await self._decide_behind_the_mark(due, shard, now_us)
             return True
-        asked = self._ask(verdict, now_us, (ENTRY_BYTES - size) // ATTEMPT_BYTES)
+        asked = self._ask(now_us, (ENTRY_BYTES - size) // ATTEMPT_BYTES)
         if not due and not asked:
             return False
         await self._propose(due, verdict, asked, shard, to_s, now_us)
@@ -100,7 +98,8 @@ class Turn:
     ) -> None:
         entry: list[Command] = []
         if due:
-            entry.append(Decide(0, shard.hwm_s, to_s, shard.plan_version, verdict.occurrences, verdict.ranges))
+            occurrences, ranges = verdict.occurrences, verdict.ranges
+            entry.append(Decide(0, shard.hwm_s, to_s, shard.plan_version, occurrences, ranges, self._incarnation))
             self._agenda.proposed_hwm_s = to_s
         if asked:
             entry.append(Start(asked))
@@ -119,8 +118,9 @@ class Turn:
             return
         if due:
             self._after_decide(due, results[0], shard, to_s)
+        await self._hand_over_all([granted for result in results for granted in result.value or ()])
         if asked:
-            await self._after_start(asked, results[-1], now_us)
+            self._after_start(asked, results[-1], now_us)
 
     # What is owed.
 
@@ -135,6 +135,8 @@ class Turn:
 
     async def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
         total = Verdict()
+        claims = self._settings.batch_max - min(len(self._line), self._settings.batch_max // 2)
+        latest_us = now_us + self._lead.us
         for number, job_id in enumerate(due, 1):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
@@ -142,6 +144,13 @@ class Turn:
             if plan is None or plan.job.paused is not None:
                 continue
             one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us)
+            # Alone and with nobody in its way, it asks in the same breath; the others stand in the line, and ask
+            # on the next turn.
+            if len(one.occurrences) == 1 and claims > 0 and self._is_idle(job_id):
+                [alone] = one.occurrences
+                if alone.effective_us <= latest_us:
+                    one.occurrences[0] = _claimed(alone, max(now_us, alone.effective_us))
+                    claims -= 1
             total.occurrences += one.occurrences
             total.ranges += one.ranges
         return total
@@ -186,12 +195,9 @@ class Turn:
 
     # Who may send.
 
-    def _ask(self, verdict: Verdict, now_us: int, most: int) -> list[StartAttempt]:
-        """At most `most` who ask for the right to send: those who wait, then those just decided whose job is idle.
-
-        Higher priority first, then who is due first.
-        """
-        view, latest_us = self._commands.view, now_us + self._lead.us
+    def _ask(self, now_us: int, most: int) -> list[StartAttempt]:
+        """At most `most` of those who wait, and now ask for the right to send: higher priority first, then earlier."""
+        view = self._commands.view
         most = min(most, self._settings.batch_max)
         ranked: list[tuple[int, int, StartAttempt]] = []
         for key in self._line.due(now_us, most):
@@ -200,36 +206,28 @@ class Turn:
                 at_us = max(now_us, ready_us(execution))
                 attempt = StartAttempt(key, execution.next_attempt, self._incarnation, at_us)
                 ranked.append((-execution.priority, at_us, attempt))
-        # Who does not fit into this entry stands in the line once it is decided, and asks on the next turn.
-        for occurrence in verdict.occurrences[: most - len(ranked)]:
-            if occurrence.effective_us <= latest_us and self._is_idle(occurrence.job_id):
-                at_us = max(now_us, occurrence.effective_us)
-                key = _schedule_id(occurrence.job_id, occurrence.scheduled_s)
-                attempt = StartAttempt(key, 1, self._incarnation, at_us)
-                ranked.append((-self._priority(occurrence.job_id), at_us, attempt))
         ranked.sort(key=_RANK)
         return [attempt for _, _, attempt in ranked]
-
-    def _priority(self, job_id: str) -> int:
-        job = self._commands.view.get(JOBS, job_id)
-        return job.spec.priority if job is not None else 0
 
     def _is_idle(self, job_id: str) -> bool:
         slots = self._commands.view.get(SLOTS, job_id)
         return slots is None or not (slots.holding or slots.waiting)
 
-    async def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
+    def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
         granted: list[Execution] = result.value or []
-        for first in range(0, len(granted), SLICE):
-            if first:
-                await asyncio.sleep(0)
-            self._hand_over(granted[first : first + SLICE])
         if len(granted) == len(asked):
             return
         got = {execution.id for execution in granted}
         for attempt in asked:
             if attempt.execution_id not in got:
                 self._ask_again_when_due(attempt, asked_at_us)
+
+    async def _hand_over_all(self, granted: list[Execution]) -> None:
+        granted.sort(key=_rank)
+        for first in range(0, len(granted), SLICE):
+            if first:
+                await asyncio.sleep(0)
+            self._hand_over(granted[first : first + SLICE])
 
     def _hand_over(self, granted: list[Execution]) -> None:
         """Give what may start to the executor."""
@@ -263,5 +261,9 @@ class Turn:
             self._line.add(execution.id, attempt.not_before_us)
 
 
-def _schedule_id(job_id: str, instant_s: int) -> str:
-    return execution_id(job_id, Kind.SCHEDULE, str(instant_s), instant_s)
+def _claimed(owed: Owed, not_before_us: int) -> Owed:
+    return Owed(owed.job_id, owed.scheduled_s, owed.effective_us, owed.late, owed.coalesced_wall_times, not_before_us)
+
+
+def _rank(execution: Execution) -> tuple[int, int]:
+    return -execution.priority, execution.attempts[-1].not_before_us

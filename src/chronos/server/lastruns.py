@@ -38,6 +38,8 @@ class LastRuns:
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take note of what was committed. Called on the event loop; returns at once."""
+        if not self._known:
+            return
         for event in events:
             if event.type is EventType.JOB_DELETED:
                 self._known.pop(event.job_id, None)

@@ -22,7 +22,7 @@ from chronos.model.formats import ENTRY
 from chronos.model.job import JobSpec, Pause
 
 
-class Idem(Struct, frozen=True, array_like=True):
+class Idem(Struct, frozen=True, gc=False, array_like=True):
     """A client's promise that a repeated request is the same request.
 
     Attributes:
@@ -35,12 +35,13 @@ class Idem(Struct, frozen=True, array_like=True):
     body_hash: str
 
 
-class Owed(Struct, frozen=True, array_like=True):
+class Owed(Struct, frozen=True, gc=False, array_like=True):
     """One instant a job owes.
 
     Attributes:
         effective_us: The instant plus its jitter.
         late: Past its grace: a catch-up run, which waits for the slot instead of being skipped.
+        not_before_us: Above 0, its first attempt asks for the right to send at once, to leave then.
     """
 
     job_id: str
@@ -48,6 +49,7 @@ class Owed(Struct, frozen=True, array_like=True):
     effective_us: int
     late: bool = False
     coalesced_wall_times: list[str] = field(default_factory=list)
+    not_before_us: int = 0
 
 
 class NewLeader(Struct, frozen=True, array_like=True, tag=1):
@@ -125,6 +127,7 @@ class Decide(Struct, frozen=True, array_like=True, tag=5):
     Attributes:
         plan_version: The version of the schedules this was computed from; another one is refused.
         ranges: Instants that are skipped, with the reason.
+        node: Who asks for the right to send.
     """
 
     shard: int
@@ -133,6 +136,7 @@ class Decide(Struct, frozen=True, array_like=True, tag=5):
     plan_version: int
     occurrences: list[Owed] = field(default_factory=list)
     ranges: list[RangeRecord] = field(default_factory=list)
+    node: str = ""
 
 
 class BeginCatchup(Struct, frozen=True, array_like=True, tag=6):
@@ -154,7 +158,7 @@ class Catchup(Struct, frozen=True, array_like=True, tag=7):
     ranges: list[RangeRecord] = field(default_factory=list)
 
 
-class StartAttempt(Struct, frozen=True, array_like=True):
+class StartAttempt(Struct, frozen=True, gc=False, array_like=True):
     """A request for the right to send.
 
     Attributes:
@@ -185,7 +189,7 @@ class Next(StrEnum):
     GO_ON = "go_on"
 
 
-class Settlement(Struct, frozen=True, array_like=True):
+class Settlement(Struct, frozen=True, gc=False, array_like=True):
     """What became of one attempt, and what follows.
 
     Attributes:

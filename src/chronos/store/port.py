@@ -22,14 +22,14 @@ class View(Protocol):
         ...
 
 
-class At(Struct, frozen=True):
+class At(Struct, frozen=True, gc=False):
     """Where in the log a command stands. The only time the fold knows."""
 
     index: int
     time_us: int
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class Result(Struct, frozen=True, gc=False, kw_only=True):
     """The fold's verdict on one command.
 
     Attributes:

@@ -227,7 +227,7 @@ class SqliteState:
                     self._put_open(place, value)
                 else:
                     self._dirty.puts[place] = value
-                    self._remember(place, value)
+                    self._cache.renew(place, value)
         self._index, self._time_us = index, time_us
 
     def _put_open(self, place: Key, value: Any) -> None:

@@ -23,7 +23,7 @@ class Table(Generic[T]):
         self.of = of
 
 
-class Shard(Struct, frozen=True, array_like=True):
+class Shard(Struct, frozen=True, gc=False, array_like=True):
     """How far planning has come.
 
     Attributes:
@@ -41,7 +41,7 @@ class Shard(Struct, frozen=True, array_like=True):
     cursor: str = ""
 
 
-class Slots(Struct, frozen=True, array_like=True):
+class Slots(Struct, frozen=True, gc=False, array_like=True):
     """Which executions of a job are open.
 
     Attributes:
@@ -61,7 +61,7 @@ class Slots(Struct, frozen=True, array_like=True):
     last_success_us: int = 0
 
 
-class Meta(Struct, frozen=True, array_like=True):
+class Meta(Struct, frozen=True, gc=False, array_like=True):
     """State about the state. The rings are bounded first-in-first-out lists: `head` is the oldest kept.
 
     Attributes:
@@ -93,7 +93,7 @@ class Meta(Struct, frozen=True, array_like=True):
     forgotten_tail: int = 0
 
 
-class IdemRecord(Struct, frozen=True, array_like=True):
+class IdemRecord(Struct, frozen=True, gc=False, array_like=True):
     """The verdict kept for an idempotency key: enough to answer a repeat without doing it twice.
 
     Attributes:
@@ -109,7 +109,7 @@ class IdemRecord(Struct, frozen=True, array_like=True):
     facts: dict[str, str] = field(default_factory=dict)
 
 
-class RingItem(Struct, frozen=True, array_like=True):
+class RingItem(Struct, frozen=True, gc=False, array_like=True):
     """One place in a ring: the key it stands for, and since when.
 
     Attributes:
@@ -136,13 +136,13 @@ class Document(Struct, frozen=True, array_like=True):
     updated_by: str = ""
 
 
-class Name(Struct, frozen=True, array_like=True):
+class Name(Struct, frozen=True, gc=False, array_like=True):
     """Who has a name."""
 
     job_id: str
 
 
-class Revision(Struct, frozen=True, array_like=True):
+class Revision(Struct, frozen=True, gc=False, array_like=True):
     """A job as it was at one revision.
 
     Attributes:

@@ -239,8 +239,12 @@ def test_a_job_that_is_paused_because_its_target_is_gone_still_records_what_pass
         clock = world.clock
         assert isinstance(clock, VirtualClock)
 
-        async def gone(_: Delivery) -> Outcome:
-            clock.suspend(30)  # the machine sleeps while it waits for the answer
+        asked: list[str] = []
+
+        async def gone(delivery: Delivery) -> Outcome:
+            if not asked:
+                clock.suspend(30)  # the machine sleeps while it waits for the answer
+            asked.append(delivery.execution_id)
             return Refused("HTTP 410", "http_status", permanent=True, gone=True)
 
         world.answers["nightly"] = gone

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.unit.store.fold.harness import ALLOW, FORBID, NODE, QUEUE, REPLACE, S, a_machine, owed, schedule_id
 
 from chronos.model.events import EventType
 from chronos.model.execution import Status
-from chronos.store.commands import Cancel, Next, Start, StartAttempt
+from chronos.model.job import Concurrency
+from chronos.store.commands import Cancel, Decide, Next, Start, StartAttempt
+from chronos.store.entryfold import fold_entry
+from chronos.store.machine import apply
+from chronos.store.port import At
 
 
 def test_a_grant_takes_the_slot_and_numbers_the_attempt() -> None:
@@ -19,6 +24,49 @@ def test_a_grant_takes_the_slot_and_numbers_the_attempt() -> None:
     [attempt] = execution.attempts
     assert (attempt.n, attempt.series, attempt.node) == (1, 0, NODE)
     assert (machine.slots(job).holding, machine.slots(job).waiting) == ([key], [])
+
+
+@pytest.mark.parametrize("policy", [FORBID, QUEUE, ALLOW, REPLACE])
+@pytest.mark.parametrize("late", [False, True], ids=["ahead", "late"])
+@pytest.mark.parametrize("before", ["nobody", "one that runs", "one that waits", "a pause"])
+def test_what_is_granted_with_its_decision_is_what_would_be_granted_right_after_it(
+    policy: Concurrency, late: bool, before: str
+) -> None:
+    machine = a_machine()
+    job = machine.create(concurrency=policy)
+    if before != "nobody":
+        [first] = machine.due(job, 5)
+        machine.at(5)
+        if before == "one that runs":
+            machine.start(first)
+        elif before == "a pause":
+            machine.start(first)
+            machine.settle(first, Next.SUCCEED)
+            machine.pause(job)
+    machine.at(9.5 if late else 8.8)
+    shard, at = machine.shard, At(machine.index + 1, machine.now_us)
+    instant = owed(job, 9)
+    not_before_us = max(instant.effective_us, at.time_us)
+    mark = (0, shard.hwm_s, instant.scheduled_s, shard.plan_version)
+    asked = StartAttempt(schedule_id(job, 9), 1, NODE, not_before_us)
+    apart = fold_entry(apply, machine.view, [Decide(*mark, [instant]), Start([asked])], at)
+    claimed = msgspec.structs.replace(instant, not_before_us=not_before_us)
+    [together] = fold_entry(apply, machine.view, [Decide(*mark, [claimed], [], NODE)], at)
+
+    assert together.puts == apart[0].puts | apart[1].puts
+    assert together.ended == apart[1].ended
+    assert together.ranges == apart[1].ranges
+    assert together.result.value == apart[1].result.value
+    assert [event.type for event in together.events] == [event.type for one in apart for event in one.events]
+
+
+def test_what_was_decided_before_is_not_granted_again() -> None:
+    machine = a_machine()
+    job = machine.create()
+    [granted] = machine.decide(5, owed(job, 5, claim=True)).value
+    assert machine.slots(job).holding == [granted.id]
+    assert machine.decide(6, owed(job, 5, claim=True), owed(job, 6, claim=True)).value == []
+    assert machine.told(EventType.EXECUTION_STARTED)[-1].execution == granted
 
 
 @pytest.mark.parametrize("n", [0, 2, 7])

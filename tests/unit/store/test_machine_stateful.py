@@ -122,8 +122,8 @@ class Fold(RuleBasedStateMachine):
         # Planning keeps ahead of time, as the scheduler sees to.
         self.machine.now_us = min(self.machine.now_us + micros, (self.machine.shard.hwm_s + 1) * S - 1)
 
-    @rule(seconds=st.integers(1, 3), skip=st.booleans())
-    def decide(self, seconds: int, skip: bool) -> None:
+    @rule(seconds=st.integers(1, 3), skip=st.booleans(), claim=st.booleans())
+    def decide(self, seconds: int, skip: bool, claim: bool = False) -> None:
         begin = self.machine.shard.hwm_s - BEGIN_S
         instants: list[Owed] = []
         ranges: list[RangeRecord] = []
@@ -134,7 +134,7 @@ class Fold(RuleBasedStateMachine):
             if skip and span:
                 ranges.append(a_range(job, span[0], span[-1]))
             else:
-                instants += [owed(job, second) for second in span]
+                instants += [owed(job, second, claim=claim) for second in span]
             self.planned[job.id].update(span)
         assert self.machine.decide(begin + seconds, *instants, ranges=ranges).ok
 

@@ -25,6 +25,7 @@ class Draft:
         self._ended: list[Execution] = []
         self._ranges: list[RangeRecord] = []
         self._events: list[Event] = []
+        self._shards: dict[int, Shard] = {}
 
     def get(self, table: Table[T], key: str) -> T | None:
         value: Any = self._puts.get((table.name, key), _UNTOUCHED)
@@ -69,9 +70,13 @@ class Draft:
         self.put(META, "meta", meta)
 
     def shard(self, number: int = 0) -> Shard:
-        return self.get(SHARDS, str(number)) or Shard()
+        shard = self._shards.get(number)
+        if shard is None:
+            shard = self._shards[number] = self.get(SHARDS, str(number)) or Shard()
+        return shard
 
     def put_shard(self, shard: Shard, number: int = 0) -> None:
+        self._shards[number] = shard
         self.put(SHARDS, str(number), shard)
 
     def slots(self, job_id: str) -> Slots:

@@ -22,31 +22,40 @@ from chronos.store.tables import JOBS, OPEN, SLOTS, Slots
 
 def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     """Open the execution of a due instant; None when it is open already."""
-    key = execution_id(job.id, Kind.SCHEDULE, str(owed.scheduled_s), owed.scheduled_s)
+    execution = owed_execution(draft, job, owed)
+    if execution is None:
+        return None
+    draft.put(OPEN, execution.id, execution)
+    slots = draft.slots(job.id)
+    last_s, before_s = decided(draft, slots, owed.scheduled_s)
+    waiting = [*slots.waiting, execution.id]
+    draft.put_slots(job.id, Slots(slots.holding, waiting, slots.skips, last_s, before_s, slots.last_success_us))
+    draft.tell(EventType.EXECUTION_DECIDED, execution)
+    return execution
+
+
+def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
+    """Return the execution of a due instant, to be opened; None when it is open already."""
+    spec, instant_s = job.spec, owed.scheduled_s
+    discriminator = str(instant_s)
+    key = execution_id(job.id, Kind.SCHEDULE, discriminator, instant_s)
     if draft.get(OPEN, key) is not None:
         return None
-    execution = Execution(
-        id=key,
-        job_id=job.id,
-        job_name=job.name,
-        namespace=job.namespace,
-        kind=Kind.SCHEDULE,
-        discriminator=str(owed.scheduled_s),
-        scheduled_s=owed.scheduled_s,
-        effective_us=owed.effective_us,
-        revision=job.revision,
-        priority=job.spec.priority,
-        decided_at_us=draft.at.time_us,
+    return Execution(
+        key,
+        job.id,
+        spec.name,
+        spec.namespace,
+        Kind.SCHEDULE,
+        discriminator,
+        instant_s,
+        owed.effective_us,
+        job.revision,
+        spec.priority,
+        draft.at.time_us,
         late=owed.late,
         notes=[f"also due at {wall}" for wall in owed.coalesced_wall_times],
     )
-    draft.put(OPEN, key, execution)
-    slots = draft.slots(job.id)
-    decided_s, before_s = _decided(draft, slots, owed.scheduled_s)
-    waiting = [*slots.waiting, key]
-    draft.put_slots(job.id, Slots(slots.holding, waiting, slots.skips, decided_s, before_s, slots.last_success_us))
-    draft.tell(EventType.EXECUTION_DECIDED, execution)
-    return execution
 
 
 def is_planned(execution: Execution) -> bool:
@@ -65,12 +74,12 @@ def open_execution(draft: Draft, execution: Execution) -> None:
 def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
     """Remember the last two instants decided, so that a skip knows what it is adjacent to."""
     slots = draft.slots(job_id)
-    last_s, before_s = _decided(draft, slots, instant_s)
+    last_s, before_s = decided(draft, slots, instant_s)
     if (last_s, before_s) != (slots.last_decided_s, slots.prev_decided_s):
         draft.put_slots(job_id, replace(slots, last_decided_s=last_s, prev_decided_s=before_s))
 
 
-def _decided(draft: Draft, slots: Slots, instant_s: int) -> tuple[int, int]:
+def decided(draft: Draft, slots: Slots, instant_s: int) -> tuple[int, int]:
     """Return the last two instants decided, once `instant_s` is."""
     last_s, before_s = _last_decided_s(draft, slots), slots.prev_decided_s
     if instant_s > last_s:
@@ -94,20 +103,21 @@ def _last_decided_s(draft: Draft, slots: Slots) -> int:
 def finish(draft: Draft, execution: Execution) -> None:
     """End `execution` (its status is terminal): out of the state, into history, its slot free."""
     assert execution.is_terminal
+    job = draft.get(JOBS, execution.job_id)
     draft.delete(OPEN, execution.id)
-    leave_slots(draft, execution)
+    leave_slots(draft, execution, job)
     if execution.status is Status.FAILED:
         keep_dead_letter(draft, execution)
     draft.end(execution)
-    draft.tell(EventType.EXECUTION_FINISHED, execution, draft.get(JOBS, execution.job_id))
+    draft.tell(EventType.EXECUTION_FINISHED, execution, job)
 
 
-def leave_slots(draft: Draft, execution: Execution) -> None:
-    """Take `execution` out of its job's line and slots."""
+def leave_slots(draft: Draft, execution: Execution, job: Job | None) -> None:
+    """Take `execution` out of its job's line and slots; of a deleted job nothing is left with the last one."""
     before = draft.slots(execution.job_id)
     last_us = execution.ended_at_us if execution.status is Status.SUCCESS else before.last_success_us
     slots = without(before, execution.id, last_us)
-    if not slots.holding and not slots.waiting and draft.get(JOBS, execution.job_id) is None:
+    if job is None and not slots.holding and not slots.waiting:
         draft.delete(SLOTS, execution.job_id)
     else:
         draft.put_slots(execution.job_id, slots)
@@ -149,8 +159,9 @@ def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str
         blocked_by=blocked_by,
         ended_at_us=draft.at.time_us,
     )
+    job = draft.get(JOBS, execution.job_id)
     draft.delete(OPEN, execution.id)
-    leave_slots(draft, execution)
+    leave_slots(draft, execution, job)
     if is_planned(execution):
         instant = execution.scheduled_s
         extend_skips(
@@ -169,7 +180,7 @@ def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str
         )
     else:
         draft.end(skipped)
-    draft.tell(EventType.EXECUTION_FINISHED, skipped, draft.get(JOBS, execution.job_id))
+    draft.tell(EventType.EXECUTION_FINISHED, skipped, job)
 
 
 def add_range(draft: Draft, record: RangeRecord) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from msgspec.structs import replace
 
 from chronos.errors import PlanMoved
 from chronos.model.events import EventType
-from chronos.model.execution import RangeRecord
+from chronos.model.execution import Execution, RangeRecord
 from chronos.store import proof
 from chronos.store.commands import BeginCatchup, Catchup, ClockNote, Decide, NewLeader, NoteClock, Owed, ResetClock
 from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import add_range, open_owed
 from chronos.store.fold.sealing import next_change, note_change
+from chronos.store.fold.starting import open_started, token_of
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, RESETS, Reset
+
+_INSTANT = itemgetter(0)
 
 
 def new_leader(draft: Draft, command: NewLeader) -> Result:
@@ -25,14 +30,15 @@ def new_leader(draft: Draft, command: NewLeader) -> Result:
 
 
 def decide(draft: Draft, command: Decide) -> Result:
-    """Open what is owed in (from, to], record what is skipped, move the mark."""
+    """Open what is owed in (from, to], record what is skipped, move the mark; the value is what was granted at once."""
     shard = draft.shard(command.shard)
     if (command.from_s, command.plan_version) != (shard.hwm_s, shard.plan_version):
         return rejected(PlanMoved, hwm_s=shard.hwm_s, plan_version=shard.plan_version)
     if command.to_s < command.from_s:
         return rejected(PlanMoved, "The high-water mark never moves back.", hwm_s=shard.hwm_s)
     draft.put_shard(replace(shard, hwm_s=command.to_s), command.shard)
-    return accepted(opened=_owe(draft, command.occurrences, command.ranges))
+    opened, granted = _owe(draft, command.occurrences, command.ranges, command.node)
+    return accepted(granted, opened=opened)
 
 
 def begin_catchup(draft: Draft, command: BeginCatchup) -> Result:
@@ -54,7 +60,7 @@ def catchup(draft: Draft, command: Catchup) -> Result:
         draft.put_shard(replace(shard, cursor=command.cursor_to), command.shard)
     else:
         draft.put_shard(replace(shard, catchup_from_s=0, catchup_to_s=0, cursor=""), command.shard)
-    return accepted(opened=_owe(draft, command.occurrences, command.ranges))
+    return accepted(opened=_owe(draft, command.occurrences, command.ranges)[0])
 
 
 def reset_clock(draft: Draft, command: ResetClock) -> Result:
@@ -80,20 +86,27 @@ def note_clock(draft: Draft, command: NoteClock) -> Result:
     return accepted()
 
 
-def _owe(draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord]) -> list[str]:
-    opened = []
+def _owe(
+    draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord], node: str = ""
+) -> tuple[list[str], list[Execution]]:
+    """Return the ids of what was opened, and the executions that were granted the right to send at once."""
+    opened: list[str] = []
+    granted: list[Execution] = []
+    token = token_of(draft)
     # By instant, so that each job's line and its adjacent skips come out in order.
     steps: list[tuple[int, Owed | RangeRecord]] = [(o.scheduled_s, o) for o in occurrences]
     steps += [(r.first_s, r) for r in ranges]
-    steps.sort(key=lambda step: step[0])
+    steps.sort(key=_INSTANT)
     for _, step in steps:
         job = draft.get(JOBS, step.job_id)
         if job is None:
             continue
         if isinstance(step, RangeRecord):
             add_range(draft, step)
-            continue
-        execution = open_owed(draft, job, step)
-        if execution is not None:
+        elif step.not_before_us:
+            key, started = open_started(draft, job, step, node, token)
+            opened += [key] if key else []
+            granted += [started] if started is not None else []
+        elif (execution := open_owed(draft, job, step)) is not None:
             opened.append(execution.id)
-    return opened
+    return opened, granted

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from chronos.model.events import EventType
 from chronos.model.execution import NOT_WAITED, Attempt, Execution, Kind, SkipReason, Status
 from chronos.model.job import Concurrency, Job
-from chronos.store.commands import Start, StartAttempt
+from chronos.store.commands import Owed, Start, StartAttempt
 from chronos.store.fold.draft import Draft, accepted
-from chronos.store.fold.executions import cancel, is_planned, skip
+from chronos.store.fold.executions import cancel, decided, is_planned, open_owed, owed_execution, skip
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, Slots
 
@@ -19,8 +19,7 @@ ALLOW_QUEUE_LIMIT = 1_000
 def start(draft: Draft, command: Start) -> Result:
     """Grant, skip or leave waiting each attempt asked for; the value is the granted executions."""
     granted: list[Execution] = []
-    meta = draft.meta()
-    token = f"{meta.restore_epoch}.{meta.term}.{draft.at.index}"
+    token = token_of(draft)
     for asked in command.attempts:
         execution = draft.get(OPEN, asked.execution_id)
         if execution is None or execution.running_attempt is not None or execution.next_attempt != asked.n:
@@ -29,6 +28,36 @@ def start(draft: Draft, command: Start) -> Result:
         if started is not None:
             granted.append(started)
     return accepted(granted)
+
+
+def token_of(draft: Draft) -> str:
+    """Return the fencing token of what is granted here."""
+    meta = draft.meta()
+    return f"{meta.restore_epoch}.{meta.term}.{draft.at.index}"
+
+
+def open_started(draft: Draft, job: Job, owed: Owed, node: str, token: str) -> tuple[str, Execution | None]:
+    """Open the execution of a due instant and ask for its first attempt's right to send at once.
+
+    Returns:
+        The id of what was opened, empty when it was open already; and the execution, if it was granted the right.
+    """
+    execution = owed_execution(draft, job, owed)
+    if execution is None:
+        return "", None
+    slots = draft.slots(job.id)
+    if slots.holding or slots.waiting or job.paused is not None:
+        open_owed(draft, job, owed)
+        asked = StartAttempt(execution.id, 1, node, owed.not_before_us)
+        return execution.id, _start_one(draft, execution, asked, token)
+    # Nobody is in the way, whatever the policy. Nearly all are opened like this, so it is done in one go.
+    draft.tell(EventType.EXECUTION_DECIDED, execution)
+    started = _with_attempt(execution, 1, node, token, owed.not_before_us, draft.at.time_us)
+    last_s, before_s = decided(draft, slots, owed.scheduled_s)
+    draft.put(OPEN, execution.id, started)
+    draft.put_slots(job.id, Slots([execution.id], [], slots.skips, last_s, before_s, slots.last_success_us))
+    draft.tell(EventType.EXECUTION_STARTED, started)
+    return execution.id, started
 
 
 def _start_one(draft: Draft, execution: Execution, asked: StartAttempt, token: str) -> Execution | None:
@@ -161,15 +190,7 @@ def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
 
 
 def _grant(draft: Draft, execution: Execution, asked: StartAttempt, token: str) -> Execution:
-    attempt = Attempt(execution.series, asked.n, asked.node, token, asked.not_before_us, waited=execution.waited)
-    started = replace(
-        execution,
-        status=Status.RUNNING,
-        attempts=[*execution.attempts, attempt],
-        retry_at_us=0,
-        waited=NOT_WAITED,
-        started_at_us=execution.started_at_us or max(asked.not_before_us, draft.at.time_us),
-    )
+    started = _with_attempt(execution, asked.n, asked.node, token, asked.not_before_us, draft.at.time_us)
     draft.put(OPEN, execution.id, started)
     slots = draft.slots(execution.job_id)
     holding = slots.holding if execution.id in slots.holding else [*slots.holding, execution.id]
@@ -180,3 +201,15 @@ def _grant(draft: Draft, execution: Execution, asked: StartAttempt, token: str) 
     )
     draft.tell(EventType.EXECUTION_STARTED, started)
     return started
+
+
+def _with_attempt(execution: Execution, n: int, node: str, token: str, not_before_us: int, time_us: int) -> Execution:
+    attempt = Attempt(execution.series, n, node, token, not_before_us, waited=execution.waited)
+    return replace(
+        execution,
+        status=Status.RUNNING,
+        attempts=[*execution.attempts, attempt],
+        retry_at_us=0,
+        waited=NOT_WAITED,
+        started_at_us=execution.started_at_us or max(not_before_us, time_us),
+    )

@@ -149,7 +149,7 @@ class Machine:
     def decide(self, to: int, *owed: Owed, ranges: list[RangeRecord] | None = None) -> Result:
         """Decide up to `to` seconds after the beginning."""
         shard = self.shard
-        return self.do(Decide(0, shard.hwm_s, BEGIN_S + to, shard.plan_version, list(owed), ranges or []))
+        return self.do(Decide(0, shard.hwm_s, BEGIN_S + to, shard.plan_version, list(owed), ranges or [], NODE))
 
     def due(self, job: Job, *seconds: int, late: bool = False) -> list[str]:
         """Decide these instants of a job, and return the ids of their executions."""
@@ -276,9 +276,11 @@ def a_spec(name: str = "nightly", **spec: Any) -> JobSpec:
     return msgspec.convert(given | spec, JobSpec).normal()
 
 
-def owed(job: Job | str, second: int, *, late: bool = False, jitter: float = 0.0) -> Owed:
+def owed(job: Job | str, second: int, *, late: bool = False, jitter: float = 0.0, claim: bool = False) -> Owed:
+    """Return what a job owes at `second`; with a claim it asks for the right to send at once."""
     job_id = job if isinstance(job, str) else job.id
-    return Owed(job_id, BEGIN_S + second, (BEGIN_S + second) * S + round(jitter * S), late)
+    effective_us = (BEGIN_S + second) * S + round(jitter * S)
+    return Owed(job_id, BEGIN_S + second, effective_us, late, not_before_us=effective_us if claim else 0)
 
 
 def a_range(job: Job, first: int, last: int, reason: SkipReason = SkipReason.MISFIRE) -> RangeRecord:
