@@ -99,6 +99,8 @@ def check_template(text: str, field: str = "body") -> None:
     Raises:
         JobInvalid: A name is unknown (the nearest known one is named), or the text could grow by more than 64 KiB.
     """
+    if "{{" not in text:
+        return
     growth = 0
     for place in _PLACE.finditer(text):
         if place[1] not in VALUE_CHARS_MAX:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from chronos.model.job import Job
+from chronos.model.job import Job, JobSpec
 from chronos.timing.calendar import Shift
 from chronos.timing.cron import has_hash
 from chronos.timing.zone import Gap, OverlapTime
@@ -49,14 +49,18 @@ _decode = msgspec.msgpack.Decoder(Times).decode
 
 def times_of(job: Job) -> Times:
     """Return what the instants of `job` depend on."""
-    spec = job.spec
+    return times_of_spec(job.spec, job.anchor_s)
+
+
+def times_of_spec(spec: JobSpec, anchor_s: int) -> Times:
+    """Return what the instants of a job with this spec, in normal form, depend on."""
     texts = spec.schedules
     return Times(
         tuple(texts),
         spec.timezone,
         spec.dst.gap,
         spec.dst.overlap,
-        job.anchor_s if any("@every" in text for text in texts) else 0,
+        anchor_s if any("@every" in text for text in texts) else 0,
         # Of the whole text, zone prefix and all: a key too many only keeps two jobs from sharing.
         f"{spec.namespace}/{spec.name}" if any(map(has_hash, texts)) else "",
         int(spec.start_at.timestamp()) if spec.start_at else 0,

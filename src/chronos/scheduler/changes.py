@@ -11,6 +11,7 @@ from chronos.scheduler.loop import Scheduler
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.planner import left_out_singly, paused_range
 from chronos.scheduler.ports import Commands
+from chronos.scheduler.timetable import Timetable
 from chronos.store.commands import Owed
 from chronos.store.tables import SLOTS, Slots
 
@@ -36,11 +37,17 @@ class Changes:
         self._commands = commands
         self._scheduler = scheduler
 
-    def ahead(self, job: Job, now_us: int, owed_to: int) -> Ahead:
-        """What `job` owes in (now, owed_to]: decided for everybody else already, so it comes with the change."""
-        plan = Plan(job, self._scheduler.calendars.find)
+    def ahead(self, job: Job, now_us: int, owed_to: int, like: Timetable | None = None) -> Ahead:
+        """What `job` owes in (now, owed_to]: decided for everybody else already, so it comes with the change.
+
+        Args:
+            like: A timetable that equals the job's, if there is one; then most jobs need not be planned for this.
+        """
         # What lies before log time is not owed any more, and log time may be ahead of a clock that was set back.
         at = begin = max(now_us, self._commands.time_us) // 1_000_000 - 1
+        if like is not None and ((first := like.next_planned_s(begin)) is None or first > owed_to):
+            return NOTHING_AHEAD
+        plan = Plan(job, self._scheduler.calendars.find)
         owed: list[Owed] = []
         while len(owed) < OWED_AHEAD_MAX and (instant := plan.next_s(at)) is not None and instant <= owed_to:
             owed.append(Owed(job.id, instant, plan.effective_us(instant)))

@@ -119,6 +119,8 @@ def _matching(new: list[Channel], old: list[Channel]) -> list[int | None]:
     A webhook is matched by its whole URL, else by its origin if only one is left that goes there. Slack URLs are
     credentials themselves, so stars in them are told apart by nothing: they are kept all, or none.
     """
+    if not new:
+        return []
     found: list[int | None] = [None] * len(new)
     free = set(range(len(old)))
     starred = [

@@ -6,42 +6,36 @@ and waits until nothing that was taken back can still leave.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from chronos.errors import (
-    CatchingUp,
+    ChronosError,
     ExecutionEnded,
     ExecutionNotFound,
     JobInvalid,
     JobNotFound,
-    PlanMoved,
     RevisionNotFound,
 )
 from chronos.model.callback import Heard, Standing
 from chronos.model.execution import Execution, Kind, RangeRecord, execution_id
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.sealing import Sealer
-from chronos.model.target import Target
-from chronos.scheduler.changes import NOTHING_AHEAD, Changes, instants_in, owes_the_same
-from chronos.scheduler.credentials import seal_credentials
-from chronos.scheduler.dependencies import check_acyclic
+from chronos.scheduler.changes import NOTHING_AHEAD, Changes, instants_in
 from chronos.scheduler.finding import find_job
 from chronos.scheduler.loop import Scheduler
-from chronos.scheduler.plan import check_spec
 from chronos.scheduler.ports import Commands
+from chronos.scheduler.proposing import Answer, Make, Proposals
+from chronos.scheduler.writing import CheckTarget, Writes
 from chronos.store.commands import (
     Backfill,
     Cancel,
-    Command,
     DeleteJob,
     Idem,
-    PutJob,
     Redrive,
     SetPause,
     Trigger,
@@ -49,10 +43,8 @@ from chronos.store.commands import (
 from chronos.store.port import Result
 from chronos.store.state import FOLLOWS
 from chronos.store.tables import IDEM, JOBS, NAMES, OPEN, REVISIONS, idem_key, revision_key
-from chronos.timing.clock import Chance, Clock, ulid
+from chronos.timing.clock import Chance, Clock, ulid, ulids
 
-STALE_TRIES = 50
-STALE_WAIT_S = 0.05
 BACKFILL_MAX = 10_000
 
 
@@ -79,7 +71,11 @@ class Changed(Struct, frozen=True):
     replayed: bool = False
 
 
-CheckTarget = Callable[[Target], None]
+class Asked(NamedTuple):
+    """One of many jobs to be written."""
+
+    spec: JobSpec
+    idem: Idem | None = None
 
 
 class JobService:
@@ -101,9 +97,15 @@ class JobService:
         self._scheduler = scheduler
         self._clock = clock
         self._chance = chance
-        self._sealer = sealer
-        self._check_target = check_target
         self._changes = Changes(commands, scheduler)
+        self._proposals = Proposals(commands, scheduler)
+        self._writes = Writes(
+            commands,
+            scheduler,
+            self._changes,
+            sealer=sealer,
+            check_target=check_target,
+        )
 
     # Reading.
 
@@ -129,54 +131,31 @@ class JobService:
             raise RevisionNotFound(f"Job {job.name!r} has no version {number}.", version=number)
         return kept.job
 
-    async def check(self, spec: JobSpec) -> JobSpec:
-        """Return `spec` in normal form; raises what is wrong with it, naming the field."""
-        normal = spec.normal()
-        assert normal.target is not None
-        self._check_target(normal.target)
-        check_spec(normal, self._scheduler.calendars.find, self._scheduler.now_us // 1_000_000)
-        self._check_dependencies(normal)
-        return normal
-
-    def _check_dependencies(self, spec: JobSpec) -> None:
-        if spec.dependencies is None:
-            return
-
-        def find(ref: str) -> Job | None:
-            named = self._commands.view.get(NAMES, f"{spec.namespace}/{ref}")
-            return self._commands.view.get(JOBS, named.job_id if named else ref)
-
-        holder = self._commands.view.get(NAMES, f"{spec.namespace}/{spec.name}")
-        check_acyclic(spec, {spec.name} | ({holder.job_id} if holder else set()), find)
-
     # Changing jobs.
 
     async def create(self, spec: JobSpec, *, by: str, idem: Idem | None = None) -> Changed:
         """Create a job. Its first instant lies strictly after the log time of the acknowledgement."""
-        normal = await self.check(spec)
-        job_id = ulid(self._clock, self._chance)
-        sealed = seal_credentials(normal, job_id, None, self._sealer)
+        return await self._changed(self._writes.creation(ulid(self._clock, self._chance), spec, by, idem))
 
-        def command() -> PutJob:
-            now_us = self._scheduler.now_us
-            anchor_s = int(sealed.start_at.timestamp()) if sealed.start_at else now_us // 1_000_000
-            owed_to = self._scheduler.planned_to_s
-            future = Job(id=job_id, spec=sealed, revision=1, created_at_us=0, updated_at_us=0, anchor_s=anchor_s)
-            ahead = NOTHING_AHEAD if sealed.enabled is False else self._changes.ahead(future, now_us, owed_to)
-            return PutJob(
-                job_id,
-                sealed,
-                by,
-                0,
-                ahead.owed,
-                owed_to,
-                anchor_s=anchor_s,
-                idem=idem,
-                comment="created",
-                left_out_ahead=ahead.left_out,
-            )
+    async def create_all(self, asked: Sequence[Asked], *, by: str) -> list[Changed | ChronosError]:
+        """Create jobs, all in one entry, and return for each what came of it, as `create` would.
 
-        return await self._changed(command)
+        What they need of the loop is not divided: a hundred, and a few hundred kilobytes, are as many as is good.
+        """
+        self._commands.read_ahead(NAMES, [f"{one.spec.namespace}/{one.spec.name}" for one in asked])
+        ids = ulids(self._clock, self._chance, len(asked))
+        return await self._change_all(
+            [
+                _tried(partial(self._writes.creation, job_id, one.spec, by, one.idem))
+                for job_id, one in zip(ids, asked, strict=True)
+            ]
+        )
+
+    async def replace_all(self, asked: Sequence[Asked], *, by: str) -> list[Changed | ChronosError]:
+        """Replace the jobs that have these names, all in one entry; each is answered as `replace` would."""
+        return await self._change_all(
+            [_tried(partial(self._writes.replacement_by_name, one.spec, by, one.idem)) for one in asked]
+        )
 
     async def replace(
         self,
@@ -191,44 +170,7 @@ class JobService:
     ) -> Changed:
         """Replace a job's spec; `enabled` None leaves it paused or running as it is."""
         old = await self.get(ref, namespace=namespace)
-        normal = await self.check(spec)
-        sealed = seal_credentials(normal, old.id, old.spec, self._sealer)
-
-        def command() -> PutJob:
-            return self._replacement(old.id, sealed, revision, by, idem, comment or "edited")
-
-        return await self._changed(command)
-
-    def _replacement(
-        self, job_id: str, spec: JobSpec, revision: int | None, by: str, idem: Idem | None, comment: str
-    ) -> PutJob:
-        old = self._commands.view.get(JOBS, job_id)
-        if old is None:
-            raise JobNotFound
-        now_us, owed_to = self._scheduler.now_us, self._scheduler.planned_to_s
-        same = owes_the_same(old, spec)
-        anchor_s = old.anchor_s if spec.schedules == old.spec.schedules else now_us // 1_000_000
-        if spec.start_at is not None:
-            anchor_s = int(spec.start_at.timestamp())
-        paused = old.paused is not None and spec.enabled is not True
-        future = replace(old, spec=spec, anchor_s=anchor_s)
-        keeps_still = paused or same or spec.enabled is False
-        ahead = NOTHING_AHEAD if keeps_still else self._changes.ahead(future, now_us, owed_to)
-        return PutJob(
-            job_id,
-            spec,
-            by,
-            -1 if revision is None else revision,
-            ahead.owed,
-            owed_to,
-            same_schedule=same,
-            anchor_s=anchor_s,
-            idem=idem,
-            comment=comment,
-            ranges=self._changes.passed_in_pause(old, now_us) if not same else [],
-            undecided_us=self._changes.undecided_us(old, now_us, owed_to) if not same else 0,
-            left_out_ahead=ahead.left_out,
-        )
+        return await self._changed(self._writes.replacement(old, spec, revision, by, idem, comment or "edited"))
 
     async def delete(
         self, ref: str, *, namespace: str, revision: int | None = None, by: str, idem: Idem | None = None
@@ -440,26 +382,27 @@ class JobService:
 
     # The common path.
 
-    async def _changed(self, command: Callable[[], Command]) -> Changed:
+    async def _changed(self, command: Make) -> Changed:
         """Propose, again if planning has moved on meanwhile, and recall what must not leave any more."""
-        result = await self._propose_fresh(command)
+        return await self._done(await self._proposals.one(command))
+
+    async def _change_all(self, makes: Sequence[Make | ChronosError]) -> list[Changed | ChronosError]:
+        answers = iter(await self._proposals.many([make for make in makes if not isinstance(make, ChronosError)]))
+        return [make if isinstance(make, ChronosError) else await self._told(next(answers)) for make in makes]
+
+    async def _told(self, answer: Answer) -> Changed | ChronosError:
+        if isinstance(answer, ChronosError):
+            return answer
+        try:
+            return await self._done(answer)
+        except ChronosError as error:  # it was made under this key before, and is gone
+            return error
+
+    async def _done(self, result: Result) -> Changed:
         if result.replayed:
             return Changed(self._job_again(result), replayed=True)
-        sent = await self._scheduler.recall(list(result.facts.get("recall", ())))
-        return Changed(result.value, sent)
-
-    async def _propose_fresh(self, command: Callable[[], Command]) -> Result:
-        for attempt in range(STALE_TRIES):
-            await self._scheduler.turnstile.passed()
-            try:
-                return await self._commands.propose(command())
-            except PlanMoved:
-                # Usually the mark has moved and the next try fits. If not, planning has to catch up first; waits
-                # of different length keep the tries from falling into step with it.
-                await asyncio.sleep(STALE_WAIT_S * (attempt % 8))
-            except CatchingUp:
-                await asyncio.sleep(STALE_WAIT_S)
-        raise CatchingUp
+        recalled = list(result.facts.get("recall", ()))
+        return Changed(result.value, await self._scheduler.recall(recalled) if recalled else [])
 
     def _job_again(self, result: Result) -> Job:
         job_id, revision = str(result.facts["resource"]), int(result.facts["revision"])
@@ -467,3 +410,10 @@ class JobService:
         if kept is None:
             raise JobNotFound("The job that this request made has been deleted since.", job=job_id)
         return kept.job
+
+
+def _tried(prepare: Callable[[], Make]) -> Make | ChronosError:
+    try:
+        return prepare()
+    except ChronosError as error:
+        return error

@@ -43,6 +43,8 @@ IDLE_S = 1.0
 SWEEP_S = 10.0
 SWEEP_LATE_US = 5_000_000
 LAST_TURN_S = 5.0
+BEHIND_US = 20_000
+"""What is due for longer and has not been claimed waits; claimed is it ahead of its time, as a rule."""
 STUCK_S = 10.0
 """A turn that takes longer, or an instant that is undecided for longer, is no scheduling any more."""
 BEGIN_AGAIN_S = (1.0, 30.0)
@@ -215,6 +217,13 @@ class Scheduler:
     @property
     def now_us(self) -> int:
         return self.agenda.now_us
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that is due waits to be decided, or for the right to be sent."""
+        late_us = self.now_us - BEHIND_US
+        instant, at_us = self.book.peek(), self.line.peek()
+        return (instant is not None and instant * 1_000_000 < late_us) or (at_us is not None and at_us < late_us)
 
     def plan_of(self, job: Job) -> Plan:
         """Return the compiled plan of `job` as it is now; raises what is wrong with its calendar."""

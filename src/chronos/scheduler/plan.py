@@ -5,9 +5,11 @@ Schedules are parsed once and shared between jobs that say the same; a plan hold
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from chronos.errors import ChronosError, JobInvalid, ScheduleNeverFires
 from chronos.model.job import Job, JobSpec
-from chronos.model.times import times_of
+from chronos.model.times import times_of, times_of_spec
 from chronos.scheduler.timetable import CalendarOf, Timetable
 from chronos.timing.calendar import Shift
 from chronos.timing.duration import parse_duration
@@ -49,8 +51,8 @@ class Plan(Timetable):
         return instant * 1_000_000 + jitter_us(self.job.id, instant, bound)
 
 
-def check_spec(spec: JobSpec, calendar_of: CalendarOf, now_s: int) -> None:
-    """Raise what is wrong with the times of a spec in normal form, naming the field.
+def check_spec(spec: JobSpec, calendar_of: CalendarOf, now_s: int) -> Timetable:
+    """Return when a new job with this spec, in normal form, would be due; raise what is wrong with it.
 
     Raises:
         Unprocessable: A schedule, zone, duration or calendar cannot be used, or nothing would ever fire.
@@ -60,31 +62,41 @@ def check_spec(spec: JobSpec, calendar_of: CalendarOf, now_s: int) -> None:
         raise JobInvalid("`end_at` must lie after `start_at`.", field="end_at")
     if spec.shift is not Shift.NONE and spec.calendar is None:
         raise JobInvalid("`shift` needs a `calendar` that says which days are business days.", field="shift")
-    probe = Job(id="new", spec=spec, revision=0, created_at_us=0, updated_at_us=0, anchor_s=now_s)
     try:
-        plan = Plan(probe, calendar_of)
+        timetable = Timetable(times_of_spec(spec, now_s), calendar_of)
     except ChronosError as error:
         error.facts.setdefault("field", "schedule")
         raise
-    if spec.schedules and plan.next_s(now_s - 1) is None:
+    if spec.schedules and timetable.next_s(now_s - 1) is None:
         raise ScheduleNeverFires(
             "There is no instant left at which this job would fire.", field="schedule", schedule=spec.schedules
         )
+    return timetable
+
+
+_DURATIONS = (
+    ("timeout", TIMEOUT_MIN_US, TIMEOUT_MAX_US),
+    ("catchup_window", CATCHUP_MIN_US, CATCHUP_MAX_US),
+    ("jitter", 0, JITTER_MAX_US),
+    ("cancel_grace", 0, 3_600_000_000),
+    ("retry_policy.initial_interval", 1_000, TIMEOUT_MAX_US),
+    ("retry_policy.max_interval", 1_000, TIMEOUT_MAX_US),
+    ("retry_policy.retry_for", 1_000_000, CATCHUP_MAX_US),
+    ("dependencies.timeout", 1_000_000, CATCHUP_MAX_US),
+)
 
 
 def _check_durations(spec: JobSpec) -> None:
-    checks: list[tuple[str, str | None, int, int]] = [
-        ("timeout", spec.timeout, TIMEOUT_MIN_US, TIMEOUT_MAX_US),
-        ("catchup_window", spec.catchup_window, CATCHUP_MIN_US, CATCHUP_MAX_US),
-        ("jitter", spec.jitter, 0, JITTER_MAX_US),
-        ("cancel_grace", spec.cancel_grace, 0, 3_600_000_000),
-        ("retry_policy.initial_interval", spec.retry_policy.initial_interval, 1_000, TIMEOUT_MAX_US),
-        ("retry_policy.max_interval", spec.retry_policy.max_interval, 1_000, TIMEOUT_MAX_US),
-        ("retry_policy.retry_for", spec.retry_policy.retry_for, 1_000_000, CATCHUP_MAX_US),
-    ]
-    if spec.dependencies is not None:
-        checks.append(("dependencies.timeout", spec.dependencies.timeout, 1_000_000, CATCHUP_MAX_US))
-    for name, text, least, most in checks:
+    retry = spec.retry_policy
+    after = spec.dependencies.timeout if spec.dependencies is not None else None
+    intervals = (retry.initial_interval, retry.max_interval, retry.retry_for)
+    _check_all((spec.timeout, spec.catchup_window, spec.jitter, spec.cancel_grace, *intervals, after))
+
+
+@lru_cache(1_000)
+def _check_all(texts: tuple[str | None, ...]) -> None:
+    """Check durations in the order of `_DURATIONS`; a million jobs say much the same."""
+    for (name, least, most), text in zip(_DURATIONS, texts, strict=True):
         if text is not None:
             _check_duration(name, text, least, most)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from chronos.dispatch.port import Executor, OnDone
 from chronos.model.events import Event
@@ -13,6 +13,7 @@ from chronos.model.job import Job
 from chronos.model.times import PlanRow
 from chronos.store.commands import Command
 from chronos.store.port import Result, View
+from chronos.store.tables import Table
 
 
 class Commands(Protocol):
@@ -32,6 +33,10 @@ class Commands(Protocol):
 
     def submit(self, commands: Sequence[Command]) -> asyncio.Future[list[Result]]:
         """Enqueue, in order, into one entry; the verdicts come without raising."""
+        ...
+
+    def read_ahead(self, table: Table[Any], keys: Sequence[str]) -> None:
+        """Have at hand what `view` will be asked for: many values are read more cheaply than one and one."""
         ...
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Protocol
 
 from chronos.errors import CalendarInvalid
@@ -14,6 +15,8 @@ from chronos.timing.merged import Merged
 from chronos.timing.schedule import parse_schedule
 
 FOR_EVER_S = 1 << 39
+SHARED_MAX = 16_384
+"""So many compiled timetables stay in memory, the last asked for; one is a kilobyte or two."""
 
 CalendarOf = Callable[[str, str], Calendar | None]
 """Returns the compiled calendar of (namespace, name), or None when there is none."""
@@ -44,6 +47,21 @@ class Never:
         return 86_400
 
 
+class _Compiled:
+    """What timetables with equal `Times` have in common.
+
+    Attributes:
+        gap: Two neighbours: nothing lies between an instant, or a moment asked for, and the first instant after it.
+    """
+
+    __slots__ = ("gap", "instants", "merged")
+
+    def __init__(self, instants: Instants, merged: Merged | None) -> None:
+        self.instants = instants
+        self.merged = merged
+        self.gap: tuple[int, int | None] = (0, 0)
+
+
 class Timetable:
     """When a job is due, compiled; jobs with equal `Times` may share one.
 
@@ -52,13 +70,19 @@ class Timetable:
         Invalid: A schedule cannot be read.
     """
 
-    __slots__ = ("_end_s", "_gap", "_instants", "_merged", "_start_s")
+    __slots__ = ("_anchor_s", "_common", "_end_s", "_instants", "_merged", "_start_s")
 
     def __init__(self, times: Times, calendar_of: CalendarOf) -> None:
+        self._anchor_s = times.anchor_s
         self._start_s = times.start_s
         self._end_s = times.end_s or FOR_EVER_S
-        self._gap: tuple[int, int | None] = (0, 0)
-        self._instants, self._merged = _instants(times, calendar_of)
+        self._common = _compiled(times, calendar_of) if times.calendar else _compiled_alone(times)
+        self._instants, self._merged = self._common.instants, self._common.merged
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether the instants are counted from a moment of the job's own."""
+        return self._anchor_s != 0
 
     @property
     def is_merged(self) -> bool:
@@ -68,12 +92,12 @@ class Timetable:
     def next_s(self, after: int) -> int | None:
         """Return the first instant strictly after `after`, inside start and end."""
         # Asked by turns for the same gap: what is owed, until when, how far it may be late, and when it is due next.
-        since, following = self._gap
+        since, following = self._common.gap
         if following is not None and since <= after < following:
             return following
         found = self._instants.next_s(max(after, self._start_s - 1))
         found = found if found is not None and found <= self._end_s else None
-        self._gap = (after, found)
+        self._common.gap = (after, found)
         return found
 
     def prev_s(self, before: int) -> int | None:
@@ -114,9 +138,15 @@ class Timetable:
         return 1 + self._merged.steps_a_day * ((b - a) // DAY_S)
 
 
-def _instants(times: Times, calendar_of: CalendarOf) -> tuple[Instants, Merged | None]:
+@lru_cache(SHARED_MAX)
+def _compiled_alone(times: Times) -> _Compiled:
+    """Return what is compiled of times that no calendar has a part in: of a million jobs it is often the same."""
+    return _compiled(times, lambda _namespace, _name: None)
+
+
+def _compiled(times: Times, calendar_of: CalendarOf) -> _Compiled:
     if not times.schedules:
-        return Never(), None
+        return _Compiled(Never(), None)
     schedules = [
         parse_schedule(
             text,
@@ -130,9 +160,9 @@ def _instants(times: Times, calendar_of: CalendarOf) -> tuple[Instants, Merged |
     ]
     if not times.calendar:
         if len(schedules) == 1:
-            return schedules[0], None
+            return _Compiled(schedules[0], None)
         merged = Merged(schedules)
-        return merged, merged
+        return _Compiled(merged, merged)
     calendar = calendar_of(times.namespace, times.calendar)
     if calendar is None:
         raise CalendarInvalid(
@@ -140,4 +170,4 @@ def _instants(times: Times, calendar_of: CalendarOf) -> tuple[Instants, Merged |
         )
     under = [CalendarSchedule(schedule, calendar, times.shift) for schedule in schedules]
     merged = Merged(under)
-    return (under[0] if len(under) == 1 else merged), merged
+    return _Compiled(under[0] if len(under) == 1 else merged, merged)

@@ -82,19 +82,28 @@ def decode_json(raw: bytes, of: Any) -> Any:
         MalformedJson: Not UTF-8, not JSON, a key twice in one object, NaN, or deeper than 32.
         Unprocessable: JSON, but not an `of`.
     """
-    check_json(raw)
+    return decode_twice(raw, of)[0]
+
+
+def decode_twice(raw: bytes, of: Any) -> tuple[Any, Any]:
+    """Return `raw` decoded as `decode_json` does, and as plain data: that tells what was left out."""
+    said = read_json(raw)
     try:
-        return msgspec.json.decode(raw, type=of)
+        return msgspec.json.decode(raw, type=of), said
     except msgspec.ValidationError as exc:
         explain(exc, of)
     except msgspec.DecodeError as exc:
         raise MalformedJson(f"The body is not JSON: {exc}.") from exc
 
 
-def check_json(raw: bytes) -> None:
-    """Refuse what JSON readers disagree about, so that nobody reads our input differently than we do."""
+def read_json(raw: bytes) -> Any:
+    """Return `raw` as plain data; refuse what JSON readers disagree about, so that nobody reads it differently.
+
+    Raises:
+        MalformedJson: As `decode_json`.
+    """
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = _reader.decode(raw.decode())
     except UnicodeDecodeError as exc:
         raise MalformedJson(f"The body is not UTF-8 (byte {exc.start}).") from exc
     except json.JSONDecodeError as exc:
@@ -105,8 +114,9 @@ def check_json(raw: bytes) -> None:
         raise _too_deep() from exc
     except ValueError as exc:  # an integer of thousands of digits
         raise MalformedJson("The body is not JSON: a number in it is too long.") from exc
-    if _depth(value) > DEPTH_MAX:
+    if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         raise _too_deep()
+    return value
 
 
 def convert(value: Any, of: Any) -> Any:
@@ -205,6 +215,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise MalformedJson(f"The body is not JSON: `{name}` is not a number JSON knows.")
+
+
+_reader = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _too_deep() -> MalformedJson:

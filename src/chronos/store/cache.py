@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from chronos.model.job import Job
@@ -80,14 +80,14 @@ def weight(value: Any) -> int:
 
 
 def _job_weight(job: Job) -> int:
-    target = job.target
-    pairs: Iterable[Mapping[str, object]] = (job.spec.tags, getattr(target, "headers", {}), getattr(target, "env", {}))
-    texts = (job.spec.description, getattr(target, "body", ""))
-    return (
-        JOB_BYTES
-        + sum(len(text) for text in texts if isinstance(text, str))
-        + sum(200 + len(str(value)) for pair in pairs for value in pair.values())
-    )
+    spec, target = job.spec, job.target
+    body = getattr(target, "body", "")
+    found = JOB_BYTES + len(spec.description) + (len(body) if isinstance(body, str) else 0)
+    pairs: Mapping[str, object]
+    for pairs in (spec.tags, getattr(target, "headers", None) or {}, getattr(target, "env", None) or {}):
+        for value in pairs.values():
+            found += 200 + len(str(value))
+    return found
 
 
 _MAY_BE_BIG = (Job, Revision, Document, KeptDocument)

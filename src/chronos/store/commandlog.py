@@ -27,6 +27,7 @@ from chronos.store.entryfold import Fold, events_of, fold_entry
 from chronos.store.port import At, Changes, Log, Result, View
 from chronos.store.refolding import without_rows
 from chronos.store.state import WRITE_THROUGH, State
+from chronos.store.tables import Table
 from chronos.store.verdict import accepted
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
@@ -148,6 +149,10 @@ class CommandLog:
     def storage_full(self) -> bool:
         """Whether the last write to log or state failed for lack of space."""
         return self._full or self._log_full
+
+    def read_ahead(self, table: Table[Any], keys: Sequence[str]) -> None:
+        """Have at hand what `view` will be asked for; see `State.read_ahead`."""
+        self._state.read_ahead(table, keys)
 
     def subscribe(self, listener: Listener, *, recovered: bool = False) -> None:
         """Call `listener` with the events of every entry, in order, after it is folded and before it is answered;

@@ -11,10 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import cache
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 import msgspec
 from msgspec import NODEFAULT, Struct
+from msgspec.structs import astuple, fields
 
 from chronos.model.execution import Execution, Kind, RangeRecord
 from chronos.store.tables import KeptDocument, Reset, Revision, RingItem, SealRecord
@@ -114,13 +117,7 @@ def planned(records: Iterable[Execution | RangeRecord]) -> tuple[int, int]:
 def plain(value: Any) -> Any:
     """Return a struct as a dict without what has its default, all the way down."""
     if isinstance(value, Struct):
-        found = {
-            name: plain(held)
-            for name, default in _fields(type(value))
-            if (held := getattr(value, name)) != default or type(held) is not type(default)
-        }
-        tag = value.__struct_config__.tag
-        return {**found, "type": tag} if isinstance(tag, str) else found
+        return _plain_struct(value)
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, dict):
@@ -128,13 +125,30 @@ def plain(value: Any) -> Any:
     return value
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def _plain_struct(value: Struct) -> dict[str, Any]:
+    names, defaults, tag = _shape(type(value))
+    found: dict[str, Any] = {}
+    values = astuple(value)
+    # Most of a job's fifty fields are the very objects that its type has as defaults: those need no comparison.
+    for name, held, default in compress(zip(names, values, defaults, strict=True), map(is_not, values, defaults)):
+        if held != default or type(held) is not type(default):
+            found[name] = held if type(held) in _SCALARS else plain(held)
+    if tag is not None:
+        found["type"] = tag
+    return found
+
+
 @cache
-def _fields(of: type[Struct]) -> list[tuple[str, Any]]:
-    """Return each field's name and default; what has none gets one that nothing equals."""
-    return [
-        (field.name, field.default if field.default is not NODEFAULT else _made(field.default_factory))
-        for field in msgspec.structs.fields(of)
+def _shape(of: type[Struct]) -> tuple[tuple[str, ...], list[Any], str | None]:
+    """Return the fields' names, their defaults, and the tag; what has no default gets one that nothing equals."""
+    defaults = [
+        field.default if field.default is not NODEFAULT else _made(field.default_factory) for field in fields(of)
     ]
+    tag = of.__struct_config__.tag
+    return of.__struct_fields__, defaults, tag if isinstance(tag, str) else None
 
 
 def _made(factory: Any) -> Any:

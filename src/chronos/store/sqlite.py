@@ -217,6 +217,22 @@ class SqliteState:
         self._remember((table, key), value)
         return value
 
+    def read_ahead(self, table: Table[Any], keys: Sequence[str]) -> None:
+        if self._reader is None or self._writer is None:
+            return  # whoever asks next is told that it is closed
+        name = table.name
+        places = ((name, key) for key in keys)
+        layers = (self._dirty.puts, self._flushing.puts)
+        unknown = [
+            place[1]
+            for place in places
+            if self._cache.get(place) is NOTHING and all(place not in layer for layer in layers)
+        ]
+        with translated(self._path):
+            found = self._reader.get_all(name, unknown)
+        for key, encoded in zip(unknown, found, strict=True):
+            self._remember((name, key), None if encoded is None else _DECODERS[name](encoded))
+
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         assert index == self._index + 1
         for change in changes:

@@ -65,6 +65,10 @@ class State(View, Protocol):
         """Flush and close. Stopping twice, or unstarted, does nothing."""
         ...
 
+    def read_ahead(self, table: Table[Any], keys: Sequence[str]) -> None:
+        """Keep at hand what `get` will be asked for, a thousand keys at most: reading them together is cheaper."""
+        ...
+
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         """Take in what the entry at `index` changes. It must be the next one."""
         ...
@@ -253,6 +257,9 @@ class MemoryState:
 
     def get(self, table: Table[T], key: str) -> T | None:
         return self._tables[table.name].get(key)
+
+    def read_ahead(self, table: Table[Any], keys: Sequence[str]) -> None:
+        """It is all at hand."""
 
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         assert index == self._index + 1

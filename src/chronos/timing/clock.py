@@ -75,6 +75,8 @@ def utc(seconds: float) -> datetime:
 
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_SHIFTS = range(120, -1, -10)
 
 
 def ulid(clock: Clock, chance: Chance) -> str:
@@ -82,5 +84,14 @@ def ulid(clock: Clock, chance: Chance) -> str:
 
     Source: https://github.com/ulid/spec
     """
-    value = (int(clock.time() * 1000) << 80) | int.from_bytes(chance.bytes(10), "big")
-    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return ulids(clock, chance, 1)[0]
+
+
+def ulids(clock: Clock, chance: Chance, count: int) -> list[str]:
+    """Return so many ULIDs of one millisecond, in no order; asking for chance is what takes longest."""
+    time, drawn = int(clock.time() * 1000) << 80, chance.bytes(10 * count)
+    return [_crockford(time | int.from_bytes(drawn[at : at + 10], "big")) for at in range(0, 10 * count, 10)]
+
+
+def _crockford(value: int) -> str:
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])

@@ -35,7 +35,7 @@ from chronos.store.state import (
     paused_trait,
     tag_trait,
 )
-from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, SLOTS, Document, Slots
+from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, SLOTS, Document, Slots, Table
 
 TINY = StateSettings(
     cached_bytes=8_000, checkpoint_pages=20, history=HistorySettings(segment_rows=7, segment_us=5_000_000)
@@ -303,6 +303,11 @@ def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or
         for count, what in [*plan, (10, "f")]:
             commit_some([model, state], writer, count)
             assert state.plan_rows("", 1_000) == model.plan_rows("", 1_000)
+            keys = [f"J{number:04d}" for number in range(0, 30, count + 1)]
+            tables: tuple[Table[Any], ...] = (JOBS, SLOTS, DEAD)
+            for table in tables:
+                state.read_ahead(table, keys)
+                assert [state.get(table, key) for key in keys] == [model.get(table, key) for key in keys]
             assert [state.jobs_of_trait(trait, ("", ""), 9) for trait in TRAITS] == [
                 model.jobs_of_trait(trait, ("", ""), 9) for trait in TRAITS
             ]
@@ -350,6 +355,23 @@ def test_what_is_not_flushed_yet_is_answered_too(disk: Disk) -> None:
         assert await state.find_records(RecordFilter(), AFTER_ALL, 10) == [an_execution(1, 5)]
         assert [key for key, _ in state.scan(SLOTS, "", KEY_MAX, 5)] == ["J1"]
         await state.stop()
+
+    asyncio.run(run())
+
+
+def test_what_was_read_ahead_does_not_hide_what_comes_after(disk: Disk) -> None:
+    async def run() -> None:
+        state = disk.state()
+        await state.start()
+        state.commit([Changes(Result(), {(SLOTS.name, "J1"): Slots(last_decided_s=4)})], 1, 1)
+        await state.flush()
+        state.read_ahead(SLOTS, ["J1", "J2", "J1"])
+        both = {(SLOTS.name, "J1"): None, (SLOTS.name, "J2"): Slots(last_decided_s=5)}
+        state.commit([Changes(Result(), both)], 2, 2)
+        state.read_ahead(SLOTS, ["J1", "J2"])
+        assert (state.get(SLOTS, "J1"), state.get(SLOTS, "J2")) == (None, Slots(last_decided_s=5))
+        await state.stop()
+        state.read_ahead(SLOTS, ["J1"])  # of what is closed there is nothing to read
 
     asyncio.run(run())
 

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import hashlib
 from functools import reduce
+from typing import Any
 
+import msgspec
 import pytest
-from msgspec import Struct
-from msgspec.structs import replace
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields, replace
 
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status
+from chronos.model.job import Job, JobSpec, Pause, RetryPolicy
+from chronos.model.target import HttpTarget
 from chronos.store import proof
 from chronos.store.commands import PutDocument, ResetClock, Seal
 from chronos.store.machine import apply
@@ -49,6 +55,42 @@ def test_a_field_that_a_later_version_adds_leaves_the_line_as_it_was() -> None:
 
     assert proof.plain(Old("a")) == proof.plain(New("a")) == {"id": "a"}
     assert proof.plain(New("a", ["b"], 2)) == {"id": "a", "notes": ["b"], "added": 2}
+
+
+def _defaults_left_out(value: Any) -> Any:
+    """The same by definition: field after field."""
+    if isinstance(value, Struct):
+        kept = {}
+        for field in fields(value):
+            held = getattr(value, field.name)
+            default = field.default if field.default is not NODEFAULT else field.default_factory
+            default = default() if callable(default) else default
+            if type(held) is not type(default) or held != default:
+                kept[field.name] = _defaults_left_out(held)
+        tag = value.__struct_config__.tag
+        return {**kept, "type": tag} if tag else kept
+    if isinstance(value, list):
+        return [_defaults_left_out(item) for item in value]
+    return {key: _defaults_left_out(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@given(
+    st.builds(HttpTarget, url=st.just("http://a/"), method=st.sampled_from(["POST", "GET"])),
+    st.builds(RetryPolicy, max_attempts=st.integers(1, 5), multiplier=st.sampled_from([2.0, 3.0])),
+    st.dictionaries(st.sampled_from("ab"), st.text(max_size=3)),
+    st.booleans(),
+)
+def test_of_a_job_its_line_leaves_out_what_has_its_default_whether_it_was_given_or_read(
+    packed: bool, target: HttpTarget, retry: RetryPolicy, tags: dict[str, str], is_said: bool
+) -> None:
+    said: dict[str, Any] = {"description": "", "timezone": "".join(["U", "TC"]), "priority": 5} if is_said else {}
+    spec = JobSpec(name="a", target=target, schedules=["@daily"], retry_policy=retry, tags=tags, **said)
+    job = Job(id="J", spec=spec, revision=1, created_at_us=5, updated_at_us=5, paused=Pause() if tags else None)
+    if packed:  # nothing is the object that the type has as its default any more
+        job = msgspec.msgpack.decode(msgspec.msgpack.encode(job), type=Job)
+
+    assert proof.plain(job) == _defaults_left_out(job)
 
 
 def test_a_line_says_all_that_was_recorded() -> None:

@@ -102,6 +102,8 @@ def _check_signing(secret: str | None, field: str) -> None:
 
 
 def _plain(text: str) -> str:
+    if "{{" not in text and "${" not in text:
+        return text
     # What stands for a secret or a variable must fit where it stands: a port is a number, a host is none.
     filled = blank(blank_references(text, "\N{BULLET}"), "\N{BULLET}")
     return filled.replace(":\N{BULLET}", ":1").replace("\N{BULLET}", "x")

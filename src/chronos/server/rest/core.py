@@ -75,19 +75,30 @@ class Core:
     admit: Callable[[Action, JobSpec, Principal], Awaitable[None]]
 
 
-def idem(call: Call, part: str = "") -> Idem | None:
-    """Return the idempotency record of a request, or None when it carries no key.
+MakeIdem = Callable[[str], Idem | None]
+"""Returns the idempotency record of a part of a request, given what the part is called."""
+
+
+def idem(call: Call) -> Idem | None:
+    """Return the idempotency record of a request, or None when it carries no key."""
+    return idem_of(call)("")
+
+
+def idem_of(call: Call) -> MakeIdem:
+    """Return what makes the idempotency records of a request's parts: the body is hashed once for all of them.
 
     The hash covers the address and the body, so that a key used for another job is seen as what it is.
     """
-    if call.idempotency_key is None:
-        return None
+    key = call.idempotency_key
+    if key is None:
+        return lambda _: None
     asked = hashlib.blake2b(digest_size=32)
     for text in (call.namespace, *(f"{k}={v}" for k, v in sorted(call.path.items())), repr(call.query)):
         asked.update(text.encode() + b"\0")
     asked.update(call.raw)
     scope = "\n".join((call.principal.tenant, call.principal.id, call.route))
-    return Idem(scope, call.idempotency_key + part, asked.hexdigest())
+    body_hash = asked.hexdigest()
+    return lambda part: Idem(scope, key + part, body_hash)
 
 
 def revision_of(call: Call) -> int | None:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
-from chronos.errors import ChronosError, DurationInvalid, Invalid, NameTaken, Unprocessable
+from chronos.errors import DurationInvalid, Unprocessable
 from chronos.model.execution import TERMINAL
-from chronos.model.job import JobSpec
 from chronos.model.limits import DurationText
 from chronos.plugin import Action, Call, Endpoint, Reply
-from chronos.server.decoding import decode_json
-from chronos.server.problems import describe
+from chronos.server.rest.batch import NDJSON, BatchAnswer, Batches
 from chronos.server.rest.core import Core, idem, reply, revision_of
 from chronos.server.rest.documents import ExecutionDocument, JobDocument, execution_document
-from chronos.server.rest.guards import check_writer, require
-from chronos.server.rest.jobs import in_namespace, show, with_defaults
+from chronos.server.rest.guards import require
+from chronos.server.rest.jobs import show
 from chronos.timing.duration import parse_duration
 
 TAG = "jobs"
 WAIT_US_MAX = 60_000_000
-BATCH_MAX = 10_000
-BATCH_AT_ONCE = 64
-LINE_BYTES_MAX = 1 << 20
-NDJSON = "application/x-ndjson"
 
 
 class TriggerQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,35 +55,12 @@ class Backfilled(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     count: int
 
 
-class BatchItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of one line.
-
-    Attributes:
-        line: Counted from 1.
-        status: As if the job had been written alone: 201, 200, 422 …
-        error: Problem details, when it was refused.
-    """
-
-    line: int
-    status: int
-    id: str = ""
-    name: str = ""
-    error: dict[str, Any] | None = None
-
-
-class BatchAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A result per line, in order."""
-
-    results: list[BatchItem] = field(default_factory=list)
-    succeeded: int = 0
-    failed: int = 0
-
-
 class JobActions:
     """The handlers of the actions under `/api/v1/jobs/{job}`."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._batches = Batches(core)
 
     def endpoints(self) -> list[Endpoint]:
         def action(name: str, handler: Any, permission: str, summary: str, **more: Any) -> Endpoint:
@@ -137,7 +107,7 @@ class JobActions:
             Endpoint(
                 "POST",
                 "/api/v1/jobs:batch",
-                self.batch,
+                self._batches.write,
                 "job:create",
                 "Create or replace up to 10,000 jobs by name: one JSON document a line.",
                 raw_body=NDJSON,
@@ -208,51 +178,6 @@ class JobActions:
             idem=idem(call),
         )
         return reply(Backfilled(execution_ids=ids, count=len(ids)))
-
-    async def batch(self, call: Call) -> Reply:
-        lines = [(n, line) for n, line in enumerate(call.raw.split(b"\n"), 1) if line.strip()]
-        if len(lines) > BATCH_MAX:
-            raise Unprocessable(f"A batch has {len(lines)} lines; {BATCH_MAX} is the most.", field="")
-        if not lines:
-            raise Invalid("A batch has one JSON document a line; this one is empty.")
-        room = asyncio.Semaphore(BATCH_AT_ONCE)
-
-        async def one(n: int, line: bytes) -> BatchItem:
-            async with room:
-                return await self._item(call, n, line)
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(n, line)) for n, line in lines]
-        results = [task.result() for task in tasks]
-        failed = sum(item.error is not None for item in results)
-        return reply(BatchAnswer(results=results, succeeded=len(results) - failed, failed=failed))
-
-    async def _item(self, call: Call, n: int, line: bytes) -> BatchItem:
-        name = ""
-        try:
-            if len(line) > LINE_BYTES_MAX:
-                raise Unprocessable(f"The line has {len(line)} bytes; 1 MiB is the most.")
-            spec = in_namespace(decode_json(line, JobSpec), call.namespace)
-            spec = with_defaults(self._core, spec, line)
-            name = spec.name
-            status, job_id = await self._put(call, spec, n)
-        except ChronosError as exc:
-            status, problem, _ = describe(exc)
-            return BatchItem(line=n, status=status, name=name, error=problem)
-        return BatchItem(line=n, status=status, name=name, id=job_id)
-
-    async def _put(self, call: Call, spec: JobSpec, n: int) -> tuple[int, str]:
-        await check_writer(self._core, call.principal, spec, Action.CREATE_JOB)
-        by = call.principal.id
-        try:
-            changed = await self._core.jobs.create(spec, by=by, idem=idem(call, f":{n}"))
-        except NameTaken:
-            require(call.principal, "job:update")
-            changed = await self._core.jobs.replace(
-                spec.name, spec, namespace=spec.namespace, revision=None, by=by, idem=idem(call, f":{n}:put")
-            )
-            return 200, changed.job.id
-        return 201, changed.job.id
 
 
 def _patience_s(wait: str | None) -> float:

@@ -16,6 +16,7 @@ from chronos.server.rest.documents import JobDocument, LastExecution, editable, 
 from chronos.server.rest.guards import check_writer
 
 TAG = "jobs"
+_NO_POLICY = RetryPolicy()
 
 
 class JobsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,7 +183,7 @@ class Jobs:
         return reply({"jobs": jobs, "next_cursor": page.cursor or None, "total": page.total})
 
     async def create(self, call: Call) -> Reply:
-        spec = with_defaults(self._core, in_namespace(call.body, call.namespace), call.raw)
+        spec = with_defaults(self._core, in_namespace(call.body, call.namespace), msgspec.json.decode(call.raw))
         await check_writer(self._core, call.principal, spec, Action.CREATE_JOB)
         changed = await self._core.jobs.create(spec, by=call.principal.id, idem=idem(call))
         return _changed(self._core, changed.job, status=201, headers={"Location": f"/api/v1/jobs/{changed.job.id}"})
@@ -193,7 +194,7 @@ class Jobs:
         return reply(show(self._core, job, last=last[job.id]), revision=job.revision)
 
     async def replace(self, call: Call) -> Reply:
-        spec = with_defaults(self._core, in_namespace(call.body, call.namespace), call.raw)
+        spec = with_defaults(self._core, in_namespace(call.body, call.namespace), msgspec.json.decode(call.raw))
         return await self._replace(call, spec)
 
     async def patch(self, call: Call) -> Reply:
@@ -258,23 +259,24 @@ def in_namespace(spec: JobSpec, namespace: str) -> JobSpec:
         raise JobInvalid(
             f"The request is for namespace `{namespace}`, and its body says `{spec.namespace}`.", field="namespace"
         )
-    return msgspec.structs.replace(spec, namespace=namespace)
+    return spec if spec.namespace == namespace else msgspec.structs.replace(spec, namespace=namespace)
 
 
-def with_defaults(core: Core, spec: JobSpec, raw: bytes) -> JobSpec:
-    """Return the spec with the server's own defaults where the document `raw` says nothing."""
-    settings, said = core.settings, msgspec.json.decode(raw)
+def with_defaults(core: Core, spec: JobSpec, said: dict[str, Any]) -> JobSpec:
+    """Return the spec with the server's own defaults where its document, `said`, says nothing."""
+    settings = core.settings
     changes: dict[str, Any] = {}
     policy = settings.scheduler.default_retry_policy
-    if policy != RetryPolicy():
+    if policy != _NO_POLICY:
         given = said.get("retry_policy") or {}
         changes["retry_policy"] = convert({**msgspec.to_builtins(policy), **given}, RetryPolicy)
-    if "missed_run_policy" not in said:
-        changes["missed_run_policy"] = settings.scheduler.missed_run_policy
+    missed = settings.scheduler.missed_run_policy
+    if missed is not spec.missed_run_policy and "missed_run_policy" not in said:
+        changes["missed_run_policy"] = missed
     limit = settings.dispatcher.concurrency.per_job_limit
     if limit is not None and "max_concurrent" not in said:
         changes["max_concurrent"] = min(limit, spec.max_concurrent)
-    return msgspec.structs.replace(spec, **changes)
+    return msgspec.structs.replace(spec, **changes) if changes else spec
 
 
 def merge(document: Any, patch: Any) -> Any:

@@ -39,7 +39,9 @@ def put_job(draft: Draft, command: PutJob) -> Result:
     recall: list[str] = []
     if not command.same_schedule:
         _replan(draft)
-        recall = _match_pending(draft, job, *_ahead(job, command), because="edited")
+        owed, left_out = _ahead(job, command)
+        if old is not None or owed or left_out:  # of a new job there is nothing yet that could be pending
+            recall = _match_pending(draft, job, owed, left_out, because="edited")
     draft.emit(
         EventType.JOB_CREATED if old is None else EventType.JOB_UPDATED,
         namespace=job.namespace,
