@@ -1,4 +1,4 @@
-"""The jobs under which servers die: more than 200 executions a second, retries, and every overlap policy."""
+"""The jobs under which servers die: more than 200 executions a second, retries, long jobs, every overlap policy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class Group(NamedTuple):
         first: What the target says to an execution's first attempt.
         every_instant: Whether each instant that was due has to arrive.
         alone: Whether two runs of a job may never overlap.
+        report_ms: When the target reports the result, after it has answered 202; never for other jobs.
     """
 
     name: str
@@ -22,19 +23,26 @@ class Group(NamedTuple):
     first: int = 200
     every_instant: bool = False
     alone: bool = False
+    report_ms: tuple[int, int] | None = None
 
 
+HEARTBEAT_S = 3
 RETRY = {"max_attempts": 6, "initial_interval": "100ms", "max_interval": "300ms"}
 ALL = {"missed_run_policy": "execute_all", "max_catchup": 1_000, "max_concurrent": 200, "concurrency": "allow"}
 
 GROUPS = (
-    Group("allow", 90, (5, 60), {**ALL, "retry_policy": RETRY}, every_instant=True),
+    Group("allow", 80, (5, 60), {**ALL, "retry_policy": RETRY}, every_instant=True),
     Group("spread", 80, (5, 60), {**ALL, "retry_policy": RETRY, "jitter": "900ms"}, every_instant=True),
     Group("retry", 20, (5, 40), {**ALL, "retry_policy": RETRY}, first=503, every_instant=True),
     Group("forbid", 6, (200, 1_700), {"concurrency": "forbid", "retry_policy": RETRY}, alone=True),
+    Group("long", 12, (5, 40), {**ALL, "retry_policy": RETRY}, every_instant=True, report_ms=(100, 1_800)),
+    Group("hold", 6, (5, 40), {"concurrency": "forbid", "retry_policy": RETRY}, alone=True, report_ms=(100, 1_800)),
     Group("queue", 6, (200, 1_100), {"concurrency": "queue", "queue_limit": 3, "retry_policy": RETRY}, alone=True),
     Group("replace", 6, (200, 1_700), {"concurrency": "replace", "retry_policy": RETRY}, alone=True),
 )
+
+
+LONG = {"completion": "callback", "deadline": "60s", "heartbeat": f"{HEARTBEAT_S}s"}
 
 
 def jobs(port: int) -> list[dict[str, Any]]:
@@ -43,7 +51,7 @@ def jobs(port: int) -> list[dict[str, Any]]:
         {
             "name": f"{group.name}-{number:02d}",
             "schedule": "* * * * * *",
-            "webhook": {"url": _url(port, group, number)},
+            "webhook": {"url": _url(port, group, number), **(LONG if group.report_ms else {})},
             **group.settings,
         }
         for group in GROUPS
@@ -53,7 +61,8 @@ def jobs(port: int) -> list[dict[str, Any]]:
 
 def _url(port: int, group: Group, number: int) -> str:
     least, most = group.delay_ms
-    return f"http://127.0.0.1:{port}/{group.name}-{number:02d}?delay={least}-{most}&first={group.first}"
+    url = f"http://127.0.0.1:{port}/{group.name}-{number:02d}?delay={least}-{most}&first={group.first}"
+    return url + ("&report={}-{}".format(*group.report_ms) if group.report_ms else "")
 
 
 def group_of(job_name: str) -> Group:

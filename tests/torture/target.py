@@ -1,10 +1,12 @@
 """A target that outlives every server, and writes down each arrival before it answers.
 
-    python tests/torture/target.py LOG        prints `ready PORT`
+    python tests/torture/target.py LOG WHERE        prints `ready PORT`
 
 The path says how it behaves: `/NAME?delay=MIN-MAX` in milliseconds, drawn from the execution's id, and `&first=503`
-for the status of an execution's first answer. The log has one JSON object a line: `arrived`, then `answered` or
-`gone` when the other side hung up before.
+for the status of an execution's first answer. With `&report=MIN-MAX` it answers 202 and reports so much later; of
+some executions the first attempt fails, and of some it is never heard of again. The file WHERE says where the server
+is. The log has one JSON object a line: `arrived`, then `answered` or `gone` when the other side hung up before, and
+`reported` when the server has answered a report.
 """
 
 from __future__ import annotations
@@ -16,9 +18,16 @@ import sys
 import time
 import zlib
 from collections import Counter
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-OK = 200
+OK, ACCEPTED = 200, 202
+NOT_NOW = frozenset({0, 503, 507})
+REPORTS_MAX = 200
+AGAIN_S = 0.25
+REPORT_S = 5.0
+FATES = {0: "", 1: "failure"}
+"""Of ten executions, what the first attempt reports of two; the others succeed. Nothing: it is never heard of again."""
 
 
 class Log:
@@ -32,12 +41,56 @@ class Log:
         os.write(self._file, line.encode())
 
 
+class Reporter:
+    """Reports what long work has come to, until a server has heard it."""
+
+    def __init__(self, log: Log, where: Path) -> None:
+        self._log = log
+        self._where = where
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def begin(self, key: str, attempt: int, address: str, report_ms: int) -> None:
+        """Report on an attempt after that time, if it is one that reports."""
+        result = FATES.get(zlib.crc32(key.encode()) % 10, "success") if attempt == 1 else "success"
+        if result:
+            task = asyncio.create_task(self._report(key, attempt, address, result, report_ms / 1000))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _report(self, key: str, attempt: int, address: str, result: str, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        for _ in range(REPORTS_MAX):
+            status = await self._posted(address, json.dumps({"result": result}).encode())
+            if status not in NOT_NOW:
+                self._log.write("reported", id=key, attempt=attempt, result=result, status=status)
+                return
+            await asyncio.sleep(AGAIN_S)
+
+    async def _posted(self, address: str, body: bytes) -> int:
+        """Return what the server answers; 0 when there is none, or it dies before."""
+        to, url = urlsplit(self._where.read_text()), urlsplit(address)  # each server has a port of its own
+        head = f"POST {url.path}?{url.query} HTTP/1.1\r\nHost: {to.netloc}\r\nConnection: close\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        try:
+            async with asyncio.timeout(REPORT_S):
+                reader, writer = await asyncio.open_connection(to.hostname, to.port)
+                try:
+                    writer.write(head.encode() + body)
+                    line = await reader.readline()
+                finally:
+                    writer.close()
+            return int(line.split()[1])
+        except (OSError, TimeoutError, IndexError):
+            return 0
+
+
 class Connection(asyncio.Protocol):
     """One connection; requests come one after the other."""
 
-    def __init__(self, log: Log, answered: Counter[str]) -> None:
+    def __init__(self, log: Log, answered: Counter[str], reporter: Reporter) -> None:
         self._log = log
         self._answered = answered
+        self._reporter = reporter
         self._received = b""
         self._transport: asyncio.Transport | None = None
         self._waiting: tuple[str, int] | None = None
@@ -68,6 +121,11 @@ class Connection(asyncio.Protocol):
         least, _, most = asked.get("delay", "0-0").partition("-")
         delay_ms = int(least) + zlib.crc32(key.encode()) % (int(most) - int(least) + 1)
         status = int(asked.get("first", OK)) if not self._answered[key] else OK
+        if "report" in asked:
+            status = ACCEPTED
+            soonest, _, latest = asked["report"].partition("-")
+            report_ms = int(soonest) + zlib.crc32(f"{key} {attempt}".encode()) % (int(latest) - int(soonest) + 1)
+            self._reporter.begin(key, attempt, headers["x-chronos-callback"], delay_ms + report_ms)
         self._waiting = (key, attempt)
         self._timer = asyncio.get_running_loop().call_later(delay_ms / 1000, self._answer, status)
 
@@ -88,13 +146,14 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
 
 
-async def serve(log: Log) -> None:
+async def serve(log: Log, where: Path) -> None:
     answered: Counter[str] = Counter()
+    reporter = Reporter(log, where)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(log, answered), "127.0.0.1", 0, backlog=1_024)
+    server = await loop.create_server(lambda: Connection(log, answered, reporter), "127.0.0.1", 0, backlog=1_024)
     print(f"ready {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Log(sys.argv[1])))
+    asyncio.run(serve(Log(sys.argv[1]), Path(sys.argv[2])))

@@ -21,7 +21,7 @@ import httpx2
 import pytest
 from tests.acceptance.node import Node
 from tests.torture.load import jobs
-from tests.torture.verdict import Evidence, duplicates, violations
+from tests.torture.verdict import Evidence, duplicates, survivors, violations
 from tests.torture.witness import Witness, copy_disk, left_behind, lost_with, recorded, worker_of
 
 from chronos.failpoints import NAMES, VARIABLE
@@ -109,7 +109,7 @@ class Torture:
 
     async def begin(self) -> None:
         """Start the first server and give it its jobs."""
-        await self.node.start()
+        await self._start()
         async with httpx2.AsyncClient(trust_env=False, timeout=30, base_url=self.node.url) as client:
             for job in jobs(self._witness.port):
                 created = await client.post("/api/v1/jobs", json=job)
@@ -137,8 +137,12 @@ class Torture:
         self.deaths.append((copy, at, kill.place or "anywhere"))
         for path in self._places.iterdir():
             path.unlink()
-        await self.node.start()
+        await self._start()
         return is_counted
+
+    async def _start(self) -> None:
+        await self.node.start()
+        self._witness.server_is_at(self.node.url)
 
     def _note(self, kill: Kill, died_at: float | None) -> bool:
         """Write down whether a kill counts, or why not; it died at that moment, or never came where it was to."""
@@ -217,7 +221,7 @@ class Torture:
             records, running = await recorded(copy)
             if not any(execution.scheduled_s <= last for execution in running):
                 break
-            await self.node.start()
+            await self._start()
         self._witness.read()
         lives = [await left_behind(*death) for death in self.deaths]
         ended = [record for record in records if isinstance(record, Execution)]
@@ -261,3 +265,4 @@ async def test_kills_under_load_lose_nothing_and_repeat_only_what_was_in_flight(
     assert len(torture.counted) == CYCLES, f"only {torture.counted}, not {torture.missed}; {replay}"
     assert violations(evidence) == [], replay
     assert duplicates(evidence) <= len(evidence.in_flight)
+    assert survivors(evidence), "no long job went on over a death"

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.torture.verdict import Evidence, violations
-from tests.torture.witness import Arrival, Left, Witness
+from msgspec.structs import replace
+from tests.torture.verdict import Evidence, survivors, violations
+from tests.torture.witness import ACCEPTED, Arrival, Left, Witness
 
 from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, RangeRecord, SkipReason, Status
 
@@ -16,7 +17,10 @@ T0 = 1_800_000_000
 
 
 class Story:
-    """Two instants of an `allow` job: the first ran twice around a kill, the second once; and one of `forbid`."""
+    """Two instants of an `allow` job: the first ran twice around a kill, the second once; and one of `forbid`.
+
+    And two of a `long` one: of the first nothing was heard, and it ran again; the second went on over the kill.
+    """
 
     def __init__(self) -> None:
         self.arrivals = [
@@ -24,28 +28,45 @@ class Story:
             arrival("a", 2, "allow-00", T0, at=2.0, until=2.1),
             arrival("b", 1, "allow-00", T0 + 1, at=1.1, until=1.2),
             arrival("c", 1, "forbid-00", T0, at=0.1, until=1.3),
+            arrival("d", 1, "long-00", T0, at=0.1, until=0.2, status=ACCEPTED),
+            reported(arrival("d", 2, "long-00", T0, at=3.5, until=3.6, status=ACCEPTED), at=4.0),
+            reported(arrival("e", 1, "long-00", T0 + 1, at=1.1, until=1.2, status=ACCEPTED), at=2.4),
         ]
         self.repeated: list[tuple[str, int]] = []
-        self.lives = [Left(T0 + 1.5, "anywhere", {"b": (1, "success")}, {("a", 1)})]
+        self.lives = [Left(T0 + 1.5, "anywhere", {"b": (1, "success")}, {("a", 1)}, frozenset({("d", 1), ("e", 1)}))]
         self.executions = [
             execution("a", "allow-00", T0, 2),
             execution("b", "allow-00", T0 + 1, 1),
             execution("c", "forbid-00", T0, 1),
+            execution("d", "long-00", T0, 2),
+            execution("e", "long-00", T0 + 1, 1),
         ]
         self.ranges = [
             RangeRecord("J", "default", T0 + 1, T0 + 1, 1, SkipReason.OVERLAP, job_name="forbid-00"),
         ]
         self.told = [{"id": "a", "status": "success", "attempt": 2, "attempts": [{"attempt": 1}, {"attempt": 2}]}]
 
-    def violations(self) -> list[str]:
+    def evidence(self) -> Evidence:
         witness = Witness(Path("nowhere"))
         witness.arrivals, witness.repeated = sorted(self.arrivals, key=lambda each: each.at), self.repeated
-        return violations(Evidence(witness, self.lives, self.executions, self.ranges, self.told, (T0, T0 + 1)))
+        witness.by_sent = {(each.id, each.attempt): each for each in self.arrivals}
+        return Evidence(witness, self.lives, self.executions, self.ranges, self.told, (T0, T0 + 1))
+
+    def violations(self) -> list[str]:
+        return violations(self.evidence())
+
+    def sent(self, key: str, attempt: int) -> Arrival:
+        return next(each for each in self.arrivals if (each.id, each.attempt) == (key, attempt))
 
 
 def arrival(key: str, attempt: int, job: str, due: int, *, at: float, until: float, status: int = 200) -> Arrival:
     text = datetime.fromtimestamp(due, UTC).isoformat()
     return Arrival(T0 + at, job, key, attempt, text, status, T0 + until)
+
+
+def reported(arrival: Arrival, *, at: float, result: str = "success", taken: int = 200) -> Arrival:
+    arrival.result, arrival.taken, arrival.taken_at = result, taken, T0 + at
+    return arrival
 
 
 def execution(key: str, job: str, due: int, attempts: int, status: Status = Status.SUCCESS) -> Execution:
@@ -119,8 +140,50 @@ def two_at_once(story: Story) -> None:
     story.arrivals.append(arrival("c", 2, "forbid-00", T0, at=0.5, until=0.6))
 
 
+def given_up_too_early(story: Story) -> None:
+    story.sent("d", 2).at -= 1.5
+
+
+def asked_again_over_a_kill(story: Story) -> None:
+    story.arrivals.append(reported(arrival("e", 2, "long-00", T0 + 1, at=2.0, until=2.1, status=ACCEPTED), at=3.0))
+
+
+def a_success_nobody_reported(story: Story) -> None:
+    reported(story.sent("e", 1), at=0, result="", taken=0)
+
+
+def a_success_that_was_reported_a_failure(story: Story) -> None:
+    story.sent("e", 1).result = "failure"
+
+
+def a_report_that_was_forgotten(story: Story) -> None:
+    story.executions[-1] = execution("e", "long-00", T0 + 1, 1, Status.CANCELLED)
+
+
+def a_report_refused_for_nothing(story: Story) -> None:
+    story.sent("e", 1).taken = 409
+
+
+def a_report_refused_as_forged(story: Story) -> None:
+    story.sent("e", 1).taken = 403
+
+
+def two_at_once_of_long_work(story: Story) -> None:
+    for each in story.arrivals:
+        each.job = each.job.replace("long", "hold")
+    story.executions[-2:] = [replace(execution, job_name="hold-00") for execution in story.executions[-2:]]
+    story.sent("e", 1).taken_at = T0 + 3.9
+
+
 def test_a_good_story_is_believed() -> None:
     assert Story().violations() == []
+
+
+def test_what_went_on_over_a_kill_is_counted() -> None:
+    story = Story()
+    assert survivors(story.evidence()) == 1
+    story.sent("e", 1).result = "failure"
+    assert survivors(story.evidence()) == 0
 
 
 @pytest.mark.parametrize(
@@ -142,6 +205,14 @@ def test_a_good_story_is_believed() -> None:
         (unknown_to_history, "history and target disagree"),
         (told_otherwise, "api and disk disagree"),
         (two_at_once, "overlapping runs"),
+        (given_up_too_early, "repeated without cause"),
+        (asked_again_over_a_kill, "repeated without cause"),
+        (a_success_nobody_reported, "history and target disagree"),
+        (a_success_that_was_reported_a_failure, "history and target disagree"),
+        (a_report_that_was_forgotten, "reported and forgotten"),
+        (a_report_refused_for_nothing, "reported and forgotten"),
+        (a_report_refused_as_forged, "reported and forgotten"),
+        (two_at_once_of_long_work, "overlapping runs"),
     ],
 )
 def test_a_bad_story_is_not(spoil: Callable[[Story], None], complaint: str) -> None:

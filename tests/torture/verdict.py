@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from tests.torture.load import group_of
-from tests.torture.witness import Arrival, Left, Sent, Witness, seconds
+from tests.torture.load import HEARTBEAT_S, group_of
+from tests.torture.witness import ACCEPTED, OK, Arrival, Left, Sent, Witness, seconds
 
 from chronos.model.execution import TERMINAL, Execution, RangeRecord, Status
 
 UNKNOWNS_MAX = 5
+ATTEMPT_ENDED = 409
 
 SLACK_S = 0.25
 """How much later the target may notice that a connection is closed than that the next one is open."""
@@ -48,6 +49,7 @@ def violations(evidence: Evidence) -> list[str]:
     checks = (
         sent_after_its_outcome_was_recorded,
         repeated_without_cause,
+        reported_and_forgotten,
         attempts_with_gaps,
         instants_without_one_record,
         due_and_never_sent,
@@ -77,11 +79,39 @@ def repeated_without_cause(evidence: Evidence) -> Iterator[str]:
         for before, after in pairwise(arrivals):
             if after.attempt <= before.attempt:
                 yield f"{key}: attempt {after.attempt} came after attempt {before.attempt}"
-            if before.status in {0, 200} and (key, before.attempt) not in in_flight:
-                yield f"{key}: attempt {before.attempt} was answered {before.status}, and attempt {after.attempt} came"
+            if (key, before.attempt) not in in_flight and not _has_failed(before, after):
+                yield f"{key}: attempt {before.attempt} came to {before.outcome}, and attempt {after.attempt} came"
             for missing in range(before.attempt + 1, after.attempt):
                 if (key, missing) not in in_flight:
                     yield f"{key}: attempt {missing} never came, and was not in flight at a kill"
+
+
+def _has_failed(arrival: Arrival, after: Arrival) -> bool:
+    """Whether the target has refused it, has reported its failure, or was silent long enough to be given up."""
+    if arrival.status != ACCEPTED or arrival.taken == OK:
+        return arrival.outcome not in {0, OK}
+    return (arrival.taken_at or after.at) - arrival.until >= HEARTBEAT_S - SLACK_S
+
+
+def reported_and_forgotten(evidence: Evidence) -> Iterator[str]:
+    """A success that a server has taken is the execution's; a report is refused only when its attempt was over."""
+    ended = {execution.id: execution for execution in evidence.executions}
+    in_flight = evidence.in_flight
+    for arrival in evidence.witness.arrivals:
+        sent, execution = (arrival.id, arrival.attempt), ended.get(arrival.id)
+        if arrival.outcome == OK and arrival.status == ACCEPTED:
+            if execution is None or (execution.status, len(execution.attempts)) != (Status.SUCCESS, arrival.attempt):
+                yield f"{sent} of {arrival.job} was reported a success, and is {execution and execution.status}"
+        elif arrival.taken not in {0, OK, ATTEMPT_ENDED}:
+            yield f"a report on {sent} of {arrival.job} was answered {arrival.taken}"
+        elif arrival.taken == ATTEMPT_ENDED and sent not in in_flight and not _has_failed(arrival, arrival):
+            yield f"a report on {sent} of {arrival.job} was refused, and nothing had ended that attempt"
+
+
+def survivors(evidence: Evidence) -> int:
+    """Return how many attempts went on while the server was dead, and were then reported a success."""
+    accepted = {sent for left in evidence.lives for sent in left.accepted}
+    return sum(evidence.witness.by_sent[sent].outcome == OK for sent in accepted if sent in evidence.witness.by_sent)
 
 
 def attempts_with_gaps(evidence: Evidence) -> Iterator[str]:
@@ -141,7 +171,7 @@ def history_and_target_disagree(evidence: Evidence) -> Iterator[str]:
 def _disagreement(execution: Execution, came: list[Arrival], in_flight: set[Sent]) -> Iterator[str]:
     key, status, attempts = execution.id, execution.status, len(execution.attempts)
     name = f"{key} of {execution.job_name}"
-    if status is Status.SUCCESS and (not came or (came[-1].attempt, came[-1].status) != (attempts, 200)):
+    if status is Status.SUCCESS and (not came or (came[-1].attempt, came[-1].outcome) != (attempts, OK)):
         yield f"{name} is a success at attempt {attempts}, and the target has {came[-1:]}"
     if status is Status.SKIPPED and came:
         yield f"{name} was skipped ({execution.reason}), and came"
@@ -167,14 +197,19 @@ def api_and_disk_disagree(evidence: Evidence) -> Iterator[str]:
 
 
 def overlapping_runs(evidence: Evidence) -> Iterator[str]:
-    """Under forbid, queue and replace, no request of a job comes while the target still has another."""
+    """Under forbid, queue and replace, no request of a job comes while the target still has another.
+
+    Long work whose acceptance died with the server is asked for again while it goes on: nobody knows of it.
+    """
+    in_flight = evidence.in_flight
     of_job: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in evidence.witness.arrivals:
         of_job[arrival.job].append(arrival)
     for job, arrivals in of_job.items():
         if group_of(job).alone:
             for before, after in pairwise(arrivals):
-                if after.at < before.until - SLACK_S:
+                is_lost = before.status == ACCEPTED and (before.id, before.attempt) in in_flight
+                if not is_lost and after.at < before.over - SLACK_S:
                     yield f"{job}: {after.id} came while {before.id} ran"
 
 

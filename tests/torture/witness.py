@@ -26,6 +26,8 @@ TARGET = Path(__file__).with_name("target.py")
 NOTICED_S = 10.0
 """By then, a server has noticed that its worker is dead, and has written it down."""
 
+OK, ACCEPTED, FAILED = 200, 202, 500
+
 Sent = tuple[str, int]
 """An execution's id and an attempt's number."""
 
@@ -37,6 +39,9 @@ class Arrival:
     Attributes:
         status: What it was answered; 0 when it was not.
         until: When it was answered, or when the other side hung up; infinity until then.
+        result: What was reported of it later; empty when nothing was.
+        taken: What a server answered to that.
+        taken_at: When it did.
     """
 
     at: float
@@ -46,6 +51,21 @@ class Arrival:
     due: str
     status: int = 0
     until: float = float("inf")
+    result: str = ""
+    taken: int = 0
+    taken_at: float = 0.0
+
+    @property
+    def outcome(self) -> int:
+        """What it came to as far as a server was told: its status, or for work that went on what was reported of it."""
+        if self.status != ACCEPTED or self.taken != OK:
+            return self.status
+        return OK if self.result == "success" else FAILED
+
+    @property
+    def over(self) -> float:
+        """When the target had done with it; work that was never reported counts as done with its answer."""
+        return max(self.until, self.taken_at)
 
 
 @dataclass
@@ -62,7 +82,7 @@ class Witness:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(TARGET), str(self.path), stdout=asyncio.subprocess.PIPE
+            sys.executable, str(TARGET), str(self.path), str(self._where), stdout=asyncio.subprocess.PIPE
         )
         assert self._process.stdout is not None
         self.port = int((await self._process.stdout.readline()).split()[1])
@@ -75,6 +95,16 @@ class Witness:
         assert self._process.returncode is None, "the target must survive"
         self._process.kill()
         await self._process.wait()
+
+    @property
+    def _where(self) -> Path:
+        return self.path.with_suffix(".where")
+
+    def server_is_at(self, url: str) -> None:
+        """Tell the target where to report from now on."""
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(url)
+        fresh.replace(self._where)
 
     def read(self) -> None:
         """Read what is new in the log."""
@@ -98,6 +128,9 @@ class Witness:
             self.arrivals.append(arrival)
             return
         arrival = self.by_sent[str(line["id"]), int(str(line["attempt"]))]
+        if event == "reported":
+            arrival.result, arrival.taken, arrival.taken_at = str(line["result"]), int(str(line["status"])), at
+            return
         arrival.until = at
         if event == "answered":
             arrival.status = int(str(line["status"]))
@@ -115,12 +148,14 @@ class Left(NamedTuple):
     Attributes:
         ended: The highest number of attempt of each execution whose outcome is recorded, and that outcome.
         in_flight: Attempts that might have been sent, and of which nothing is recorded.
+        accepted: Attempts whose target had said that it would report.
     """
 
     at: float
     how: str
     ended: dict[str, tuple[int, str]]
     in_flight: set[Sent]
+    accepted: frozenset[Sent] = frozenset()
 
 
 def seconds(text: str) -> int:
@@ -132,11 +167,13 @@ async def left_behind(copy: Path, at: float, how: str) -> Left:
     """Return what a dead server has recorded, from a copy of its disk."""
     records, running = await recorded(copy)
     executions = [record for record in records if isinstance(record, Execution)]
+    attempts = [(each.id, each.running_attempt) for each in running if each.running_attempt]
     return Left(
         at,
         how,
         {each.id: (len(each.attempts), each.status.value) for each in executions if each.is_terminal},
-        {(each.id, each.running_attempt.n) for each in running if each.running_attempt},
+        {(key, attempt.n) for key, attempt in attempts if not attempt.is_accepted},
+        frozenset((key, attempt.n) for key, attempt in attempts if attempt.is_accepted),
     )
 
 
