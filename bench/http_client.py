@@ -25,6 +25,7 @@ from bench.report import Report, cpu_s, parser, percentiles, tell
 from tests.conformance.dispatch.library_client import LibraryClient
 from tests.integration.dispatch.certificates import write_certificate
 from tests.integration.dispatch.samples import a_delivery
+from tests.unit.dispatch.wires import exchanged
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http import HttpDispatcher, HttpSettings
@@ -86,7 +87,7 @@ async def measured(client: HttpClient, url: str, chosen: argparse.Namespace) -> 
         assert isinstance(await dispatcher.deliver(numbered(target, number)), Delivered)
 
     async def exchange(_: int) -> None:
-        assert (await client.exchange(wanted)).status == 200
+        assert (await exchanged(client, wanted)).status == 200
 
     await timed(deliver, chosen.in_flight * 2, chosen.in_flight)  # warm: connections, caches
     results = {}

@@ -9,17 +9,27 @@ import asyncio
 import heapq
 import math
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 GRAIN_S = 0.05
 """How late a deadline may be noticed."""
+
+
+class Expiring(Protocol):
+    """Something whose time is up at `at`, by the loop's clock in seconds."""
+
+    at: float
+
+    def expire(self) -> None:
+        """Time is up."""
+        ...
 
 
 class Deadlines:
     """Makes deadlines that share a timer."""
 
     def __init__(self) -> None:
-        self._sweeps: dict[int, dict[Deadline, None]] = {}
+        self._sweeps: dict[int, dict[Expiring, None]] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_number = 0
@@ -28,7 +38,7 @@ class Deadlines:
         """Return a deadline that begins when its block is entered."""
         return Deadline(self, seconds)
 
-    def add(self, deadline: Deadline, loop: asyncio.AbstractEventLoop) -> int:
+    def add(self, deadline: Expiring, loop: asyncio.AbstractEventLoop) -> int:
         """Take a deadline in; returns the number of the sweep that will look at it."""
         number = math.ceil(deadline.at / GRAIN_S)
         if number * GRAIN_S < deadline.at:
@@ -41,7 +51,7 @@ class Deadlines:
         sweep[deadline] = None
         return number
 
-    def remove(self, deadline: Deadline, number: int) -> None:
+    def remove(self, deadline: Expiring, number: int) -> None:
         """Forget a deadline that was met."""
         self._sweeps.get(number, {}).pop(deadline, None)
 

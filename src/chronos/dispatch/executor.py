@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 
-from chronos.dispatch.hosts import host_of
+from chronos.dispatch.held import Held, HostLines, Place, Stage
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -25,6 +25,7 @@ from chronos.dispatch.port import (
     OnDone,
     Outcome,
 )
+from chronos.dispatch.underway import Begin
 from chronos.failpoints import reach
 from chronos.model.execution import NOT_WAITED, Waited
 from chronos.telemetry import Telemetry
@@ -45,6 +46,7 @@ AGEING_US = 10_000_000
 CUT_S = 15.0
 """How long a drain waits for attempts it has stopped, before it stops them again."""
 
+T = TypeVar("T")
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 
 
@@ -62,41 +64,12 @@ class ExecutorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     per_host_max: int = 1_000
 
 
-class _Stage(StrEnum):
-    HELD = "held"
-    RUNNING = "running"
-    DROPPED = "dropped"
-
-
-class _Held:
-    """An attempt on its way. Only the loop's thread touches it."""
-
-    __slots__ = ("begun", "delivery", "due_us", "number", "place", "queued", "stage", "stop", "task", "tell")
-
-    def __init__(self, delivery: Delivery, number: int, now_us: int) -> None:
-        self.delivery = delivery
-        self.number = number
-        self.stage = _Stage.HELD
-        self.due_us = max(delivery.not_before_us, now_us)
-        host = host_of(delivery.target)
-        self.place = (delivery.namespace, host) if host is not None else None
-        self.queued = False
-        self.begun = False
-        self.task: asyncio.Task[None] | None = None
-        self.stop: Outcome | None = None
-        self.tell = False
-
-
-_Host = tuple[str, str]
-_Place = tuple[int, int, _Held]
-"""What a place in line is sorted by (due time less the worth of its priority, number), and who stands there."""
-
-
 class LocalExecutor:
     """The `Executor` of one process.
 
     Args:
         deliver: Usually `Router.deliver`.
+        begin: Usually `Router.begin`; what it begins takes no task.
         on_done: Called on the loop with every batch of ended attempts; must not raise.
         tell_cancelled: Called for a cancelled attempt that had begun; usually `Router.tell_cancelled`.
     """
@@ -108,27 +81,30 @@ class LocalExecutor:
         clock: Clock,
         settings: ExecutorSettings | None = None,
         *,
+        begin: Begin | None = None,
         tell_cancelled: TellCancelled | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._deliver = deliver
+        self._begin = begin
         self._on_done = on_done
         self._clock = clock
         self._settings = settings or ExecutorSettings()
         self._tell_cancelled = tell_cancelled
         self._telemetry = telemetry or Telemetry()
-        self._attempts: dict[str, list[_Held]] = {}
+        self._attempts: dict[str, list[Held]] = {}
         self._count = 0
         self._running = 0
-        self._later: list[tuple[int, int, _Held]] = []
-        self._due: list[_Place] = []
-        self._at: dict[_Host, int] = {}
-        self._lines: dict[_Host, list[_Place]] = {}
+        self._later: list[tuple[int, int, Held]] = []
+        self._due: list[Place] = []
+        self._hosts = HostLines(self._settings.per_host_max)
         self._numbers = count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = 0
+        self._told: list[Held] = []
         self._done: list[Done] = []
-        self._flush_asked = False
+        self._late_s: list[float] = []
+        self._turn_asked = False
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -166,7 +142,7 @@ class LocalExecutor:
         answers: dict[str, str] = {}
         for execution_id in execution_ids:
             attempts = list(self._attempts.get(execution_id, ()))
-            sent = any(held.stage is _Stage.RUNNING for held in attempts)
+            sent = any(held.stage is Stage.RUNNING for held in attempts)
             for held in attempts:
                 if self._drop(held) and sent:
                     self._report(held.delivery, NotSent("recalled"), self._now_us(), Waited())
@@ -203,11 +179,10 @@ class LocalExecutor:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            for attempts in self._attempts.values():
-                for held in attempts:
-                    self._stop(held, Lost("drain"), tell=False)
+            for held in [held for attempts in self._attempts.values() for held in attempts]:
+                self._stop(held, Lost("drain"), tell=False)
             await self._cut()
-        self._flush()
+        self._report_all()
 
     async def _cut(self) -> None:
         """Wait for what was stopped, a process in its grace for instance; what takes too long is stopped again."""
@@ -221,13 +196,13 @@ class LocalExecutor:
             await self._idle.wait()  # dispatchers let a second cancellation through at once
 
     def _hold(self, delivery: Delivery) -> None:
-        held = _Held(delivery, next(self._numbers), self._now_us())
+        held = Held(delivery, next(self._numbers), self._now_us())
         self._attempts.setdefault(delivery.execution_id, []).append(held)
         self._count += 1
         self._idle.clear()
         heapq.heappush(self._later, (held.due_us, held.number, held))
 
-    def _forget(self, held: _Held) -> None:
+    def _forget(self, held: Held) -> None:
         attempts = self._attempts[held.delivery.execution_id]
         attempts.remove(held)
         if not attempts:
@@ -236,20 +211,27 @@ class LocalExecutor:
         if not self._count:
             self._idle.set()
 
-    def _drop(self, held: _Held) -> bool:
+    def _drop(self, held: Held) -> bool:
         """Take back an attempt that has not begun. Returns whether it had not."""
-        if held.stage is not _Stage.HELD:
+        if held.stage is not Stage.HELD:
             return False
-        held.stage = _Stage.DROPPED  # its place in the heap is passed over when its time comes
+        held.stage = Stage.DROPPED  # its place in the heap is passed over when its time comes
         self._forget(held)
         return True
 
-    def _stop(self, held: _Held, outcome: Outcome, *, tell: bool) -> None:
-        if held.stop is None and held.task is not None:
-            held.stop, held.tell = outcome, tell
+    def _stop(self, held: Held, outcome: Outcome, *, tell: bool) -> None:
+        if held in self._told:
+            self._look(held)  # what it has come to counts
+        if held.stage is not Stage.RUNNING or held.stop is not None:
+            return
+        held.stop, held.tell = outcome, tell
+        if held.under_way is not None:
+            held.under_way.stop()
+            held.under_way = None
+            self._run_task(held, self._stopped(held, outcome))
+        elif held.task is not None and held.begun:
             # A task cancelled before its first step would never run, hence never report.
-            if held.begun:
-                held.task.cancel()
+            held.task.cancel()
 
     def _turn(self) -> None:
         """Start what is due as far as there is capacity, and set the timer for what comes next."""
@@ -261,41 +243,13 @@ class LocalExecutor:
         while self._due and self._running < self._settings.max_concurrent:
             place = heapq.heappop(self._due)
             held = place[2]
-            if held.stage is _Stage.HELD and self._may_go(place):
+            if held.stage is Stage.HELD and self._hosts.may_go(place):
                 self._start(held, now_us)
+        self._tell_lateness()
         self._set_timer(now_us)
 
-    def _may_go(self, place: _Place) -> bool:
-        """Whether there is room at its host; if not, it stands in line there. Bounded by `max_held`."""
-        held = place[2]
-        if held.place is None:
-            return True
-        running = self._at.get(held.place, 0)
-        if running >= self._settings.per_host_max:
-            held.queued = True
-            heapq.heappush(self._lines.setdefault(held.place, []), place)
-            return False
-        self._at[held.place] = running + 1
-        return True
-
-    def _leave_host(self, host: _Host) -> None:
-        """One attempt fewer runs at `host`: the first in its line comes next."""
-        left = self._at[host] - 1
-        if left:
-            self._at[host] = left
-        else:
-            del self._at[host]
-        line = self._lines.get(host)
-        while line:
-            place = heapq.heappop(line)
-            if place[2].stage is _Stage.HELD:
-                heapq.heappush(self._due, place)
-                break
-        if line is not None and not line:
-            del self._lines[host]
-
     def _set_timer(self, now_us: int) -> None:
-        while self._later and self._later[0][2].stage is _Stage.DROPPED:
+        while self._later and self._later[0][2].stage is Stage.DROPPED:
             heapq.heappop(self._later)
         next_us = self._later[0][0] if self._later else 0
         if self._timer is not None and next_us == self._timer_us:
@@ -315,34 +269,80 @@ class LocalExecutor:
         self._timer = None  # timers may fire early, so this may set it again
         self._turn()
 
-    def _start(self, held: _Held, now_us: int) -> None:
-        held.stage = _Stage.RUNNING
+    def _start(self, held: Held, now_us: int) -> None:
+        held.stage = Stage.RUNNING
+        held.started_us = now_us
         self._running += 1
-        held.task = asyncio.get_running_loop().create_task(self._run(held, now_us))
+        if self._begin is None or not self._went(held, self._begin):
+            self._run_task(held, self._outcome(held))
 
-    async def _run(self, held: _Held, started_us: int) -> None:
-        delivery = held.delivery
-        late_ms = (started_us - held.due_us) // 1_000
-        waited = NOT_WAITED
-        if late_ms > 0:
-            waited = Waited(host_cap=late_ms) if held.queued else Waited(capacity=late_ms)
+    def _note_lateness(self, delivery: Delivery) -> None:
+        due_us = delivery.due_us or delivery.not_before_us
+        if due_us:
+            self._late_s.append(max(0, self._now_us() - due_us) / 1e6)
+
+    def _tell_lateness(self) -> None:
+        if self._late_s:
+            late_s, self._late_s = self._late_s, []
+            self._telemetry.observe_all("start_lateness_seconds", late_s)
+
+    # Without a task.
+
+    def _went(self, held: Held, begin: Begin) -> bool:
+        """Begin an attempt that needs no task; returns whether it is one."""
+        begun = self._caught(held.delivery, partial(begin, held.delivery, partial(self._note, held)))
+        if begun is None:
+            return False
+        self._note_lateness(held.delivery)
+        if isinstance(begun, NoAnswer):
+            self._end(held, begun)
+        else:
+            held.under_way = begun
+        return True
+
+    def _note(self, held: Held) -> None:
+        self._told.append(held)
+        self._ask_turn()
+
+    def _look(self, held: Held) -> None:
+        """See what became of an attempt that was told of."""
+        if held.under_way is None:
+            return
+        outcome = self._caught(held.delivery, held.under_way.outcome)
+        if outcome is not None:
+            held.under_way = None
+            self._end(held, outcome)
+
+    def _caught(self, delivery: Delivery, step: Callable[[], T]) -> T | NoAnswer:
+        try:
+            return step()
+        except Exception:
+            # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
+            return _internal(delivery)
+
+    async def _stopped(self, held: Held, outcome: Outcome) -> Outcome:
+        if held.tell and self._tell_cancelled is not None:
+            await self._tell(held.delivery, self._tell_cancelled)
+        return outcome
+
+    # With a task.
+
+    def _run_task(self, held: Held, work: Coroutine[Any, Any, Outcome]) -> None:
+        held.task = asyncio.get_running_loop().create_task(self._run(held, work))
+
+    async def _run(self, held: Held, work: Coroutine[Any, Any, Outcome]) -> None:
         outcome: Outcome = Lost("stopped")
         try:
-            outcome = await self._outcome(held)
+            outcome = await work
         finally:
-            self._running -= 1
-            self._forget(held)
-            if held.place is not None:
-                self._leave_host(held.place)
-            self._report(delivery, outcome, started_us, waited)
-            if self._due and not self._draining:
-                self._turn()
+            self._end(held, outcome)
 
-    async def _outcome(self, held: _Held) -> Outcome:
+    async def _outcome(self, held: Held) -> Outcome:
         held.begun = True
         if held.stop is not None:
             return NotSent("drain" if isinstance(held.stop, Lost) else "recalled")
         self._note_lateness(held.delivery)
+        self._tell_lateness()
         try:
             return await self._deliver(held.delivery)
         except asyncio.CancelledError:
@@ -351,18 +351,9 @@ class LocalExecutor:
                 raise
             while task.uncancel() > 0:  # stopped twice, by a cancel and a drain: still one end
                 pass
-            if held.tell and self._tell_cancelled is not None:
-                await self._tell(held.delivery, self._tell_cancelled)
-            return held.stop
+            return await self._stopped(held, held.stop)
         except Exception:
-            # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
-            log.exception("attempt %s of %s failed inside Chronos", held.delivery.attempt, held.delivery.execution_id)
-            return NoAnswer("Chronos failed while delivering; its log has the details", "internal")
-
-    def _note_lateness(self, delivery: Delivery) -> None:
-        due_us = delivery.due_us or delivery.not_before_us
-        if due_us:
-            self._telemetry.observe("start_lateness_seconds", max(0, self._now_us() - due_us) / 1e6)
+            return _internal(held.delivery)  # the same edge
 
     async def _tell(self, delivery: Delivery, tell: TellCancelled) -> None:
         try:
@@ -370,15 +361,43 @@ class LocalExecutor:
         except Exception:
             log.exception("telling the target of %s to stop failed inside Chronos", delivery.execution_id)
 
+    # Ends.
+
+    def _end(self, held: Held, outcome: Outcome) -> None:
+        late_ms = (held.started_us - held.due_us) // 1_000
+        waited = NOT_WAITED
+        if late_ms > 0:
+            waited = Waited(host_cap=late_ms) if held.queued else Waited(capacity=late_ms)
+        held.stage = Stage.ENDED
+        self._running -= 1
+        self._forget(held)
+        if (place := self._hosts.leave(held)) is not None:
+            heapq.heappush(self._due, place)
+        self._report(held.delivery, outcome, held.started_us, waited)
+
     def _report(self, delivery: Delivery, outcome: Outcome, started_us: int, waited: Waited) -> None:
         ended_us = max(started_us, self._now_us())
         self._done.append(Done(delivery.execution_id, delivery.attempt, outcome, started_us, ended_us, waited))
-        if not self._flush_asked:
-            self._flush_asked = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._ask_turn()
 
-    def _flush(self) -> None:
-        self._flush_asked = False
+    def _ask_turn(self) -> None:
+        if not self._turn_asked:
+            self._turn_asked = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """See what has ended, start what there is room for now, and report."""
+        told, self._told = self._told, []
+        for held in told:
+            self._look(held)
+        self._turn_asked = False
+        if self._told:
+            self._ask_turn()
+        if self._due and not self._draining:
+            self._turn()
+        self._report_all()
+
+    def _report_all(self) -> None:
         if self._done:
             reach("dispatch.answered")
             batch, self._done = self._done, []
@@ -386,3 +405,8 @@ class LocalExecutor:
 
     def _now_us(self) -> int:
         return int(self._clock.time() * 1_000_000)
+
+
+def _internal(delivery: Delivery) -> NoAnswer:
+    log.exception("attempt %s of %s failed inside Chronos", delivery.attempt, delivery.execution_id)
+    return NoAnswer("Chronos failed while delivering; its log has the details", "internal")

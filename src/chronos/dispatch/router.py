@@ -27,6 +27,7 @@ from chronos.dispatch.port import (
     Refused,
 )
 from chronos.dispatch.redaction import Redactor, secrets_of
+from chronos.dispatch.underway import Beginner, Told, UnderWay
 from chronos.timing.clock import Clock
 
 CANCEL_S = 5.0
@@ -77,8 +78,10 @@ class Router:
         self._dispatchers = dispatchers
         self._clock = clock
         self._around = tuple(around)
+        self._concerns = [each.concerns if isinstance(each, Around) else _always for each in around]
+        self._beginners = {kind: one for kind, one in dispatchers.items() if isinstance(one, Beginner)}
         self._settings = settings or RouterSettings()
-        self._deadlines = Deadlines()
+        self.deadlines = Deadlines()
         self._running: dict[tuple[str, str], int] = {}
         self.breakers = breakers or Breakers()
 
@@ -102,8 +105,20 @@ class Router:
         if dispatcher is None:
             return Refused(f"this server delivers to no target of type {kind}", "unsupported", permanent=True)
         seconds = delivery.timeout_us / 1e6
-        deadline = self._deadlines.within(seconds)
+        deadline = self.deadlines.within(seconds)
         return await self._in_time(delivery, partial(self._through_breaker, dispatcher, deadline), deadline, seconds)
+
+    def begin(self, delivery: Delivery, told: Told) -> UnderWay | None:
+        """Begin what nothing wraps and nothing holds up, without a task; see `underway.Begin`."""
+        dispatcher = self._beginners.get(str(delivery.target.__struct_config__.tag))
+        host = host_of(delivery.target)
+        if dispatcher is None or host is None:
+            return None
+        for concerns in self._concerns:
+            if concerns(delivery):
+                return None
+        ticket = self._admit(delivery.namespace, host)
+        return _Begun(self, dispatcher, delivery, ticket, told) if isinstance(ticket, Ticket) else None
 
     async def tell_cancelled(self, delivery: Delivery) -> None:
         """Tell the target to stop, where it can be told. Whether it heard is its own business."""
@@ -114,7 +129,7 @@ class Router:
         async def tell(wrapped: Delivery) -> Outcome:
             return await dispatcher.tell_cancelled(wrapped) or NotSent("no cancel_url")
 
-        await self._in_time(delivery, tell, self._deadlines.within(CANCEL_S), CANCEL_S)
+        await self._in_time(delivery, tell, self.deadlines.within(CANCEL_S), CANCEL_S)
 
     async def redactor(self, delivery: Delivery) -> Redactor | None:
         """Return what takes the secrets of a delivery out of texts; None when they cannot be had for the moment."""
@@ -125,7 +140,7 @@ class Router:
             found = Redactor(secrets_of(wrapped.target))
             return NotSent("nothing is sent")
 
-        await self._in_time(delivery, look, self._deadlines.within(REDACT_S), REDACT_S)
+        await self._in_time(delivery, look, self.deadlines.within(REDACT_S), REDACT_S)
         return found
 
     async def _in_time(self, delivery: Delivery, inner: Deliver, deadline: Deadline, seconds: float) -> Outcome:
@@ -135,7 +150,7 @@ class Router:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            return NoAnswer(f"not done within {seconds:g} s", "timeout")
+            return _too_late(seconds)
 
     def _from(self, place: int, inner: Deliver, delivery: Delivery) -> Awaitable[Outcome]:
         """Go on with the first wrapper from `place` on that is concerned; most deliveries concern none."""
@@ -149,13 +164,9 @@ class Router:
         host = host_of(delivery.target)
         if host is None:
             return await dispatcher.deliver(delivery)
-        key = (delivery.namespace, host)
-        if self._running.get(key, 0) >= self._settings.per_host_max:
-            return NotSent("host_cap", self._settings.host_retry_s)
-        ticket = self.breakers.admit(*key, self._clock.boottime())
+        ticket = self._admit(delivery.namespace, host)
         if not isinstance(ticket, Ticket):
-            return NotSent("breaker", ticket)
-        self._running[key] = self._running.get(key, 0) + 1
+            return ticket
         verdict = Verdict.NOTHING
         try:
             outcome = await dispatcher.deliver(delivery)
@@ -166,13 +177,112 @@ class Router:
             verdict = Verdict.FAILED if deadline.expired() else Verdict.NOTHING
             raise
         finally:
-            self.breakers.record(ticket, verdict, self._clock.boottime())
-            self._leave(key)
+            self.leave(ticket, verdict)
 
-    def _leave(self, key: tuple[str, str]) -> None:
+    def _admit(self, namespace: str, host: str) -> Ticket | NotSent:
+        """Return the right to one attempt, to be given back with `leave`, or why there is none now."""
+        key = (namespace, host)
+        running = self._running.get(key, 0)
+        if running >= self._settings.per_host_max:
+            return NotSent("host_cap", self._settings.host_retry_s)
+        ticket = self.breakers.admit(namespace, host, self._clock.boottime())
+        if not isinstance(ticket, Ticket):
+            return NotSent("breaker", ticket)
+        self._running[key] = running + 1
+        return ticket
+
+    def leave(self, ticket: Ticket, verdict: Verdict) -> None:
+        """Take a ticket back with what its attempt says about the host."""
+        self.breakers.record(ticket, verdict, self._clock.boottime())
+        key = (ticket.namespace, ticket.host)
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
+
+
+class _Begun:
+    """Implements `UnderWay` and `Expiring`: what a dispatcher has begun, its deadline and its place at the host.
+
+    Attributes:
+        at: When its time is up, by the loop's clock in seconds.
+    """
+
+    __slots__ = (
+        "_deadlines",
+        "_has_come",
+        "_inner",
+        "_is_late",
+        "_number",
+        "_router",
+        "_seconds",
+        "_ticket",
+        "_told",
+        "at",
+    )
+
+    def __init__(self, router: Router, dispatcher: Beginner, delivery: Delivery, ticket: Ticket, told: Told) -> None:
+        self._router = router
+        self._deadlines = router.deadlines
+        self._ticket = ticket
+        self._told = told
+        self._is_late = self._has_come = False
+        self._seconds = delivery.timeout_us / 1e6
+        loop = asyncio.get_running_loop()
+        self.at = loop.time() + self._seconds
+        self._number = self._deadlines.add(self, loop)
+        try:
+            self._inner = dispatcher.begin(delivery, self._hear)
+        except BaseException:
+            self._end(Verdict.NOTHING)
+            raise
+
+    def expire(self) -> None:
+        """See `Expiring.expire`. What has come in time, and was not asked for yet, counts."""
+        self._is_late = True
+        if not self._has_come:
+            self._inner.stop()
+            self._told()
+
+    def stop(self) -> None:
+        """See `UnderWay.stop`."""
+        self._inner.stop()
+        self._end(Verdict.NOTHING)
+
+    def outcome(self) -> Outcome | None:
+        """See `UnderWay.outcome`."""
+        try:
+            outcome = self._came()
+        except BaseException:
+            self._end(Verdict.NOTHING)
+            raise
+        if outcome is not None:
+            self._end(verdict_of(outcome))
+        return outcome
+
+    def _hear(self) -> None:
+        self._has_come = True
+        self._told()
+
+    def _came(self) -> Outcome | None:
+        if self._has_come:
+            self._has_come = False
+            outcome = self._inner.outcome()
+            if outcome is not None or not self._is_late:
+                return outcome
+            self._inner.stop()
+        return _too_late(self._seconds)
+
+    def _end(self, verdict: Verdict) -> None:
+        self._deadlines.remove(self, self._number)
+        self._router.leave(self._ticket, verdict)
+
+
+def _always(_: Delivery) -> bool:
+    return True
+
+
+def _too_late(seconds: float) -> NoAnswer:
+    return NoAnswer(f"not done within {seconds:g} s", "timeout")
 
 
 def verdict_of(outcome: Outcome) -> Verdict:

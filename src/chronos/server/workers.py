@@ -121,6 +121,7 @@ class Workers:
             on_done,
             self._house.clock,
             executor_of(self._house.settings, share=share),
+            begin=self._router.begin,
             tell_cancelled=self._router.tell_cancelled,
             telemetry=self._house.telemetry,
         )

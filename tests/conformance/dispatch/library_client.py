@@ -9,7 +9,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ from chronos.dispatch.http import HttpSettings
 from chronos.dispatch.http.answer import WIRE_BYTES_MAX, AnswerTooLarge, BodyReader, HeadWatch, NotHttp
 from chronos.dispatch.http.dispatcher import tls_contexts
 from chronos.dispatch.http.exchange import (
+    Asked,
+    Asker,
     BrokenOff,
     ConnectFailed,
     Malformed,
@@ -48,6 +50,26 @@ class Untrusted(httpcore2.ConnectError):
     """The connection was made, but no trust was found."""
 
 
+class Exchange:
+    """Implements `Asked` with a task."""
+
+    def __init__(self, exchange: Coroutine[Any, Any, Read], asker: Asker) -> None:
+        self._asker = asker
+        self._task = asyncio.get_running_loop().create_task(exchange)
+        self._task.add_done_callback(self._tell)
+
+    def stop(self) -> None:
+        self._task.remove_done_callback(self._tell)
+        self._task.cancel()
+
+    def _tell(self, task: asyncio.Task[Read]) -> None:
+        failure = task.exception()
+        if failure is None:
+            self._asker.answered(task.result())
+        else:
+            self._asker.failed(failure)
+
+
 class LibraryClient:
     """An `HttpClient` on httpcore2."""
 
@@ -57,8 +79,12 @@ class LibraryClient:
         self._backend = VettedBackend(guard, clock)
         self._idle: dict[tuple[str, bool], deque[Pooled]] = {}
 
+    def ask(self, wanted: Wanted, asker: Asker) -> Asked:
+        """See `HttpClient.ask`."""
+        return Exchange(self.exchange(wanted), asker)
+
     async def exchange(self, wanted: Wanted) -> Read:
-        """See `HttpClient.exchange`."""
+        """Return the answer, or raise why there is none."""
         try:
             return await self._exchange(wanted)
         except NotHttp as wrong:

@@ -12,6 +12,7 @@ import pytest
 from tests.integration.dispatch.certificates import write_certificate
 from tests.integration.dispatch.samples import http
 from tests.integration.dispatch.target_server import TargetServer
+from tests.unit.dispatch.wires import exchanged
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http import HttpDispatcher, HttpSettings
@@ -140,7 +141,7 @@ def test_the_next_connection_to_a_place_resumes_its_session_and_no_other_place_s
                 url = parse_url(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
                 for is_fresh in (True, False):
                     wire = f"GET / HTTP/1.1\r\nHost: {url.authority}\r\n\r\n".encode()
-                    assert (await client.exchange(Wanted(url, "GET", wire, is_fresh=is_fresh))).status == 200
+                    assert (await exchanged(client, Wanted(url, "GET", wire, is_fresh=is_fresh))).status == 200
             await client.aclose()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from chronos.dispatch.port import Answer, Delivered, Delivery, Done, Outcome
+from chronos.dispatch.port import Answer, Deliver, Delivered, Delivery, Done, Outcome
+from chronos.dispatch.underway import Begin, Told
 from chronos.model.target import HttpTarget
 from chronos.testing import VirtualClock
 
@@ -64,6 +65,29 @@ class Recorder:
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+
+class Begun:
+    """An `UnderWay` that delivers with a task; begun by `Begun.beginner(deliver)`."""
+
+    def __init__(self, deliver: Deliver, delivery: Delivery, told: Told) -> None:
+        self._told = told
+        self._task = asyncio.ensure_future(deliver(delivery))
+        self._task.add_done_callback(self._tell)
+
+    def _tell(self, _: object) -> None:
+        self._told()
+
+    def outcome(self) -> Outcome | None:
+        return self._task.result()
+
+    def stop(self) -> None:
+        self._task.remove_done_callback(self._tell)
+        self._task.cancel()
+
+    @classmethod
+    def beginner(cls, deliver: Deliver) -> Begin:
+        return lambda delivery, told: cls(deliver, delivery, told)
 
 
 class Reports:

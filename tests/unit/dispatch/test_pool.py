@@ -7,7 +7,7 @@ import ssl
 from functools import partial
 
 import pytest
-from tests.unit.dispatch.wires import ANSWER, Wires, a_client, a_guard, call
+from tests.unit.dispatch.wires import ANSWER, Waiting, Wires, a_client, a_guard, call, exchanged
 
 from chronos.dispatch.http.connector import Connector
 from chronos.dispatch.http.exchange import BrokenOff, ConnectFailed, StaleConnection, Wanted
@@ -118,7 +118,7 @@ async def test_a_connection_that_has_begun_to_answer_or_is_new_is_not_stale(said
 async def test_a_fresh_connection_is_made_where_one_is_wanted() -> None:
     client = a_client(wires := Wires())
     await call(client)
-    await client.exchange(Wanted(parse_url("http://a.test/"), "GET", b"GET / HTTP/1.1\r\n\r\n", is_fresh=True))
+    await exchanged(client, Wanted(parse_url("http://a.test/"), "GET", b"GET / HTTP/1.1\r\n\r\n", is_fresh=True))
     assert len(wires.made) == 2
 
 
@@ -226,18 +226,73 @@ async def test_a_place_has_room_again_when_a_connection_is_lost_or_cannot_be_mad
 
 
 @virtual_time
-async def test_a_place_given_to_somebody_who_left_goes_to_the_next() -> None:
+async def test_who_leaves_the_line_is_passed_over() -> None:
     client = a_client(wires := Wires(answer=b""), per_place_max=1)
     first, second, third = (asyncio.create_task(call(client)) for _ in range(3))
     await turns()
-    wires.made[0].say(ANSWER)
-    second.cancel()  # in the same turn in which the connection was promised to it
+    second.cancel()
     await turns()
+    for _ in range(2):
+        wires.made[0].say(ANSWER)
+        await turns()
     assert second.cancelled()
-    wires.made[0].say(ANSWER)
-    await turns()
     assert (first.result().status, third.result().status) == (200, 200)
     assert len(wires.made) == 1
+    assert len(wires.made[0].written) == 2
+
+
+@virtual_time
+async def test_who_leaves_with_a_request_under_way_takes_its_connection_along_and_the_next_gets_another() -> None:
+    client = a_client(wires := Wires(answer=b""), per_place_max=1)
+    first, second, third = (asyncio.create_task(call(client)) for _ in range(3))
+    await turns()
+    wires.made[0].say(ANSWER)  # the second leaves on the turn on which the first is answered
+    second.cancel()
+    await turns()
+    wires.made[1].say(ANSWER)
+    await turns()
+    assert (first.result().status, third.result().status) == (200, 200)
+    assert wires.made[0].closed
+    assert not wires.made[1].closed
+
+
+@virtual_time
+async def test_a_connection_made_for_somebody_who_left_is_kept_for_the_next() -> None:
+    client = a_client(wires := Wires())
+    waiting = Waiting()
+    asked = client.ask(Wanted(parse_url("http://a.test/"), "GET", b"GET / HTTP/1.1\r\n\r\n"), waiting)
+    for _ in range(20):
+        if wires.made:
+            break
+        await asyncio.sleep(0)
+    asked.stop()  # on the turn on which it was made
+    await turns()
+    assert not waiting.read.done()
+    assert (await call(client)).status == 200
+    assert len(wires.made) == 1
+    assert len(wires.made[0].written) == 1
+
+
+@virtual_time
+async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind() -> None:
+    client = a_client(Wires(seconds=1))
+    waiting = Waiting()
+    asked = client.ask(Wanted(parse_url("http://a.test/"), "GET", b"GET / HTTP/1.1\r\n\r\n"), waiting)
+    asked.stop()  # before the first step, even
+    await asyncio.sleep(2)
+    assert not waiting.read.done()
+    assert client.places == []
+
+
+@virtual_time
+async def test_who_waits_for_a_connection_when_the_client_is_closed_is_told() -> None:
+    client = a_client(Wires(dead=["127.0.0.1"]))
+    waiting = Waiting()
+    client.ask(Wanted(parse_url("http://a.test/"), "GET", b"GET / HTTP/1.1\r\n\r\n"), waiting)
+    await turns()
+    await client.aclose()
+    assert isinstance(waiting.read.exception(), BrokenOff)
+    assert client.places == []
 
 
 @virtual_time

@@ -11,7 +11,7 @@ from typing import Any, cast
 from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
 from chronos.dispatch.http.connection import Connection
 from chronos.dispatch.http.connector import Connector
-from chronos.dispatch.http.exchange import Read, Wanted
+from chronos.dispatch.http.exchange import HttpClient, Read, Wanted
 from chronos.dispatch.http.pool import HotClient
 from chronos.dispatch.http.url import parse_url
 from chronos.testing import VirtualClock
@@ -129,5 +129,29 @@ def a_client(wires: Wires, connector: Connector | None = None, **changes: Any) -
     return HotClient(connector or a_connector(wires), VirtualClock(), **(limits | changes))
 
 
+class Waiting:
+    """An `Asker` to wait for."""
+
+    def __init__(self) -> None:
+        self.read: asyncio.Future[Read] = asyncio.get_running_loop().create_future()
+
+    def answered(self, read: Read) -> None:
+        self.read.set_result(read)
+
+    def failed(self, failure: BaseException) -> None:
+        self.read.set_exception(failure)
+
+
+async def exchanged(client: HttpClient, wanted: Wanted) -> Read:
+    """Ask, and return the answer, or raise why there is none; a cancellation stops it."""
+    waiting = Waiting()
+    asked = client.ask(wanted, waiting)
+    try:
+        return await waiting.read
+    except asyncio.CancelledError:
+        asked.stop()
+        raise
+
+
 async def call(client: HotClient, text: str = "http://a.test/", *, verify: bool = True, method: str = "GET") -> Read:
-    return await client.exchange(Wanted(parse_url(text), method, b"GET / HTTP/1.1\r\n\r\n", verify))
+    return await exchanged(client, Wanted(parse_url(text), method, b"GET / HTTP/1.1\r\n\r\n", verify))

@@ -8,7 +8,7 @@ import ssl
 from typing import Protocol, cast
 
 from chronos.dispatch.http.answer import AnswerTooLarge
-from chronos.dispatch.http.exchange import BrokenOff, Read, StaleConnection, Unanswered
+from chronos.dispatch.http.exchange import Asker, BrokenOff, StaleConnection, Unanswered
 from chronos.dispatch.http.reader import AnswerReader
 from chronos.failpoints import reach
 
@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answer",
+        "_asker",
         "_keeper",
         "_loop",
         "_poll",
@@ -61,19 +61,23 @@ class Connection(asyncio.Protocol):
         self.requests = 0
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[Read] | None = None
+        self._asker: Asker | None = None
         self._reader = AnswerReader()
         self._rest = b""
 
-    def ask(self, wire: bytes, *, is_head: bool) -> asyncio.Future[Read]:
-        """Send a request; returns what its answer will be, or `AnswerTooLarge`, or `Unanswered`."""
-        assert self._answer is None
+    def ask(self, wire: bytes, asker: Asker, *, is_head: bool) -> None:
+        """Send a request; its asker is told the answer, or `AnswerTooLarge`, or `Unanswered`."""
+        assert self._asker is None
         self._reader.begin(is_bodyless=is_head)
         self.requests += 1
-        self._answer = self._loop.create_future()
+        self._asker = asker
         self._transport.write(wire)
         reach("dispatch.first-byte")
-        return self._answer
+
+    def leave(self, asker: Asker) -> None:
+        """Close, if it is this one who waits for an answer."""
+        if self._asker is asker:
+            self.close()
 
     def is_quiet(self) -> bool:
         """Whether nothing has come in unasked, an end of the connection neither; asks the kernel."""
@@ -81,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once, without a goodbye; what was waited for is not answered any more. May be called twice."""
-        self._answer = None
+        self._asker = None
         self._rest = b""
         if self.is_open:
             self.is_open = False
@@ -101,7 +105,7 @@ class Connection(asyncio.Protocol):
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None:
+        if self._asker is None:
             self.close()  # nobody has asked
         elif len(data) <= SLICE_BYTES:
             self._feed(data)
@@ -112,7 +116,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
-        if self._answer is not None:
+        if self._asker is not None:
             if error is None:
                 self._reader.end()
             self._settle()
@@ -123,7 +127,7 @@ class Connection(asyncio.Protocol):
     def _take_turns(self) -> None:
         """Read what has come slice by slice; after many tiny pieces, go on when others have had a turn."""
         # Bounded by what one read of the socket brings; nothing is read meanwhile.
-        while self._rest and self._answer is not None and not self._reader.is_spoilt:
+        while self._rest and self._asker is not None and not self._reader.is_spoilt:
             pieces = self._reader.pieces
             data, self._rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
             self._feed(data)
@@ -146,28 +150,27 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """Hand over the answer if it is complete, and the connection to whoever comes next if it is clean."""
-        if self._answer is None or not self._reader.is_complete:
+        if self._asker is None or not self._reader.is_complete:
             return
-        answer, self._answer = self._answer, None
+        asker, self._asker = self._asker, None
         is_reusable = self._reader.may_be_followed and self.is_open and not self._transport.get_write_buffer_size()
         if not is_reusable:
             self.close()
-        if not answer.done():
-            answer.set_result(self._reader.read())
-        self._keeper.settled(self, is_reusable=is_reusable)
+        read = self._reader.read()
+        self._keeper.settled(self, is_reusable=is_reusable)  # the next request may leave at once
+        asker.answered(read)
 
     def _fail(self, failure: Exception) -> None:
         """End with a failure; but once the status has been said, a body that breaks off does not unsay it."""
-        if self._answer is None:
+        if self._asker is None:
             return
         if self._reader.body is not None:
             self._reader.cut()
             self._settle()
             return
-        answer = self._answer
+        asker = self._asker
         self.close()
-        if not answer.done():
-            answer.set_exception(failure)
+        asker.failed(failure)
 
     def _loss(self, error: Exception | None) -> Unanswered:
         if not self._reader.bytes and self.requests > 1:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from chronos.dispatch.egress import EgressGuard, LookupFailed
-from chronos.dispatch.http.answer import AnswerTooLarge, judge, printable
+from chronos.dispatch.egress import EgressGuard
+from chronos.dispatch.http.attempt import Attempt, Sending, Unsendable, wanted
 from chronos.dispatch.http.connector import Connector
-from chronos.dispatch.http.exchange import HttpClient, Read, StaleConnection, Unanswered, Wanted
+from chronos.dispatch.http.exchange import HttpClient, Wanted
 from chronos.dispatch.http.pool import HotClient
-from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
 from chronos.dispatch.http.request import Prepared, Request, RequestInvalid, build_cancel, build_request, prepare
 from chronos.dispatch.http.tls import tls_context
-from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
+from chronos.dispatch.port import Delivery, Outcome
 from chronos.dispatch.redaction import Redactor, secrets_of
-from chronos.errors import ConfigInvalid, EgressRefused
+from chronos.dispatch.underway import Told, UnderWay, awaited
+from chronos.errors import ConfigInvalid
 from chronos.model.target import HttpTarget
 from chronos.timing.clock import Clock
 
-REASON_CHARS_MAX = 400
 NO_SECRETS = Redactor(())
+
+Build = Callable[[Delivery, HttpTarget, float], Request | None]
+"""Makes a request of a delivery, at a time. Raises `RequestInvalid`."""
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,73 +64,46 @@ class HttpDispatcher:
         self._clock = clock
         self._client = client or hot_client(guard, clock, settings or HttpSettings())
 
-    def deliver(self, delivery: Delivery) -> Coroutine[Any, Any, Outcome]:
+    async def deliver(self, delivery: Delivery) -> Outcome:
         """Send and judge; see `Dispatcher.deliver`."""
+        return await awaited(partial(self.begin, delivery))
+
+    def begin(self, delivery: Delivery, told: Told) -> UnderWay:
+        """Send and judge, without a task; see `Beginner.begin`."""
         target = delivery.target
         assert isinstance(target, HttpTarget)
-        return self._guarded(delivery, target, cancel=False)
+        sending = self._sending(delivery, target)
+        # With a secret in it, a request is made and forgotten.
+        prepared = _prepared(_encode(target)) if sending.redactor is NO_SECRETS else None
+        if prepared is None:
+            return self._built(sending, build_request, told)
+        wire = prepared.wire(delivery, sending.built_s)
+        ready = Wanted(prepared.url, prepared.method, wire, not target.tls_skip_verify)
+        return Attempt(self._client, self._clock, sending, ready, None, told)
 
     async def tell_cancelled(self, delivery: Delivery) -> Outcome | None:
         """Ask the target to stop, at its `cancel_url`; None when it has none. The deadline is the caller's."""
         target = delivery.target
         if not isinstance(target, HttpTarget) or target.cancel_url is None:
             return None
-        return await self._guarded(delivery, replace(target, follow_redirects=0, success_codes=[]), cancel=True)
+        sending = self._sending(delivery, replace(target, follow_redirects=0, success_codes=[]))
+        return await awaited(partial(self._built, sending, build_cancel))
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
         await self._client.aclose()
 
-    async def _guarded(self, delivery: Delivery, target: HttpTarget, *, cancel: bool) -> Outcome:
-        secrets, now_s = secrets_of(target), self._clock.time()
-        redactor = Redactor(secrets) if secrets else NO_SECRETS
-        # With a secret in it, a request is made and forgotten.
-        prepared = None if cancel or secrets else _prepared(_encode(target))
+    def _sending(self, delivery: Delivery, target: HttpTarget) -> Sending:
+        secrets = secrets_of(target)
+        return Sending(delivery, target, Redactor(secrets) if secrets else NO_SECRETS, self._clock.time())
+
+    def _built(self, sending: Sending, build: Build, told: Told) -> UnderWay:
         try:
-            if prepared is not None:
-                wire, verify = prepared.wire(delivery, now_s), not target.tls_skip_verify
-                wanted = Wanted(prepared.url, prepared.method, wire, verify)
-                return await self._send(wanted, partial(build_request, delivery, target, now_s), target, redactor)
-            request = build_cancel(delivery, target, now_s) if cancel else build_request(delivery, target, now_s)
-            assert request is not None
-            return await self._send(_wanted(request, target), partial(_same, request), target, redactor)
+            request = build(sending.delivery, sending.target, sending.built_s)
         except RequestInvalid as invalid:
-            return Refused(redactor.text(str(invalid)), "request", permanent=True)
-
-    async def _send(
-        self, wanted: Wanted, request_of: Callable[[], Request], target: HttpTarget, redactor: Redactor
-    ) -> Outcome:
-        """Send, and go where redirects lead. `request_of` returns what `wanted` was made of, for who has to know."""
-        resent = False
-        notes: list[str] = []
-        # Bounded: at most three redirects, and one sending again.
-        while True:
-            try:
-                read = await self._client.exchange(wanted)
-            except (EgressRefused, LookupFailed, AnswerTooLarge, Unanswered) as failed:
-                if not isinstance(failed, StaleConnection) or resent:
-                    return _failed(failed, wanted, redactor, resent=resent)
-                resent, wanted = True, replace(wanted, is_fresh=True)
-                continue
-            if read.status not in REDIRECTS:
-                break
-            request = request_of()
-            after = _next(request, read, target.follow_redirects - len(notes), notes)
-            if after is None:
-                break
-            wanted, request_of = replace(_wanted(after, target), is_fresh=resent), partial(_same, after)
-        answer = read.body.answer(read.status, target.store_response, redactor)
-        if notes:
-            answer = replace(answer, notes=[redactor.text(note) for note in notes] + answer.notes)
-        return judge(target, answer, read.retry_after, self._clock.time(), resent=resent)
-
-
-def _wanted(request: Request, target: HttpTarget) -> Wanted:
-    return Wanted(request.url, request.method, request.wire(), not target.tls_skip_verify)
-
-
-def _same(request: Request) -> Request:
-    return request
+            return Unsendable(invalid, sending.redactor, told)
+        assert request is not None
+        return Attempt(self._client, self._clock, sending, wanted(request, sending.target), request, told)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -141,34 +115,6 @@ PREPARED_KEPT = 10_000
 def _prepared(encoded: bytes) -> Prepared | None:
     """Return the prepared request of a target, found by its bytes: which object says it differs from run to run."""
     return prepare(_decode(encoded))
-
-
-def _next(request: Request, read: Read, left: int, notes: list[str]) -> Request | None:
-    """Return the request a redirect asks for, noting it; None when there is nothing to follow."""
-    if read.status not in REDIRECTS or left <= 0 or not read.location:
-        return None
-    try:
-        after = follow(request, read.status, read.location)
-    except RedirectRefused as refused:
-        notes.append(f"redirect not followed: {refused}")
-        return None
-    notes.append(f"redirected by {read.status} to {after.url.origin}")
-    return after
-
-
-def _failed(failed: Exception, wanted: Wanted, redactor: Redactor, *, resent: bool) -> Outcome:
-    """Return what a request without an answer came to."""
-    where = wanted.url.authority
-    match failed:
-        case EgressRefused():
-            return Refused(redactor.text(str(failed)), "egress", permanent=True, resent=resent)
-        case AnswerTooLarge():
-            return Refused(f"{where}: {failed}", "too_large", permanent=True, resent=resent)
-        case _:
-            error_class = failed.error_class if isinstance(failed, Unanswered) else "dns"
-            # Some reasons quote what came in, which is as long as the target likes.
-            told = printable(redactor.text(f"{where}: {failed}").encode())[:REASON_CHARS_MAX]
-            return NoAnswer(told, error_class, answer=Answer(), resent=resent)
 
 
 def hot_client(guard: EgressGuard, clock: Clock, settings: HttpSettings) -> HotClient:

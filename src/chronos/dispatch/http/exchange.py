@@ -35,19 +35,42 @@ class Read(Struct, frozen=True):
     body: BodyReader
 
 
+class Asker(Protocol):
+    """Who has asked, and is told the one or the other, once."""
+
+    def answered(self, read: Read) -> None:
+        """The answer is there."""
+        ...
+
+    def failed(self, failure: BaseException) -> None:
+        """There is none, or none that could be understood.
+
+        Args:
+            failure: `EgressRefused`: the guard forbids the place. `LookupFailed`: the name has no address.
+                `AnswerTooLarge`: what comes before the body breaks a limit. `Unanswered`: anything else that the
+                outside world does. Whatever else it is, is a bug of ours.
+        """
+        ...
+
+
+class Asked(Protocol):
+    """A request on its way."""
+
+    def stop(self) -> None:
+        """Close its connection, or give its place in line back; the asker is told nothing any more.
+
+        Nothing happens to one that was answered.
+        """
+        ...
+
+
 class HttpClient(Protocol):
     """Sends one request and reads its answer within the limits, over connections that the egress guard has vetted."""
 
-    async def exchange(self, wanted: Wanted) -> Read:
-        """Return the answer; a body that breaks off, or breaks a limit, is noted in `Read.body`.
+    def ask(self, wanted: Wanted, asker: Asker) -> Asked:
+        """Send a request as soon as there is a connection, once; its asker is told later, on the loop.
 
-        The deadline is the caller's: a cancelled exchange closes its connection. Nothing is sent twice.
-
-        Raises:
-            EgressRefused: The guard forbids the place.
-            LookupFailed: The name has no address.
-            AnswerTooLarge: What comes before the body breaks a limit.
-            Unanswered: There is no answer that could be understood.
+        A body that breaks off, or breaks a limit, is noted in `Read.body`. The deadline is the caller's.
         """
         ...
 

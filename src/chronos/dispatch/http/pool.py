@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from contextlib import suppress
+from functools import partial
 
 from chronos.dispatch.http.connection import Connection
 from chronos.dispatch.http.connector import Connector
-from chronos.dispatch.http.exchange import BrokenOff, Read, Wanted
+from chronos.dispatch.http.exchange import Asker, BrokenOff, Wanted
 from chronos.dispatch.http.sessions import Place
 from chronos.timing.clock import Clock
 
@@ -25,6 +26,10 @@ and again, and each that is made costs more than ten requests; to a slow one the
 
 CLOSE_S = 1.0
 """How long `aclose` waits for what it has closed to be gone."""
+
+
+_Making = asyncio.Task[tuple[Connection, frozenset[str]]]
+"""What becomes of a connection that is being made: itself, and the addresses that were vetted for it."""
 
 
 class HotClient:
@@ -47,6 +52,7 @@ class HotClient:
         self._rows: dict[Place, _Row] = {}
         self._oldest: OrderedDict[Connection, _Row] = OrderedDict()
         self._made = 0
+        self._makings: set[_Making] = set()
         self._sweep_at: asyncio.TimerHandle | None = None
 
     @property
@@ -54,21 +60,20 @@ class HotClient:
         """The places that there are connections to."""
         return list(self._rows)
 
-    async def exchange(self, wanted: Wanted) -> Read:
-        """Send and read; see `HttpClient.exchange`."""
+    def ask(self, wanted: Wanted, asker: Asker) -> _Asked:
+        """Send, now or when there is a connection; see `HttpClient.ask`."""
         url = wanted.url
         place = (url.scheme, url.host, url.port, wanted.verify)
         row = self._rows.get(place)
         if row is None:
             row = self._rows[place] = _Row(self, place)
+        asked = _Asked(self, row, wanted, asker)
         connection = None if wanted.is_fresh else self._take(row)
         if connection is None:
-            connection = await self._connection(row, is_fresh=wanted.is_fresh)
-        try:
-            return await connection.ask(wanted.wire, is_head=wanted.method == "HEAD")
-        except asyncio.CancelledError:
-            connection.close()
-            raise
+            self.line_up(asked)
+        else:
+            asked.send(connection)
+        return asked
 
     async def aclose(self) -> None:
         """Close what is kept. What is in use ends with its exchange. May be called twice."""
@@ -76,6 +81,8 @@ class HotClient:
             self._sweep_at.cancel()
             self._sweep_at = None
         self._connector.sessions.clear()
+        for making in self._makings:
+            making.cancel()
         rows = {row: len(row.open) - len(row.idle) for row in self._oldest.values()}
         while self._oldest:
             self._close_oldest()
@@ -83,6 +90,8 @@ class HotClient:
             async with asyncio.timeout(CLOSE_S):
                 for row, in_use in rows.items():
                     await row.shrunk(in_use)
+                while self._makings:
+                    await asyncio.wait(self._makings)
 
     def _take(self, row: _Row) -> Connection | None:
         # Bounded by what is kept: every turn takes one out.
@@ -103,36 +112,39 @@ class HotClient:
             and connection.is_quiet()
         )
 
-    async def _connection(self, row: _Row, *, is_fresh: bool) -> Connection:
-        """Return a connection for one request: a new one, or one that becomes free while the place is full."""
-        # Bounded by the caller's deadline; a waiter that is woken for nothing goes to the end of the line.
-        while row.taken >= self._per_place_max or row.connecting >= CONNECTING_MAX:
-            connection = await row.wait()
-            if connection is not None and not is_fresh:
-                return connection
-            if connection is not None:
-                connection.close()
-        connection = await self._new(row)
+    def line_up(self, asked: _Asked) -> None:
+        """See that a request gets a connection: a new one, or one that becomes free while the place is full."""
+        row = asked.row
+        if row.taken >= self._per_place_max or row.connecting >= CONNECTING_MAX:
+            row.line_up(asked)  # bounded by its deadline; who is woken for nothing goes to the end of the line
+            return
+        row.taken += 1
+        row.connecting += 1
+        making = asyncio.get_running_loop().create_task(self._connector.connect(row.place, row))
+        self._makings.add(making)
+        making.add_done_callback(partial(self._has_made, asked))
+        asked.wait_for(making)
+
+    def _has_made(self, asked: _Asked, making: _Making) -> None:
+        """A connection was made for `asked`, or could not be."""
+        row = asked.row
+        self._makings.discard(making)
+        row.connecting -= 1
+        failure = BrokenOff("the client was closed") if making.cancelled() else making.exception()
+        if failure is None:
+            connection, row.vetted = making.result()
+            failure = None if connection.is_open else BrokenOff()
+        if failure is not None:
+            self.leave(row)
+            asked.fail(failure)
+            return
         self._made += 1
         connection.use_until = self._clock.boottime() + AGE_S + self._made % AGE_SPREAD_S
         row.open.add(connection)
-        return connection
-
-    async def _new(self, row: _Row) -> Connection:
-        row.taken += 1
-        row.connecting += 1
-        try:
-            connection, row.vetted = await self._connector.connect(row.place, row)
-            if not connection.is_open:
-                raise BrokenOff
-        except BaseException:
-            row.connecting -= 1
-            self.leave(row)
-            raise
-        row.connecting -= 1
         if row.taken < self._per_place_max:
             row.hand_on(None)  # who waited because so many were being made may make one now
-        return connection
+        if not asked.given(connection):
+            self.keep(row, connection)
 
     def keep(self, row: _Row, connection: Connection) -> None:
         """Keep a connection for the next request, or give it to who waits for one."""
@@ -203,7 +215,7 @@ class _Row:
         self.vetted: frozenset[str] = frozenset()
         self.open: set[Connection] = set()
         self.idle: deque[Connection] = deque()
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._line: OrderedDict[_Asked, None] = OrderedDict()
         self._shrinks = asyncio.Event()
 
     def settled(self, connection: Connection, *, is_reusable: bool) -> None:
@@ -227,29 +239,73 @@ class _Row:
         """Let `shrunk` look again."""
         self._shrinks.set()
 
-    async def wait(self) -> Connection | None:
-        """Wait for a connection that becomes free, or for room to make one (None)."""
-        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._pass_on(waiter.result())
-            raise
+    def line_up(self, asked: _Asked) -> None:
+        """Let a request wait for a connection that becomes free, or for room to make one."""
+        self._line[asked] = None
+
+    def step_out(self, asked: _Asked) -> None:
+        """Forget a request that waits; nothing happens to one that does not."""
+        self._line.pop(asked, None)
 
     def hand_on(self, connection: Connection | None) -> bool:
-        """Wake who waits longest; returns whether anybody did."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return True
-        return False
+        """Give a connection, or the room to make one (None), to who waits longest; returns whether anybody did."""
+        if not self._line:
+            return False
+        asked, _ = self._line.popitem(last=False)
+        asked.given(connection)
+        return True
 
-    def _pass_on(self, given: Connection | None) -> None:
-        # What was given to somebody who left is the next one's.
-        if given is not None and given.is_open:
-            self._client.keep(self, given)
-        elif not self.hand_on(None):
-            self._client.tidy(self)
+
+class _Asked:
+    """A request: stands in line, or has a connection made for it, or waits for its answer."""
+
+    __slots__ = ("_asker", "_client", "_connection", "_is_over", "_making", "_wanted", "row")
+
+    def __init__(self, client: HotClient, row: _Row, wanted: Wanted, asker: Asker) -> None:
+        self._client = client
+        self.row = row
+        self._wanted = wanted
+        self._asker = asker
+        self._making: _Making | None = None
+        self._connection: Connection | None = None
+        self._is_over = False
+
+    def send(self, connection: Connection) -> None:
+        """Ask over this connection; whatever comes of it is told by it."""
+        self._connection = connection
+        connection.ask(self._wanted.wire, self._asker, is_head=self._wanted.method == "HEAD")
+
+    def wait_for(self, making: _Making) -> None:
+        """A connection is being made for this one."""
+        self._making = making
+
+    def given(self, connection: Connection | None) -> bool:
+        """Use a connection, or the room to make one (None); returns whether anybody is left who could."""
+        self._making = None
+        if self._is_over:
+            return False
+        if connection is None:
+            self._client.line_up(self)
+        elif self._wanted.is_fresh and connection.requests:
+            connection.close()
+            self._client.line_up(self)
+        else:
+            self.send(connection)
+        return True
+
+    def fail(self, failure: BaseException) -> None:
+        """There is no connection."""
+        self._making = None
+        if not self._is_over:
+            self._is_over = True
+            self._asker.failed(failure)
+
+    def stop(self) -> None:
+        """See `Asked.stop`."""
+        self._is_over = True
+        if self._connection is not None:
+            self._connection.leave(self._asker)
+        elif self._making is not None:
+            self._making.cancel()
+        else:
+            self.row.step_out(self)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from chronos.dispatch.breaker import Breakers
 from chronos.dispatch.executor import LocalExecutor, TellCancelled
 from chronos.dispatch.port import Deliver, Done
+from chronos.dispatch.underway import Begin as BeginDelivery
 from chronos.dispatch.workers.channel import Channel
 from chronos.dispatch.workers.clock import LedClock
 from chronos.dispatch.workers.protocol import (
@@ -54,6 +55,7 @@ class Tools:
     deliver: Deliver
     tell_cancelled: TellCancelled | None
     breakers: Breakers
+    begin: BeginDelivery | None = None
 
 
 Equip = Callable[[bytes, Clock, Telemetry], AbstractAsyncContextManager[Tools]]
@@ -107,6 +109,7 @@ class WorkerSide:
                 self._tell,
                 self._clock,
                 begin.executor,
+                begin=tools.begin,
                 tell_cancelled=tools.tell_cancelled,
                 telemetry=self._telemetry,
             )
