@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.unit import executions
 
 from chronos.errors import Draining
-from chronos.model.execution import TERMINAL, Execution, Kind, RangeRecord, SkipReason, Status, execution_id
+from chronos.model.execution import TERMINAL, Execution, Kind, RangeRecord, SkipReason, Status
 from chronos.model.job import Dependencies, HistoryPolicy, Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
 from chronos.store.history import HistorySettings
@@ -73,23 +74,8 @@ def a_job(number: int, **spec: Any) -> Job:
 def an_execution(
     job: int, instant: int, status: Status = Status.PENDING, series: int = 0, ended_us: int = 0
 ) -> Execution:
-    job_id = f"J{job:04d}"
-    return Execution(
-        id=execution_id(job_id, Kind.SCHEDULE, str(instant), instant),
-        job_id=job_id,
-        job_name="",
-        namespace=f"ns{job % 2}",
-        kind=Kind.SCHEDULE,
-        discriminator=str(instant),
-        scheduled_s=instant,
-        effective_us=instant * 1_000_000,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=status,
-        series=series,
-        ended_at_us=ended_us,
-    )
+    facts = {"job_name": "", "namespace": f"ns{job % 2}", "series": series, "ended_at_us": ended_us}
+    return executions.an_execution(f"J{job:04d}", instant, status, **facts)
 
 
 def a_range(job: int, first: int, last: int) -> RangeRecord:

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.executions import an_execution
 
 from chronos.model.events import Event, EventType
-from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, RangeRecord, SkipReason, Status
+from chronos.model.execution import Attempt, AttemptStatus, RangeRecord, SkipReason, Status
 from chronos.server.journal import LINES_MAX, SECOND_US, Journal, Wanted
 
 
 def ended(status: Status, *, reason: str = "", time_us: int = 0, code: int = 200) -> Event:
     attempt = Attempt(0, 1, "n#1", "0.1.1", 0, 1_000, 4_000, AttemptStatus.SUCCESS, code)
-    execution = Execution(
-        id="occ_1",
-        job_id="j",
-        job_name="nightly",
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator="1",
-        scheduled_s=1,
-        effective_us=1,
-        revision=1,
-        priority=5,
-        decided_at_us=1,
-        status=status,
-        reason=reason,
-        attempts=[] if status is Status.SKIPPED else [attempt],
-    )
+    attempts = [] if status is Status.SKIPPED else [attempt]
+    execution = an_execution("j", 1, status, id="occ_1", job_name="nightly", reason=reason, attempts=attempts)
     return Event(type=EventType.EXECUTION_FINISHED, index=1, seq=0, time_us=time_us, execution=execution)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from tests.unit.executions import an_execution
 
 from chronos.model.events import Event, EventType
-from chronos.model.execution import Execution, Kind, Status
+from chronos.model.execution import Execution, Status
 from chronos.model.job import Job, JobSpec
 from chronos.model.target import HttpTarget
 from chronos.server import lastruns
@@ -21,20 +22,7 @@ def job(name: str = "a") -> Job:
 
 
 def run(n: int, status: Status = Status.SUCCESS, of: str = "a") -> Execution:
-    return Execution(
-        id=f"occ_{n}",
-        job_id=of,
-        job_name=of,
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator=str(n),
-        scheduled_s=n,
-        effective_us=n * 1_000_000,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=status,
-    )
+    return an_execution(of, n, status, id=f"occ_{n}")
 
 
 def event(execution: Execution) -> Event:

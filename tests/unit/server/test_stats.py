@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests.unit.executions import an_execution
 
 from chronos.model.events import Event, EventType
-from chronos.model.execution import Execution, Kind, Status
+from chronos.model.execution import Execution, Status
 from chronos.server import stats as stats_module
 from chronos.server.stats import Stats
 
@@ -28,21 +29,7 @@ class SetClock:
 
 
 def run(number: int, status: Status = Status.SUCCESS, of: str = "a", **facts: Any) -> Execution:
-    return Execution(
-        id=f"occ_{number}",
-        job_id=of,
-        job_name=f"job {of}",
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator=str(number),
-        scheduled_s=number,
-        effective_us=number * 1_000_000,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=status,
-        **facts,
-    )
+    return an_execution(of, number, status, id=f"occ_{number}", job_name=f"job {of}", **facts)
 
 
 def event(kind: EventType, execution: Execution | None = None, job_id: str = "") -> Event:

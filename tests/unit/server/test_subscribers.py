@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.unit.executions import an_execution
+
 from chronos.errors import VersionConflict
 from chronos.model.events import Event, EventType
-from chronos.model.execution import Execution, Kind, Status
+from chronos.model.execution import Execution
 from chronos.server.collections import Cursor
 from chronos.server.subscribers import Subscriber, Subscribers
 from chronos.store.queries import Page
@@ -66,21 +68,7 @@ class World:
         """Execution `n` ends, a second after the one before."""
         self.applied += 1
         self.time_us = (n + 2) * SECOND_US
-        execution = Execution(
-            id=f"occ_{n}",
-            job_id="j",
-            job_name="j",
-            namespace="default",
-            kind=Kind.MANUAL,
-            discriminator="",
-            scheduled_s=n,
-            effective_us=0,
-            revision=1,
-            priority=5,
-            decided_at_us=0,
-            status=Status.SUCCESS,
-            ended_at_us=self.time_us,
-        )
+        execution = an_execution("j", n, id=f"occ_{n}", ended_at_us=self.time_us)
         self.ended.append(execution)
         event = Event(
             type=EventType.EXECUTION_FINISHED, index=self.applied, seq=0, time_us=self.time_us, execution=execution

@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.executions import an_execution
 
 from chronos.errors import StateDamaged
-from chronos.model.execution import Execution, Kind, Status, execution_id
+from chronos.model.execution import Execution
 from chronos.store.history import MANIFEST, History, HistoryReader, HistorySettings
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, merged
 
@@ -13,20 +14,7 @@ SECOND = 1_000_000
 
 
 def ended(instant: int) -> Execution:
-    return Execution(
-        id=execution_id("J1", Kind.SCHEDULE, str(instant), instant),
-        job_id="J1",
-        job_name="",
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator=str(instant),
-        scheduled_s=instant,
-        effective_us=0,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=Status.SUCCESS,
-    )
+    return an_execution("J1", instant)
 
 
 def opened(folder: Path, **settings: int) -> History:

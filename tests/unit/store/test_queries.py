@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.unit.executions import an_execution
 
 from chronos.errors import Invalid
-from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
+from chronos.model.execution import Execution, RangeRecord, SkipReason, Status
 from chronos.model.job import Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
 from chronos.store.cursors import Cursors
@@ -42,23 +43,6 @@ def a_job(job_id: str, name: str, namespace: str = "default", **more: Any) -> Jo
     paused = more.pop("paused", None)
     spec = replace(spec, **more)
     return Job(id=job_id, spec=spec, revision=1, created_at_us=0, updated_at_us=0, paused=paused)
-
-
-def an_execution(job_id: str, instant: int, status: Status = Status.SUCCESS, namespace: str = "default") -> Execution:
-    return Execution(
-        id=execution_id(job_id, Kind.SCHEDULE, str(instant), instant),
-        job_id=job_id,
-        job_name="",
-        namespace=namespace,
-        kind=Kind.SCHEDULE,
-        discriminator=str(instant),
-        scheduled_s=instant,
-        effective_us=0,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=status,
-    )
 
 
 def queries(*changes: Changes) -> Queries:

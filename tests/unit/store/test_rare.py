@@ -8,6 +8,7 @@ import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.executions import an_execution
 
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.store import segment
@@ -23,19 +24,13 @@ statuses = st.sampled_from([Status.SUCCESS, Status.FAILED, Status.SKIPPED, Statu
 @st.composite
 def executions(draw: st.DrawFn) -> Execution:
     job, kind, instant = draw(st.sampled_from(JOBS)), draw(kinds), draw(st.integers(0, 40))
-    return Execution(
+    return an_execution(
+        job,
+        instant,
+        draw(statuses),
         id=execution_id(job, kind, str(instant), instant),
-        job_id=job,
-        job_name=job,
-        namespace=NAMESPACES[JOBS.index(job)],
         kind=kind,
-        discriminator=str(instant),
-        scheduled_s=instant,
-        effective_us=0,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=draw(statuses),
+        namespace=NAMESPACES[JOBS.index(job)],
         ended_at_us=draw(st.integers(0, 60)),
     )
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.unit.executions import an_execution
 
-from chronos.model.execution import TERMINAL, Execution, Kind, Status, execution_id
+from chronos.model.execution import TERMINAL, Execution, Status
 from chronos.store import segment
 from chronos.store.history import GivenUp, History, HistoryReader, HistorySettings
 from chronos.store.offload import Inline, Thread
@@ -29,21 +30,7 @@ LATE_S = 60
 
 
 def ended(instant: int, at: int | None = None, job: str = "J1", status: Status = Status.SUCCESS) -> Execution:
-    return Execution(
-        id=execution_id(job, Kind.SCHEDULE, str(instant), instant),
-        job_id=job,
-        job_name=job,
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator=str(instant),
-        scheduled_s=instant,
-        effective_us=0,
-        revision=1,
-        priority=5,
-        decided_at_us=0,
-        status=status,
-        ended_at_us=(instant if at is None else at) * SECOND,
-    )
+    return an_execution(job, instant, status, ended_at_us=(instant if at is None else at) * SECOND)
 
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -12,12 +12,13 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
+from tests.unit import executions
 from tests.unit.features.fake_host import EPOCH_S, FakeHost, a_job
 
 from chronos.features.metrics import install
 from chronos.features.metrics.model import BY_TELEMETRY, TABLE, MetricKind, Prometheus, Settings
 from chronos.model.events import EventType
-from chronos.model.execution import Attempt, Execution, Kind, Status
+from chronos.model.execution import Attempt, Execution, Status
 from chronos.model.job import Pause
 from chronos.plugin import Place, Where
 from chronos.scheduler.plan import Plan
@@ -49,21 +50,7 @@ DOCUMENTED = {
 
 
 def an_execution(job_id: str = "J1", name: str = "nightly", status: Status = Status.SUCCESS, **facts: Any) -> Execution:
-    return Execution(
-        id="occ_1",
-        job_id=job_id,
-        job_name=name,
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator="",
-        scheduled_s=1,
-        effective_us=1,
-        revision=1,
-        priority=5,
-        decided_at_us=1,
-        status=status,
-        **facts,
-    )
+    return executions.an_execution(job_id, 1, status, id="occ_1", job_name=name, **facts)
 
 
 def a_host(**settings: Any) -> FakeHost:

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.unit import executions
 from tests.unit.features.fake_host import a_job
 
 from chronos.features.notify.model import (
@@ -30,28 +31,15 @@ from chronos.features.notify.rules import (
     to_send,
     with_notice,
 )
-from chronos.model.execution import Attempt, AttemptStatus, Execution, Kind, RangeRecord, SkipReason, Status
+from chronos.model.execution import Attempt, AttemptStatus, Execution, RangeRecord, SkipReason, Status
 from chronos.model.notify import NotifyEmail, NotifyOn
 
 MINUTE_US = 60_000_000
 
 
 def an_execution(job_id: str = "J1", name: str = "nightly", **facts: Any) -> Execution:
-    given: dict[str, Any] = {"status": Status.FAILED, "ended_at_us": 9_000_000} | facts
-    return Execution(
-        id=given.pop("id", "occ_1"),
-        job_id=job_id,
-        job_name=name,
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator="",
-        scheduled_s=1_735_689_600,
-        effective_us=1,
-        revision=1,
-        priority=5,
-        decided_at_us=1,
-        **given,
-    )
+    known: dict[str, Any] = {"id": "occ_1", "job_name": name, "status": Status.FAILED, "ended_at_us": 9_000_000}
+    return executions.an_execution(job_id, 1_735_689_600, **(known | facts))
 
 
 def an_attempt(n: int, series: int = 0, **facts: Any) -> Attempt:
