@@ -27,6 +27,9 @@ from chronos.store.sqlitefile import translated
 
 MANIFEST = "manifest.json"
 OPEN_MAX = 8
+FILTERED_MAX = 1_000
+"""Of so many segments, the newest, it is known without opening them which jobs are in: about a megabyte or two."""
+
 _DAY_US = 86_400 * 1_000_000
 
 
@@ -184,9 +187,7 @@ class History:
         self._begun(days, time_us).write(records, self.complete_to, time_us)
 
     def close_as(self, days: int, seal: Seal) -> None:
-        info = self._renamed(days, seal.segment, opened_us=seal.opened_us, closed_us=seal.closed_us)
-        self._closed = tuple(sorted((*self._closed, info), key=lambda one: one.number))
-        self._write_manifest()
+        self._take_closed(self._renamed(days, seal.segment, seal))
 
     def keep_apart(self) -> None:
         """Let no segment that is being written keep a number for which there is a seal it does not fit."""
@@ -197,11 +198,14 @@ class History:
                 self._live[days] = SegmentWriter(self._path(info.number), info, self._vfs)
         self._publish()
 
-    def _renamed(self, days: int, number: int, **more: int) -> SegmentInfo:
-        """Give the segment of a class another number, in itself first, and let go of it."""
+    def _renamed(self, days: int, number: int, seal: Seal | None = None) -> SegmentInfo:
+        """Give the segment of a class another number, in itself first, and let go of it; close it when it is sealed."""
         live = self._live.pop(days)
         before = self._path(live.info.number)
-        info = live.note(number=number, **more)
+        if seal is None:
+            info = live.note(number=number)
+        else:
+            info = live.finish(seal.closed_us, opened_us=seal.opened_us, number=number)
         live.close()
         before.rename(self._path(number))
         return info
@@ -230,7 +234,14 @@ class History:
         reach("history.rotate-midway")
         live.close()
         del self._live[days]
-        self._closed = tuple(sorted((*self._closed, info), key=lambda one: one.number))
+        self._take_closed(info)
+
+    def _take_closed(self, info: SegmentInfo) -> None:
+        closed = sorted((*self._closed, info), key=lambda one: one.number)
+        for place in range(len(closed) - FILTERED_MAX):
+            if closed[place].jobs:
+                closed[place] = msgspec.structs.replace(closed[place], jobs=b"")
+        self._closed = tuple(closed)
         self._write_manifest()
 
     def remove(self, numbers: Collection[int]) -> int:

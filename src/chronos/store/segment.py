@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from chronos.model.execution import TERMINAL, Kind, RangeRecord, Status
 from chronos.model.formats import SEGMENT
+from chronos.store.jobfilter import JOBS_MAX, filter_of, may_have
 from chronos.store.records import (
     INSTANT_MAX,
     Position,
@@ -88,6 +89,12 @@ WITH RECURSIVE found (n) AS (
   UNION ALL SELECT (SELECT min(namespace) FROM records WHERE namespace > n) FROM found WHERE n IS NOT NULL
 ) SELECT n FROM found WHERE n IS NOT NULL
 """
+_JOBS = """
+WITH RECURSIVE found (j) AS (
+  SELECT min(job_id) FROM records
+  UNION ALL SELECT (SELECT min(job_id) FROM records WHERE job_id > j) FROM found WHERE j IS NOT NULL
+) SELECT j FROM found WHERE j IS NOT NULL LIMIT ?
+"""
 
 
 class Group(NamedTuple):
@@ -107,6 +114,7 @@ class SegmentInfo(Struct, frozen=True):
         closed_us: Log time at which it was closed; 0 for one being written.
         complete_to: When it was last written to, everything up to this entry of the log was in history.
         days: How long it is kept once it is closed; 0 is what the server's configuration says.
+        jobs: A filter of the jobs it has records of (`store.jobfilter`); empty when any may be among them.
     """
 
     number: int
@@ -117,6 +125,7 @@ class SegmentInfo(Struct, frozen=True):
     closed_us: int = 0
     complete_to: int = 0
     days: int = 0
+    jobs: bytes = b""
 
     def covers(self, first_s: int, last_s: int) -> bool:
         """Whether a record in it may hold an instant from `first_s` to `last_s`."""
@@ -124,8 +133,11 @@ class SegmentInfo(Struct, frozen=True):
 
     def may_hold(self, wanted: RecordFilter, before: Position) -> bool:
         """Whether a record in it may match and stand before `before`."""
-        is_new_enough = not self.closed_us or self.closed_us >= wanted.ended_since_us
-        return is_new_enough and self.covers(wanted.since_s, min(wanted.until_s, before[0]))
+        return (
+            self.covers(wanted.since_s, min(wanted.until_s, before[0]))
+            and (not self.closed_us or self.closed_us >= wanted.ended_since_us)
+            and (wanted.job_id is None or may_have(self.jobs, wanted.job_id))
+        )
 
 
 class SegmentWriter:
@@ -159,11 +171,12 @@ class SegmentWriter:
             _write_info(db, info)
         self.info = info
 
-    def finish(self, closed_us: int) -> SegmentInfo:
-        """Note durably that nothing is written to it any more; return what is known of it now."""
-        return self.note(closed_us=closed_us)
+    def finish(self, closed_us: int, **known: int) -> SegmentInfo:
+        """Note durably that nothing is written to it any more, and in which jobs; return what is known of it now."""
+        rows: list[Any] = self._db.execute(_JOBS, (JOBS_MAX + 1,)).fetchall()
+        return self.note(closed_us=closed_us, jobs=filter_of([job_id for (job_id,) in rows]), **known)
 
-    def note(self, **known: int) -> SegmentInfo:
+    def note(self, **known: int | bytes) -> SegmentInfo:
         """Note durably what is known of it from now on, and return all of that."""
         self.info = msgspec.structs.replace(self.info, **known)
         with transaction(self._db) as db:

@@ -17,7 +17,8 @@ from tests.unit.executions import an_execution
 
 from chronos.model.execution import TERMINAL, Execution, Status
 from chronos.store import segment
-from chronos.store.history import GivenUp, History, HistoryReader, HistorySettings
+from chronos.store.history import MANIFEST, GivenUp, History, HistoryReader, HistorySettings
+from chronos.store.jobfilter import may_have
 from chronos.store.offload import Inline, Thread
 from chronos.store.port import Changes, Result
 from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, merged, record_in
@@ -141,6 +142,44 @@ def test_what_has_ended_lately_is_looked_for_where_it_can_be(tmp_path: Path, ope
     assert [_instant(record) for record in page] == [199, 198, 197, 196, 195, 7]
     assert set(opened) == {"000019.db", "000020.db", "000021.db"}, "a segment is closed when the next one is begun"
     reader.close()
+    history.close()
+
+
+def test_what_a_job_did_last_is_looked_for_in_the_segments_that_it_is_in(tmp_path: Path, opened: list[str]) -> None:
+    history = History(tmp_path, HistorySettings(segment_rows=10))
+    history.open()
+    for hour in range(40):
+        runs = [ended(hour * 10 + n, job=f"J{n}") for n in range(9)]
+        rare = [ended(hour * 10 + 9, job="monthly")] if hour in (5, 17) else [ended(hour * 10 + 9, job="J9")]
+        history.write(runs + rare, hour + 1, (hour * 10 + 9) * SECOND)
+    live = f"{history.infos[-1].number:06d}.db"
+    for again in (False, True):
+        if again:  # the manifest says it, and so does each file
+            history.close()
+            (tmp_path / MANIFEST).unlink()
+            history = History(tmp_path, HistorySettings(segment_rows=10))
+            history.open()
+        for job, instants in (("monthly", [179, 59]), ("never", [])):
+            reader = HistoryReader(tmp_path)
+            opened.clear()
+            page = found(reader, history, RecordFilter(job_id=job), limit=20)
+            assert [_instant(record) for record in page] == instants
+            assert set(opened) - {live} <= {"000006.db", "000018.db", *_taken_for(history, job)}
+            reader.close()
+    assert len(_taken_for(history, "never")) <= 5, "of a hundred jobs that are not in, one is taken to be"
+    history.close()
+
+
+def _taken_for(history: History, job: str) -> set[str]:
+    return {f"{info.number:06d}.db" for info in history.infos if info.closed_us and may_have(info.jobs, job)}
+
+
+def test_of_more_segments_than_that_it_is_asked_by_opening_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chronos.store.history.FILTERED_MAX", 3)
+    history = punctual(tmp_path, 8)
+    assert [bool(info.jobs) for info in history.infos] == [False, False, False, False, True, True, True, False]
     history.close()
 
 
