@@ -15,6 +15,8 @@ from chronos.timing.merged import Merged
 from chronos.timing.schedule import parse_schedule
 
 FOR_EVER_S = 1 << 39
+UPCOMING_KEPT = 5
+"""So many instants ahead are remembered: what documents of jobs show."""
 SHARED_MAX = 16_384
 """So many compiled timetables stay in memory, the last asked for; one is a kilobyte or two."""
 
@@ -52,14 +54,16 @@ class _Compiled:
 
     Attributes:
         gap: Two neighbours: nothing lies between an instant, or a moment asked for, and the first instant after it.
+        upcoming: The instants after a moment that were asked for last: (moment, how many, instants).
     """
 
-    __slots__ = ("gap", "instants", "merged")
+    __slots__ = ("gap", "instants", "merged", "upcoming")
 
     def __init__(self, instants: Instants, merged: Merged | None) -> None:
         self.instants = instants
         self.merged = merged
         self.gap: tuple[int, int | None] = (0, 0)
+        self.upcoming: tuple[int, int, list[int]] = (0, 0, [])
 
 
 class Timetable:
@@ -98,6 +102,19 @@ class Timetable:
         found = self._instants.next_s(max(after, self._start_s - 1))
         found = found if found is not None and found <= self._end_s else None
         self._common.gap = (after, found)
+        return found
+
+    def upcoming_s(self, after: int, count: int) -> list[int]:
+        """Return the first `count` instants strictly after `after`, or as many as there are, ascending."""
+        since, asked, found = self._common.upcoming
+        if asked == count and found and since <= after < found[0]:
+            return found
+        found = []
+        instant: int | None = after
+        while len(found) < count and instant is not None and (instant := self.next_s(instant)) is not None:
+            found.append(instant)
+        if count <= UPCOMING_KEPT:
+            self._common.upcoming = (after, count, found)
         return found
 
     def prev_s(self, before: int) -> int | None:

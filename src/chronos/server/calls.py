@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import Struct
 
 from chronos.errors import Denied, Invalid, PreconditionRequired, Unprocessable
 from chronos.model.limits import NAMESPACE_PATTERN
@@ -104,7 +106,7 @@ def _query(endpoint: Endpoint, pairs: dict[str, list[str]]) -> Any:
             name = next(iter(pairs))
             raise Unprocessable(f"This address takes no query parameter `{name[:64]}`.", field=name[:64])
         return None
-    lists = {f.encode_name for f in msgspec.structs.fields(endpoint.query) if "list" in str(f.type)}
+    lists = _lists_of(endpoint.query)
     values: dict[str, Any] = {}
     for name, given in pairs.items():
         if name.startswith("tag.") and "tags" in endpoint.query.__struct_fields__:
@@ -116,6 +118,12 @@ def _query(endpoint: Endpoint, pairs: dict[str, list[str]]) -> Any:
         else:
             values[name] = given[0]
     return convert_text(values, endpoint.query)
+
+
+@cache
+def _lists_of(query: type[Struct]) -> frozenset[str]:
+    """Return the parameters that take several values."""
+    return frozenset(f.encode_name for f in msgspec.structs.fields(query) if "list" in str(f.type))
 
 
 def _body(endpoint: Endpoint, raw: bytes) -> Any:

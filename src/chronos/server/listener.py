@@ -21,6 +21,7 @@ HEADERS_MAX = 100
 HEADER_S_MAX = 10.0
 CONNECTIONS_MAX = 2_000
 BACKLOG = 1_024
+_GATHERED_MAX = 16 * 1024
 _READ_MAX = 256 * 1024  # what asyncio hands over at a time
 
 
@@ -42,6 +43,41 @@ class Limits:
     header_bytes: int = 32 * 1024
 
 
+class _Gathering:
+    """A transport that sends together what is written in one turn of the loop: the head of an answer, and its body.
+
+    Each by itself would be a call into the system, and those are a good part of what a small answer costs.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+        if len(data) > _GATHERED_MAX:
+            self._send()  # at once, so that whoever writes hears at once that it is not taken
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._parts.clear()
+        self._transport.abort()
+
+    def _send(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with an end to our patience: with headers that are too many or too big, with clients
     that send too slowly or leave their answers lying."""
@@ -55,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # as far as uvicorn uses it
         self._arm(self.limits.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:

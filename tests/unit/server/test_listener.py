@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chronos.server.listener import Listener, limits_of
+from chronos.server.listener import Listener, _Gathering, limits_of
 from chronos.server.settings import Http
 
 PATIENCE_S = 20.0
@@ -130,3 +130,52 @@ def test_the_limits_are_the_configurations() -> None:
 
     assert (limits.header_s, limits.body_s, limits.write_s) == (10.0, 120.0, 7.0)
     assert (limits.idle_s, limits.header_bytes) == (3.0, 4_096)
+
+
+class Wire:
+    """A transport that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes | str] = []
+
+    def write(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def close(self) -> None:
+        self.heard.append("close")
+
+    def abort(self) -> None:
+        self.heard.append("abort")
+
+    def is_closing(self) -> bool:
+        return self.heard[-1:] in (["close"], ["abort"])
+
+
+@pytest.mark.asyncio
+async def test_what_is_written_in_one_turn_of_the_loop_is_sent_together_and_before_the_end() -> None:
+    wire = Wire()
+    gathering = _Gathering(wire, asyncio.get_running_loop())
+    gathering.write(b"head ")
+    gathering.write(b"body")
+    await asyncio.sleep(0)
+    gathering.write(b"more")
+    gathering.close()
+    await asyncio.sleep(0)
+
+    assert wire.heard == [b"head body", b"more", "close"]
+
+
+@pytest.mark.asyncio
+async def test_what_is_long_is_sent_at_once_and_what_is_broken_off_not_at_all() -> None:
+    long, broken = Wire(), Wire()
+    gathering = _Gathering(long, asyncio.get_running_loop())
+    gathering.write(b"head")
+    gathering.write(b"x" * 100_000)
+    sent_at_once = list(long.heard)
+    breaking = _Gathering(broken, asyncio.get_running_loop())
+    breaking.write(b"head")
+    breaking.abort()
+    await asyncio.sleep(0)
+
+    assert sent_at_once == long.heard == [b"head" + b"x" * 100_000]
+    assert broken.heard == ["abort"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -241,39 +241,52 @@ def job_document(
         success: When it was last well.
         already_sent: Executions whose first byte had left when the change was accepted.
     """
-    runs = next_runs(plan, now_s, NEXT_RUNS) if plan is not None and job.paused is None else []
-    document = {"id": job.id, **editable(job.spec)}
-    document |= msgspec.to_builtins(
-        {
-            "enabled": job.paused is None,
-            "paused": job.paused,
-            "revision": job.revision,
-            "created_at": at(job.created_at_us),
-            "updated_at": at(job.updated_at_us),
-            "created_by": job.created_by,
-            "updated_by": job.updated_by,
-            "next_run": at_s(runs[0]) if runs else None,
-            "next_runs": [at_s(run) for run in runs],
-            "effective_at": at(plan.effective_us(runs[0])) if plan is not None and runs else None,
-            "last_execution": last,
-            "last_success_at": at(success.last_us) if success is not None else None,
-            "overdue_since": at_s(success.overdue_since_s) if success is not None and success.overdue_since_s else None,
-        }
-    )
+    runs = plan.upcoming_s(now_s, NEXT_RUNS) if plan is not None and job.paused is None else []
+    document = _standing(job) | {
+        "next_run": at_s(runs[0]) if runs else None,
+        "next_runs": [at_s(run) for run in runs],
+        "effective_at": at(plan.effective_us(runs[0])) if plan is not None and runs else None,
+        "last_execution": last,
+        "last_success_at": at(success.last_us) if success is not None else None,
+        "overdue_since": at_s(success.overdue_since_s) if success is not None and success.overdue_since_s else None,
+    }
     if already_sent is not None:
         document["already_sent"] = already_sent
     return document
 
 
-def next_runs(plan: Plan, after_s: int, count: int) -> list[int]:
-    """Return the next `count` instants after `after_s`, in seconds, ascending."""
-    found: list[int] = []
-    while len(found) < count:
-        instant = plan.next_s(found[-1] if found else after_s)
-        if instant is None:
-            break
-        found.append(instant)
-    return found
+class _Shown(NamedTuple):
+    job: Job
+    document: dict[str, Any]
+
+
+_shown: dict[str, _Shown] = {}
+"""What documents said last of jobs, by id: the same jobs are looked at again and again."""
+
+SHOWN_MAX = 1_000
+"""One is some kilobytes."""
+
+
+def _standing(job: Job) -> dict[str, Any]:
+    """Return what stands in a job's document as long as nobody changes the job. It is shared: leave it as it is."""
+    known = _shown.get(job.id)
+    if known is not None and known.job == job:
+        return known.document
+    document = {
+        "id": job.id,
+        **editable(job.spec),
+        "enabled": job.paused is None,
+        "paused": job.paused,
+        "revision": job.revision,
+        "created_at": at(job.created_at_us),
+        "updated_at": at(job.updated_at_us),
+        "created_by": job.created_by,
+        "updated_by": job.updated_by,
+    }
+    if len(_shown) >= SHOWN_MAX:
+        _shown.clear()
+    _shown[job.id] = _Shown(job, document)
+    return document
 
 
 def last_execution(execution: Execution) -> LastExecution:

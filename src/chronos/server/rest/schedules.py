@@ -14,7 +14,7 @@ from chronos.model.target import HttpTarget
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.scheduler.plan import Plan
 from chronos.server.rest.core import Core, reply
-from chronos.server.rest.documents import at, at_s, next_runs
+from chronos.server.rest.documents import at, at_s
 from chronos.timing.calendar import Shift
 from chronos.timing.schedule import Schedule, parse_schedule
 
@@ -126,7 +126,7 @@ class Schedules:
             schedule, plan = self._read(body, now_s)
         except Unprocessable as exc:
             return reply(Validated(valid=False, error=str(exc), field=str(exc.facts.get("field", ""))))
-        runs = [at_s(run) for run in next_runs(plan, now_s, 5)]
+        runs = [at_s(run) for run in plan.upcoming_s(now_s, 5)]
         return reply(Validated(valid=True, description=schedule.describe(), next_runs=runs))
 
     async def preview(self, call: Call) -> Reply:
@@ -134,7 +134,7 @@ class Schedules:
         now_s = int(self._core.clock.time())
         after_s = int(body.after.timestamp()) if body.after else now_s
         schedule, plan = self._read(body, now_s)
-        runs = self._until(plan, after_s, body) if body.until else next_runs(plan, after_s, body.count)
+        runs = self._until(plan, after_s, body) if body.until else plan.upcoming_s(after_s, body.count)
         return reply(
             Preview(
                 valid=True,
@@ -153,7 +153,7 @@ class Schedules:
             raise Unprocessable("`until` has to lie after `after`.", field="until")
         if until_s - after_s > SPAN_S_MAX:
             raise Unprocessable("`until` is too far away; 200 years are the most.", field="until")
-        runs = next_runs(plan, after_s, RUNS_MAX + 1)
+        runs = plan.upcoming_s(after_s, RUNS_MAX + 1)
         found = [run for run in runs if run <= until_s]
         if len(found) > RUNS_MAX:
             raise Unprocessable(
