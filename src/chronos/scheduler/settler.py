@@ -39,6 +39,8 @@ PROBES_AT_ONCE = 100
 PAUSE_AGAIN_S = 0.25
 FLIGHTS_MAX = 4
 """Batches of results that are on their way to the log at a time."""
+WORTH_A_FLIGHT = 500
+"""While a batch is on its way, the next one leaves when it has this many results, or when that one is back."""
 
 
 class Settler:
@@ -114,8 +116,8 @@ class Settler:
             if len(self._flights) >= FLIGHTS_MAX:
                 await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
             self._land()
-            if self._refused:
-                break
+            if self._refused or (self._flights and len(self._done) < WORTH_A_FLIGHT):
+                break  # a flight that lands wakes the next turn
             self._send_off()
         self._land()
         refused, self._refused = self._refused, False

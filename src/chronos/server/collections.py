@@ -10,7 +10,7 @@ from msgspec import Struct
 from chronos.errors import ConfigInvalid
 from chronos.store.commands import PutDocument
 from chronos.store.queries import ALL, CHUNK, Where
-from chronos.store.tables import DOCUMENTS, Document, document_key
+from chronos.store.tables import CURSORS, DOCUMENTS, Document, document_key
 
 if TYPE_CHECKING:
     from chronos.store.commandlog import CommandLog
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Struct)
 
-CURSORS = "cursors"
 RESERVED = frozenset({CURSORS, "calendars"})
 
 

@@ -48,11 +48,11 @@ class Live:
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take note of what was committed. Called on the event loop; returns at once."""
-        for event in events:
-            if event.type in SHOWN:
-                self._ring.append(event)
-                for watcher in self._watchers:
-                    watcher.offer(event)
+        shown = [event for event in events if event.type in SHOWN]
+        self._ring.extend(shown)
+        for watcher in self._watchers:
+            for event in shown:
+                watcher.offer(event)
 
     def known(self) -> list[Event]:
         """Return the last events, the oldest first."""

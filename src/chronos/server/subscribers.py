@@ -138,7 +138,10 @@ class Subscribers:
             await self._move_cursor(subscriber)
 
     def _on_events(self, events: Sequence[Event]) -> None:
+        types = {event.type for event in events}
         for subscriber in self._all:
+            if types.isdisjoint(subscriber.types):
+                continue
             for event in events:
                 if event.type in subscriber.types and not subscriber.offer(event):
                     self._telemetry.count("events_dropped_total")

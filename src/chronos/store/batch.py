@@ -72,18 +72,22 @@ class Pace:
         self._spacing_s = spacing_s
         self._busy_at = busy_at
         self._last_s = self._second_s = float("-inf")
-        self._commits = 0
+        self._commits = self._before = 0
 
     def wait_s(self, now_s: float) -> float:
         """Return how long to wait before the next commit; it is taken to be made then.
 
         Args:
-            now_s: Boot time. Busy is whoever made more than `busy_at` commits in the second that runs.
+            now_s: Boot time. Busy is whoever made more than `busy_at` commits in the second that runs, or in the one
+                before.
         """
-        if now_s - self._second_s >= 1.0:
+        since_s = now_s - self._second_s
+        if since_s >= 1.0:
+            self._before = self._commits if since_s < 2.0 else 0
             self._second_s, self._commits = now_s, 0
         self._commits += 1
-        wait_s = max(0.0, self._last_s + self._spacing_s - now_s) if self._commits > self._busy_at else 0.0
+        is_busy = max(self._commits, self._before) > self._busy_at
+        wait_s = max(0.0, self._last_s + self._spacing_s - now_s) if is_busy else 0.0
         self._last_s = now_s + wait_s
         return wait_s
 

@@ -26,7 +26,7 @@ from chronos.store.commands import Command, NewLeader, Seal, decode_entry
 from chronos.store.entryfold import Fold, events_of, fold_entry
 from chronos.store.port import At, Changes, Log, Result, View
 from chronos.store.refolding import without_rows
-from chronos.store.state import WRITE_THROUGH, State
+from chronos.store.state import WRITE_THROUGH, State, is_searched
 from chronos.store.tables import Table
 from chronos.store.verdict import accepted
 from chronos.telemetry import Telemetry
@@ -56,9 +56,9 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     queue_commands_max: int = 50_000
     queue_bytes_max: int = 64 * 1024 * 1024
     flush_interval_ms: int = 250
-    busy_flush_ms: int = 2_000
+    busy_flush_ms: int = 3_000
     busy_rows: int = 3_000
-    spacing_ms: int = 5
+    spacing_ms: int = 10
     busy_commits: int = 50
 
 
@@ -333,7 +333,7 @@ class CommandLog:
             puts = sum([len(change.puts) for change in own])
             self._changed += puts
             self._unflushed += puts
-            if any(table in WRITE_THROUGH for change in own for table, _ in change.puts):
+            if any(place[0] in WRITE_THROUGH and is_searched(place) for change in own for place in change.puts):
                 self._parked.append((entry.at.index, submission, results))
                 self._urgent.set()
             else:

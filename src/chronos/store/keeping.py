@@ -6,8 +6,10 @@ whole files, and there is one file being written for each class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
+from chronos.store.commands import KeepingRule
 from chronos.store.port import View
 from chronos.store.tables import JOBS, KEEPING, REVISIONS, revision_key
 from chronos.timing.duration import DAY_US, parse_duration
@@ -22,10 +24,17 @@ def class_of(retention: str) -> int:
     return next((days for days in CLASSES_DAYS if wanted_us <= days * DAY_US), CLASSES_DAYS[-1])
 
 
-def days_kept(view: View, job_id: str, namespace: str, revision: int = 0) -> int:
+def rules_of(view: View) -> Mapping[str, KeepingRule]:
+    """Return what namespaces say of how long their records are kept."""
+    rules = view.get(KEEPING, "namespaces")
+    return rules.namespaces if rules is not None else {}
+
+
+def days_kept(view: View, rules: Mapping[str, KeepingRule], job_id: str, namespace: str, revision: int = 0) -> int:
     """Return the class of a record: what its job says, else its namespace, else 0: what the server says for all.
 
     Args:
+        rules: What `rules_of` the view says.
         revision: The job's revision that ran, asked when the job is deleted.
     """
     job = view.get(JOBS, job_id)
@@ -33,6 +42,5 @@ def days_kept(view: View, job_id: str, namespace: str, revision: int = 0) -> int
         job = kept.job
     if job is not None and job.spec.history is not None and job.spec.history.retention is not None:
         return class_of(job.spec.history.retention)
-    rules = view.get(KEEPING, "namespaces")
-    rule = rules.namespaces.get(namespace) if rules is not None else None
+    rule = rules.get(namespace)
     return class_of(rule.retention) if rule is not None and rule.retention else 0

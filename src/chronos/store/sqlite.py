@@ -27,7 +27,7 @@ from chronos.store.cache import NOTHING, Cache
 from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
 from chronos.store.history import History, HistoryReader, HistorySettings
-from chronos.store.keeping import days_kept
+from chronos.store.keeping import days_kept, rules_of
 from chronos.store.offload import Offload, Thread
 from chronos.store.port import Changes
 from chronos.store.records import (
@@ -263,15 +263,17 @@ class SqliteState:
             dirty.puts[place] = None
 
     def _record(self, change: Changes, index: int, time_us: int) -> None:
-        dirty = self._dirty
+        if not change.ended and not change.ranges:
+            return
+        dirty, rules = self._dirty, rules_of(self)
         for execution in change.ended:
             place = (execution.id, execution.series)
             dirty.records[place] = execution
-            dirty.days[place] = days_kept(self, execution.job_id, execution.namespace, execution.revision)
+            dirty.days[place] = days_kept(self, rules, execution.job_id, execution.namespace, execution.revision)
         for skipped in change.ranges:
             place = (range_id(skipped), 0)
             dirty.records[place] = skipped
-            dirty.days[place] = days_kept(self, skipped.job_id, skipped.namespace)
+            dirty.days[place] = days_kept(self, rules, skipped.job_id, skipped.namespace)
         if self._is_refolding:
             records: list[Record] = [*change.ended, *change.ranges]
             for record in records:

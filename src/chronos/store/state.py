@@ -15,7 +15,7 @@ from chronos.model.times import PlanRow, plan_row
 from chronos.store.commands import Seal
 from chronos.store.port import Changes, View
 from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, merged, row_of
-from chronos.store.tables import DOCUMENTS, JOBS, NAMES, OPEN, REVISIONS, TABLES, Table
+from chronos.store.tables import CURSORS, DOCUMENTS, JOBS, NAMES, OPEN, REVISIONS, TABLES, Table
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -24,6 +24,14 @@ WRITE_THROUGH = frozenset({JOBS.name, NAMES.name, REVISIONS.name, DOCUMENTS.name
 """Tables that are searched: what is acknowledged in them is in the file, so that a search finds it."""
 
 KEY_MAX = "\U0010ffff"
+
+
+def is_searched(place: Key) -> bool:
+    """Whether what is under `place`, in one of these tables, is ever found by searching.
+
+    Where a subscriber stands is looked up by its key only, and is written every second.
+    """
+    return not place[1].startswith(f"{CURSORS}/")
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):

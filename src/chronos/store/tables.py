@@ -23,6 +23,10 @@ class Table(Generic[T]):
         self.of = of
 
 
+CURSORS = "cursors"
+"""The documents that say up to where each subscriber has handled events; they are the server's own."""
+
+
 class Shard(Struct, frozen=True, gc=False, array_like=True):
     """How far planning has come.
 

@@ -82,10 +82,11 @@ class ExecutionTallies(Collector):
 
     def count(self, execution: Execution) -> None:
         """Take in an execution that has come to its end."""
-        if self._jobs.renamed(execution.job_id, execution.job_name):
-            self.forget(execution.job_id)
         job = self._jobs.of(execution.job_id, execution.job_name)
-        place = (*job, execution.status.value)
+        if job[1] is not execution.job_name and self._jobs.renamed(execution.job_id, execution.job_name):
+            self.forget(execution.job_id)
+            job = self._jobs.of(execution.job_id, execution.job_name)
+        place = (*job, execution.status)
         self._ended[place] = self._ended.get(place, 0) + 1
         if not execution.started_at_us:
             return

@@ -20,7 +20,7 @@ class Draft:
 
     def __init__(self, view: View, at: At) -> None:
         self.at = at
-        self._view = view
+        self._get = view.get
         self._puts: dict[tuple[str, str], Any] = {}
         self._ended: list[Execution] = []
         self._ranges: list[RangeRecord] = []
@@ -29,9 +29,7 @@ class Draft:
 
     def get(self, table: Table[T], key: str) -> T | None:
         value: Any = self._puts.get((table.name, key), _UNTOUCHED)
-        if value is _UNTOUCHED:
-            return self._view.get(table, key)
-        found: T | None = value
+        found: T | None = self._get(table, key) if value is _UNTOUCHED else value
         return found
 
     def put(self, table: Table[T], key: str, value: T) -> None:

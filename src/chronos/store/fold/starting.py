@@ -72,9 +72,12 @@ def _start_one(draft: Draft, execution: Execution, asked: StartAttempt, token: s
         if is_planned(execution) and not execution.attempts:
             skip(draft, execution, SkipReason.PAUSED)
         return None
-    if not execution.force and not _slot_is_free(draft, execution, job, asked):
-        return None
-    return _grant(draft, execution, asked, token)
+    slots = draft.slots(job.id)
+    if not execution.force and execution.id not in slots.holding:
+        if not _slot_is_free(draft, execution, job, slots, asked):
+            return None
+        slots = draft.slots(job.id)
+    return _grant(draft, execution, slots, asked, token)
 
 
 def is_held(job: Job, execution: Execution) -> bool:
@@ -85,18 +88,15 @@ def is_held(job: Job, execution: Execution) -> bool:
     return is_planned(execution) or execution.decided_at_us < at_us
 
 
-def _slot_is_free(draft: Draft, execution: Execution, job: Job, asked: StartAttempt) -> bool:
-    """Whether it may start now; if not, it has been skipped, or it waits."""
-    slots = draft.slots(execution.job_id)
-    if execution.id in slots.holding:
-        return True
+def _slot_is_free(draft: Draft, execution: Execution, job: Job, slots: Slots, asked: StartAttempt) -> bool:
+    """Whether it, who holds no slot, may start now; if not, it has been skipped, or it waits."""
     others = slots.holding
     policy = job.spec.concurrency
     room = job.spec.max_concurrent if policy is Concurrency.ALLOW else 1
     if len(others) < room:
         if policy is Concurrency.REPLACE:
             return _supersede(draft, execution).id == execution.id
-        return policy is Concurrency.FORBID or _place_before_others(draft, execution) < room - len(others)
+        return policy is Concurrency.FORBID or _place_before_others(draft, slots, execution) < room - len(others)
     # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
     due = asked.not_before_us <= draft.at.time_us
     if not due or execution.attempts:
@@ -125,10 +125,10 @@ def _is_patient(execution: Execution) -> bool:
     return execution.late or execution.kind is Kind.BACKFILL
 
 
-def _place_before_others(draft: Draft, execution: Execution) -> int:
+def _place_before_others(draft: Draft, slots: Slots, execution: Execution) -> int:
     """How many stand before it and have a claim to the next free slot."""
     place = 0
-    for key in draft.slots(execution.job_id).waiting:
+    for key in slots.waiting:
         if key == execution.id:
             break
         other = draft.get(OPEN, key)
@@ -189,10 +189,9 @@ def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
         draft.emit(EventType.EXECUTION_CANCELLING, namespace=old.namespace, job_id=old.job_id, execution=asked)
 
 
-def _grant(draft: Draft, execution: Execution, asked: StartAttempt, token: str) -> Execution:
+def _grant(draft: Draft, execution: Execution, slots: Slots, asked: StartAttempt, token: str) -> Execution:
     started = _with_attempt(execution, asked.n, asked.node, token, asked.not_before_us, draft.at.time_us)
     draft.put(OPEN, execution.id, started)
-    slots = draft.slots(execution.job_id)
     holding = slots.holding if execution.id in slots.holding else [*slots.holding, execution.id]
     waiting = [i for i in slots.waiting if i != execution.id]
     draft.put_slots(
