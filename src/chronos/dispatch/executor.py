@@ -123,13 +123,14 @@ class LocalExecutor:
 
     def submit(self, deliveries: list[Delivery]) -> None:
         """Take over `deliveries`; each is reported once. See `Executor.submit`."""
+        now_us = self._now_us()
         for delivery in deliveries:
             if self._draining or not self._is_open:
                 self._report(delivery, NotSent("drain"), self._now_us(), Waited())
             elif self._count >= self._settings.max_held:
                 self._report(delivery, NotSent("capacity", retry_after_s=1.0), self._now_us(), Waited())
             else:
-                self._hold(delivery)
+                self._hold(delivery, now_us)
         if not self._draining:
             self._turn()
 
@@ -195,8 +196,8 @@ class LocalExecutor:
                     held.task.cancel()
             await self._idle.wait()  # dispatchers let a second cancellation through at once
 
-    def _hold(self, delivery: Delivery) -> None:
-        held = Held(delivery, next(self._numbers), self._now_us())
+    def _hold(self, delivery: Delivery, now_us: int) -> None:
+        held = Held(delivery, next(self._numbers), now_us)
         self._attempts.setdefault(delivery.execution_id, []).append(held)
         self._count += 1
         self._idle.clear()

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from urllib.parse import quote, quote_plus
 
 from chronos.model.secret import STARS, map_credentials
@@ -26,6 +27,8 @@ ENV_CHARS_MIN = 4
 SECRETIVE = ("auth", "headers", "signing_secret")
 """Where an HTTP target may hold credentials."""
 
+_secretive = attrgetter(*SECRETIVE)
+
 _in_play: ContextVar[frozenset[str]] = ContextVar("secrets_in_play", default=frozenset())
 
 
@@ -39,11 +42,17 @@ def secrets_in_play(values: Iterable[str]) -> Iterator[None]:
         _in_play.reset(token)
 
 
+def may_hold_secrets(target: Target) -> bool:
+    """Return whether there is anything in a target in which credentials may stand."""
+    return not isinstance(target, HttpTarget) or any(_secretive(target))
+
+
 def secrets_of(target: Target) -> frozenset[str]:
     """Return every secret of a delivery: the target's credentials and what `secrets_in_play` added."""
-    found = set(_in_play.get())
-    if not found and isinstance(target, HttpTarget) and not any(getattr(target, name) for name in SECRETIVE):
-        return frozenset()
+    in_play = _in_play.get()
+    if not in_play and not may_hold_secrets(target):
+        return in_play
+    found = set(in_play)
 
     def note(_: str, value: str) -> str:
         found.add(value)

@@ -200,6 +200,17 @@ class Router:
             del self._running[key]
 
 
+class _Ended:
+    """What stands in for what has ended."""
+
+    def outcome(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+_ENDED = _Ended()
+
+
 class _Begun:
     """Implements `UnderWay` and `Expiring`: what a dispatcher has begun, its deadline and its place at the host.
 
@@ -231,7 +242,7 @@ class _Begun:
         self.at = loop.time() + self._seconds
         self._number = self._deadlines.add(self, loop)
         try:
-            self._inner = dispatcher.begin(delivery, self._hear)
+            self._inner: UnderWay = dispatcher.begin(delivery, self._hear)
         except BaseException:
             self._end(Verdict.NOTHING)
             raise
@@ -273,6 +284,7 @@ class _Begun:
         return _too_late(self._seconds)
 
     def _end(self, verdict: Verdict) -> None:
+        self._inner = _ENDED  # it knows us as we know it
         self._deadlines.remove(self, self._number)
         self._router.leave(self._ticket, verdict)
 

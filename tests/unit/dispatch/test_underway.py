@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from functools import partial
 
 import pytest
-from tests.unit.dispatch.fakes import Begun, Recorder, a_delivery
+from tests.unit.dispatch.fakes import Begun, Recorder, Reports, a_delivery
+from tests.unit.dispatch.wires import Wires, a_client, a_guard
 
 from chronos.dispatch.breaker import Circuit
 from chronos.dispatch.deadline import GRAIN_S
+from chronos.dispatch.executor import LocalExecutor
+from chronos.dispatch.http import HttpDispatcher
 from chronos.dispatch.port import Answer, Around, Deliver, Delivered, Delivery, NoAnswer, NotSent, Outcome, Refused
 from chronos.dispatch.router import Router, RouterSettings
 from chronos.dispatch.underway import Told, UnderWay, awaited
@@ -188,3 +192,24 @@ async def test_a_bug_gives_the_place_at_the_host_back() -> None:
     with pytest.raises(IndexError):
         under_way.outcome()
     assert router.begin(a_delivery(), lambda: None) is not None
+
+
+@virtual_time
+async def test_what_was_delivered_leaves_nothing_for_the_collector() -> None:
+    clock, reports = VirtualClock(), Reports()
+    dispatcher = HttpDispatcher(a_guard(lambda: ["127.0.0.1"]), clock, client=a_client(Wires()))
+    router = Router({"http": dispatcher}, clock)
+    async with LocalExecutor(router.deliver, reports, clock, begin=router.begin) as executor:
+        executor.submit([a_delivery("warm")])
+        await asyncio.sleep(1)
+        gc.collect()
+        gc.disable()
+        try:
+            for n in range(100):
+                executor.submit([a_delivery(f"occ_{n}")])
+                await asyncio.sleep(0.01)
+            found = gc.collect()
+        finally:
+            gc.enable()
+    assert {type(outcome) for outcome in reports.outcomes.values()} == {Delivered}
+    assert found < 100, "each leaves a cycle"

@@ -158,12 +158,14 @@ class BodyReader:
 
     def answer(self, status: int, store: StoreResponse, redactor: Redactor) -> Answer:
         """Return the answer, bounded and redacted."""
+        if not self.data:
+            return Answer(status_code=status, notes=list(self.notes))
         data = bytes(self.data)
         excerpt = b"" if store is StoreResponse.NONE else redactor.head(data, EXCERPT_BYTES_MAX)
         return Answer(
             status_code=status,
             body_bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest() if data else "",
+            sha256=hashlib.sha256(data).hexdigest(),
             excerpt=printable(excerpt),
             body=redactor.head(data, STORED_BYTES_MAX) if store is StoreResponse.NODE else b"",
             notes=list(self.notes),

@@ -65,15 +65,17 @@ class Attempt:
         self._came: Read | BaseException | None = None
         self._notes: list[str] = []
         self._resent = False
-        self._asked: Asked = client.ask(wanted, self)
+        self._asked: Asked | None = client.ask(wanted, self)
 
     # What the client tells.
 
     def answered(self, read: Read) -> None:
+        self._asked = None  # it knows us as we know it
         self._came = read
         self._told()
 
     def failed(self, failure: BaseException) -> None:
+        self._asked = None
         self._came = failure
         self._told()
 
@@ -81,7 +83,8 @@ class Attempt:
 
     def stop(self) -> None:
         """See `UnderWay.stop`."""
-        self._asked.stop()
+        if self._asked is not None:
+            self._asked.stop()
 
     def outcome(self) -> Outcome | None:
         """See `UnderWay.outcome`."""

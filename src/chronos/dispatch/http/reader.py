@@ -22,6 +22,7 @@ ANSWER_BYTES_MAX = WIRE_BYTES_MAX + HEAD_BYTES_MAX * (INFORMATIONAL_MAX + 1)
 SWITCHING = 101
 
 _OF_INTEREST = frozenset({b"content-encoding", b"content-length", b"location", b"retry-after", b"transfer-encoding"})
+_LENGTH = b"content-length"
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _CUT = "body cut: the connection broke off or its framing is wrong"
 
@@ -47,6 +48,7 @@ class AnswerReader:
         "_is_bodyless",
         "_is_framed",
         "_is_head_over",
+        "_is_plain",
         "_keeps_alive",
         "_parser",
         "_status",
@@ -76,7 +78,7 @@ class AnswerReader:
         self._held = b""
         self._watch = None
         self._status = 0
-        self._is_head_over = self._is_framed = self._keeps_alive = False
+        self._is_head_over = self._is_plain = self._is_framed = self._keeps_alive = False
         self.body = None
         self.bytes = self.pieces = 0
         self.is_complete = self.is_spoilt = False
@@ -113,8 +115,9 @@ class AnswerReader:
     def read(self) -> Read:
         """Return the answer, once it is complete."""
         assert self.body is not None
-        location = _joined(self._values(b"location")) if self._found else ""
-        return Read(self._status, location, self._values(b"retry-after") if self._found else [], self.body)
+        if self._is_plain:
+            return Read(self._status, "", [], self.body)
+        return Read(self._status, _joined(self._values(b"location")), self._values(b"retry-after"), self.body)
 
     @property
     def may_be_followed(self) -> bool:
@@ -152,15 +155,24 @@ class AnswerReader:
             raise Malformed(f"the answer is not HTTP: its status is {status}")
         if status < 200 or self.is_complete:
             return
-        codings = self._values(b"transfer-encoding")
-        if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
-            raise Malformed("the answer is not HTTP: its transfer encoding is not known here")
         self._status = status
-        self._is_framed = bool(codings) or any(name == b"content-length" for name, _ in self._found)
-        self.body = BodyReader(_joined(self._values(b"content-encoding")).lower())
+        found = self._found
+        self._is_plain = not found or (len(found) == 1 and found[0][0] == _LENGTH)
+        if self._is_plain:  # nearly always: a length at most
+            self._is_framed = bool(found)
+            self.body = BodyReader("")
+        else:
+            self._judge_framing()
         if self._is_bodyless:
             self._keeps_alive = self._parser.should_keep_alive()
             self.is_complete = True
+
+    def _judge_framing(self) -> None:
+        codings = self._values(b"transfer-encoding")
+        if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
+            raise Malformed("the answer is not HTTP: its transfer encoding is not known here")
+        self._is_framed = bool(codings) or any(name == _LENGTH for name, _ in self._found)
+        self.body = BodyReader(_joined(self._values(b"content-encoding")).lower())
 
     def on_body(self, piece: bytes) -> None:
         if self.body is None or self.is_complete:
@@ -215,7 +227,7 @@ class AnswerReader:
         return parser
 
     def _is_framed_twice(self) -> bool:
-        return len(self._found) > 1 and {b"content-length", b"transfer-encoding"} <= {name for name, _ in self._found}
+        return len(self._found) > 1 and {_LENGTH, b"transfer-encoding"} <= {name for name, _ in self._found}
 
     def _values(self, wanted: bytes) -> list[str]:
         return [value.decode("latin-1") for name, value in self._found if name == wanted]

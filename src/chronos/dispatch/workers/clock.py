@@ -12,18 +12,15 @@ class LedClock:
     """A `Clock` that somebody leads."""
 
     def __init__(self, clock: Clock, ahead_s: float) -> None:
-        self._clock = clock
         self._ahead_s = ahead_s
+        self.boottime = clock.boottime
 
     def lead(self, ahead_s: float) -> None:
         """From now on, be so far ahead of boot time."""
         self._ahead_s = ahead_s
 
     def time(self) -> float:
-        return self._clock.boottime() + self._ahead_s
-
-    def boottime(self) -> float:
-        return self._clock.boottime()
+        return self.boottime() + self._ahead_s
 
 
 class Lead:
