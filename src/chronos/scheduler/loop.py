@@ -220,7 +220,9 @@ class Scheduler:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that is due waits to be decided, or for the right to be sent."""
+        """Whether something that is due waits to be decided, is being decided, or waits for the right to be sent."""
+        if self.agenda.proposed_hwm_s > self.shard.hwm_s:
+            return True  # whoever changes a schedule now makes that decision void
         late_us = self.now_us - BEHIND_US
         instant, at_us = self.book.peek(), self.line.peek()
         return (instant is not None and instant * 1_000_000 < late_us) or (at_us is not None and at_us < late_us)

@@ -19,7 +19,7 @@ from chronos.errors import ChronosError, Draining
 from chronos.model.principal import Principal
 from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe, describe_bug, describe_http
 from chronos.telemetry import Telemetry
-from chronos.timing.clock import Chance, Clock, ulid
+from chronos.timing.clock import Chance, Clock, Ulids
 
 log = structlog.get_logger("chronos.http")
 
@@ -41,6 +41,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_EXTRA = [(name.encode(), value.encode()) for name, value in (*SECURITY_HEADERS.items(), ("Cache-Control", "no-store"))]
+_EXTRA_NAMES = frozenset(name.lower() for name, _ in _EXTRA)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 WRITES = METHODS - {"GET"}
@@ -88,7 +90,8 @@ class Gate:
         self._content_type = content_type
         self._hosts = LOOPBACK_HOSTS | hosts
         self._clock = clock
-        self._chance = chance
+        self._ids = Ulids(clock, chance)
+        self._log = log.bind()  # once: every line of a logger that is not bound binds one anew
         self._telemetry = telemetry
         self._is_draining = is_draining
 
@@ -101,7 +104,7 @@ class Gate:
         headers = _headers(scope)
         request_id = headers.get("x-request-id", "")
         if not _REQUEST_ID.match(request_id):
-            request_id = ulid(self._clock, self._chance)
+            request_id = self._ids.draw()
         answer.request_id = request_id
         scope["chronos.request_id"] = request_id
         try:
@@ -157,7 +160,7 @@ class Gate:
         route = scope.get("chronos.route", "other")
         self._telemetry.count("http_requests_total", method=_method(scope), path=route, status=str(status))
         self._telemetry.observe("http_request_duration_seconds", seconds, method=_method(scope), path=route)
-        log.debug(
+        self._log.debug(
             "request",
             method=_method(scope),
             path=scope["path"][:200],
@@ -179,11 +182,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = {name.lower() for name, _ in message["headers"]}
-            extra = {**SECURITY_HEADERS, "X-Request-Id": self.request_id, "Cache-Control": "no-store"}
-            message["headers"] = [
-                *message["headers"],
-                *((n.encode(), v.encode()) for n, v in extra.items() if n.lower().encode() not in given),
-            ]
+            extra = _EXTRA if given.isdisjoint(_EXTRA_NAMES) else [one for one in _EXTRA if one[0].lower() not in given]
+            message["headers"] = [*message["headers"], *extra]
+            if b"x-request-id" not in given:
+                message["headers"].append((b"X-Request-Id", self.request_id.encode()))
         await self._send(message)
 
     async def problem(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:

@@ -77,6 +77,7 @@ def utc(seconds: float) -> datetime:
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
 _SHIFTS = range(120, -1, -10)
+DRAWN_AHEAD = 64
 
 
 def ulid(clock: Clock, chance: Chance) -> str:
@@ -95,3 +96,20 @@ def ulids(clock: Clock, chance: Chance, count: int) -> list[str]:
 
 def _crockford(value: int) -> str:
     return "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])
+
+
+class Ulids:
+    """Draws ULIDs one after the other. It asks for chance for many at once, which costs hardly more than for one: draw
+    ids here, and no keys."""
+
+    def __init__(self, clock: Clock, chance: Chance) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._drawn: list[bytes] = []
+
+    def draw(self) -> str:
+        """Return the next one, as `ulid` does."""
+        if not self._drawn:
+            drawn = self._chance.bytes(10 * DRAWN_AHEAD)
+            self._drawn = [drawn[at : at + 10] for at in range(0, len(drawn), 10)]
+        return _crockford(int(self._clock.time() * 1000) << 80 | int.from_bytes(self._drawn.pop(), "big"))
