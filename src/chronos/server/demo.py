@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,7 +16,7 @@ import structlog
 from chronos.errors import ConfigInvalid, JobNotFound
 from chronos.model.job import JobSpec, RetryPolicy
 from chronos.model.target import HttpTarget
-from chronos.store.queries import ALL
+from chronos.store.state import tag_trait
 from chronos.timing.clock import Clock, utc
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ log = structlog.get_logger("chronos.demo")
 
 TAG = "demo"
 BY = "demo"
+NAMESPACE = "default"
+LEFT_MAX = 100
 READ_S = 10.0
 REQUEST_BYTES_MAX = 64 * 1024
 EVERY_THIRD = 3
@@ -110,8 +113,9 @@ def demo_jobs(port: int, now_s: float) -> list[JobSpec]:
 
 async def clear(jobs: JobService, queries: Queries) -> None:
     """Delete the jobs an earlier demo left behind."""
-    page = await queries.jobs(ALL, tags={TAG: "true"}, limit=100)
-    for job in page.items:
+    # By the tag in its namespace, under which jobs are listed: across all of them every job there is would be read.
+    tagged = list(islice(queries.jobs_with(tag_trait(NAMESPACE, TAG, "true")), LEFT_MAX))
+    for job in tagged:
         if job.created_by == BY:
             try:
                 await jobs.delete(job.id, namespace=job.namespace, by=BY)
