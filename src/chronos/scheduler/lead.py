@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chronos.scheduler.book import Book
 
-PER_JOB_US = 40
+PER_JOB_US = 80
 """What deciding and starting one execution takes, about. A lower bound would do no harm: late starts are caught up."""
 LEAD_US_MAX = 900_000
 CROWD_MAX = 20_000

@@ -135,7 +135,6 @@ class Turn:
 
     async def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
         total = Verdict()
-        claims = self._settings.batch_max - min(len(self._line), self._settings.batch_max // 2)
         latest_us = now_us + self._lead.us
         for number, job_id in enumerate(due, 1):
             if number % SLICE == 0:
@@ -146,11 +145,10 @@ class Turn:
             one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us)
             # Alone and with nobody in its way, it asks in the same breath; the others stand in the line, and ask
             # on the next turn.
-            if len(one.occurrences) == 1 and claims > 0 and self._is_idle(job_id):
+            if len(one.occurrences) == 1 and self._is_idle(job_id):
                 [alone] = one.occurrences
                 if alone.effective_us <= latest_us:
                     one.occurrences[0] = _claimed(alone, max(now_us, alone.effective_us))
-                    claims -= 1
             total.occurrences += one.occurrences
             total.ranges += one.ranges
         return total
