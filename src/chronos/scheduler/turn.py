@@ -145,9 +145,9 @@ class Turn:
             one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us)
             # Alone and with nobody in its way, it asks in the same breath; the others stand in the line, and ask
             # on the next turn.
-            if len(one.occurrences) == 1 and self._is_idle(job_id):
+            if len(one.occurrences) == 1:
                 [alone] = one.occurrences
-                if alone.effective_us <= latest_us:
+                if alone.effective_us <= latest_us and self._is_idle(job_id):
                     one.occurrences[0] = _claimed(alone, max(now_us, alone.effective_us))
             total.occurrences += one.occurrences
             total.ranges += one.ranges

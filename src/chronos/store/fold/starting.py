@@ -76,7 +76,8 @@ def _start_one(draft: Draft, execution: Execution, asked: StartAttempt, token: s
     if not execution.force and execution.id not in slots.holding:
         if not _slot_is_free(draft, execution, job, slots, asked):
             return None
-        slots = draft.slots(job.id)
+        if job.spec.concurrency is Concurrency.REPLACE:
+            slots = draft.slots(job.id)  # those it supersedes have left
     return _grant(draft, execution, slots, asked, token)
 
 
