@@ -18,6 +18,11 @@ ARGS ?=
 # What talks HTTP: in the proof it talks to an API process.
 THROUGH_PROCESSES := $(addprefix tests/acceptance/test_,api.py access.py chronosctl.py explain.py long_jobs.py metrics.py openapi.py start.py)
 
+# What samples in `make test` what it does whole here.
+DOSED := tests/simulation tests/mutants tests/torture tests/crash tests/acceptance/test_package.py tests/unit/verify
+DOSED += $(addprefix tests/unit/timing/test_,schedule_against_cronsim.py schedule_against_brute_force.py business_against_brute_force.py)
+DOSED += tests/unit/store/test_keeping_properties.py tests/unit/scheduler/test_changes_property.py
+
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
 
@@ -27,8 +32,9 @@ run: $(VENV)/.runtime ## Start one node with a demo on http://127.0.0.1:8080, da
 test: $(VENV)/.dev ## Run every test that needs no optional service
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-proof: $(VENV)/.dev ## Simulate all seeds, replay all mutants, kill servers, install anew, as CI does: `make test` samples
-	@CHRONOS_PROOF=1 CHRONOS_FUZZ_EXAMPLES=25 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/simulation tests/mutants tests/torture tests/acceptance/test_package.py tests/unit/verify $(THROUGH_PROCESSES) $(ARGS)
+proof: $(VENV)/.dev ## Simulate all seeds, replay all mutants, crash, kill, fuzz, install anew, as CI does: `make test` samples
+	@CHRONOS_PROOF=1 CHRONOS_FUZZ_EXAMPLES=25 $(PY) -m pytest -n $(WORKERS) --dist worksteal $(DOSED) $(THROUGH_PROCESSES) $(ARGS)
+	@CHRONOS_PROOF=1 CHRONOS_TEST_API_PROCESSES=0 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/acceptance/test_openapi.py $(ARGS)
 
 simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard)
 	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)

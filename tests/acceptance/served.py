@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.dose import PROOF
+
 STOP_S = 40.0
 WORKERS = "CHRONOS_DISPATCHER__WORKERS"
-PROCESSES = os.environ.get("CHRONOS_TEST_API_PROCESSES", "1" if os.environ.get("CHRONOS_PROOF") == "1" else "0")
+PROCESSES = os.environ.get("CHRONOS_TEST_API_PROCESSES", "1" if PROOF else "0")
 """With how many API processes servers are started that do not say it themselves: `make proof` runs what `make test`
 runs without any."""
 

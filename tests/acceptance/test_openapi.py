@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.acceptance.served import Served, answering, served
+from tests.dose import PROOF
 
 from chronos.features.callbacks import routes as callbacks
 from chronos.features.callbacks.rules import Ticket, token_of
@@ -33,7 +34,7 @@ from chronos.model.formats import key_of
 from chronos.server import routing
 from chronos.server.outline import outline
 
-EXAMPLES = int(os.environ.get("CHRONOS_FUZZ_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("CHRONOS_FUZZ_EXAMPLES", "200" if PROOF else "20"))
 STEPS = 5
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.yaml"
 JSON = {"Content-Type": "application/json"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tarfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.served import answering
 from tests.architecture.source import ROOT
+from tests.dose import PROOF
 
 from chronos import __version__
 
@@ -19,9 +19,7 @@ BUILD_S = 120.0
 INSTALL_S = 600.0
 PACKAGE = ROOT / "src" / "chronos"
 
-proof = pytest.mark.skipif(
-    "CHRONOS_PROOF" not in os.environ, reason="it installs every dependency anew: `make proof` does"
-)
+proof = pytest.mark.skipif(not PROOF, reason="it installs every dependency anew: `make proof` does")
 
 
 def builds(folder: Path) -> tuple[Path, Path]:

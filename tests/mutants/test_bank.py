@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.dose import PROOF
 from tests.mutants.bank import ROOT, UNIT, Mutant, Run, Stale, bank, plant, planted, read, run_tests
 from tests.mutants.discover import found_near
 from tests.mutants.hunt import COST_MAX
@@ -19,7 +20,6 @@ from tests.mutants.unit import FOLDERS, SIMULATED, module_of, unit_tests_of
 from chronos.testing.simulation.profile import PROFILES
 from chronos.testing.simulation.run import simulate
 
-PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 AREAS = {"log", "fold", "hwm", "overlap", "retry", "recall", "clock", "restore", "egress", "worker protocol"}
 SURVIVORS_MIN = 12
 MUTANTS = bank()

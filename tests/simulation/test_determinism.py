@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
+from tests.dose import PROOF
 
 from chronos.testing.simulation.profile import PROFILES
 from chronos.testing.simulation.run import simulate
 
-PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 # Short runs may agree by luck: what differs between processes shows where much is under way at once, as in a stop.
 MINUTES = 10.0 if PROOF else 2.0
 SEEDS = {

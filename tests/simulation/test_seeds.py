@@ -6,10 +6,10 @@ A failing seed prints the command that replays it, line by line. See docs/explan
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import pytest
+from tests.dose import PROOF
 
 from chronos.model.execution import SkipReason
 from chronos.testing.simulate import told
@@ -17,7 +17,6 @@ from chronos.testing.simulation.longwork import Turn
 from chronos.testing.simulation.profile import PROFILES, Fault
 from chronos.testing.simulation.run import simulate
 
-PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 SEEDS_A_TEST = 15 if PROOF else 5
 MINUTES = 3.0
 TOUR_MINUTES = 9.0

@@ -2,7 +2,7 @@
 
 Every other shard delivers from a worker process, and half of its kills are that one's: then the server lives on.
 
-`make test` runs the kills of one shard; `make proof` (CHRONOS_PROOF=1), which CI runs too, those of all.
+`make test` runs a few kills of one shard; `make proof` (CHRONOS_PROOF=1), which CI runs too, all of all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 from tests.acceptance.node import Node
+from tests.dose import PROOF
 from tests.torture.load import jobs
 from tests.torture.verdict import Evidence, duplicates, survivors, violations
 from tests.torture.witness import Witness, copy_disk, left_behind, lost_with, recorded, worker_of
@@ -28,9 +29,8 @@ from chronos.failpoints import NAMES, VARIABLE
 from chronos.model.execution import Execution, RangeRecord
 
 SHARDS = 4
-CYCLES = int(os.environ.get("CHRONOS_TORTURE_CYCLES", "10"))
+CYCLES = int(os.environ.get("CHRONOS_TORTURE_CYCLES", "10" if PROOF else "4"))
 SEED = os.environ.get("CHRONOS_TORTURE_SEED")
-PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 SEEDS = [int(SEED)] if SEED else list(range(SHARDS if PROOF else 1))
 
 RATE = 150

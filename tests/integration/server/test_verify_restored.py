@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests.dose import PROOF
 from tests.integration.server.living import Living, a_node, until
 from tests.integration.server.shop import BEGIN_S, HandClock, Shop, a_shop, judged, stocked
 from tests.integration.server.test_verify import CALENDAR, SMALL, a_job, exported
@@ -54,7 +54,7 @@ def good(path: Path, export: bytes, *heads: str) -> Report:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(20 if os.environ.get("CHRONOS_PROOF") else 2))
+@pytest.mark.parametrize("seed", range(20 if PROOF else 2))
 async def test_a_copy_as_of_any_instant_is_verified_with_the_seals_there_were(seed: int, tmp_path: Path) -> None:
     clock, chance = HandClock(), random.Random(seed)
     async with a_shop(tmp_path / "data", seed=seed, clock=clock) as shop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dose import PROOF
 from tests.unit.scheduler.harness import BEGIN_S, Node, World
 from tests.unit.verify.exporting import Exporter
 
@@ -21,7 +21,7 @@ from chronos.store.port import Changes
 from chronos.testing import run_virtual
 from chronos.verify.verifying import verify
 
-SEEDS = range(200 if os.environ.get("CHRONOS_PROOF") else 12)
+SEEDS = range(200 if PROOF else 12)
 SECONDS = 40
 NS: dict[str, Any] = {"namespace": "default", "by": "ann"}
 SCHEDULES = ("* * * * * *", "*/2 * * * * *", "*/3 * * * * *", "0 0 * * * *")

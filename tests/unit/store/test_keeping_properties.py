@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.dose import dose
 from tests.unit.store.exports import Export, collected
 from tests.unit.store.keepers import DAY_S, START_S, HandClock, Kept, kept, run, skipped
 
@@ -112,7 +113,7 @@ class Life:
             self.model.add(record, store.state.time_us)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", dose(range(6), 2))
 @virtual_time
 async def test_whatever_happens_in_whatever_order_nothing_is_lost_before_its_time_and_all_of_it_verifies(
     seed: int,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from holidays import country_holidays
+from tests.dose import dose
 from tests.unit.timing.oracle import instants, runs, tz
 
 from chronos.errors import ScheduleNeverFires
@@ -103,7 +104,7 @@ class ByHand:
 
 
 @pytest.mark.parametrize("shift", list(Shift))
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("zone", dose(ZONES, 2))
 def test_every_run_is_where_moving_it_by_hand_puts_it(zone: str, shift: Shift) -> None:
     chance = random.Random(f"{zone} {shift}")
     for day in DAYS:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.dose import PROOF
 from tests.unit.verify.exporting import Exporter
 from tests.unit.verify.tampering import ROWS, Forger, Tampered
 
@@ -15,7 +15,6 @@ from chronos.testing.simulation.run import lived
 from chronos.verify.report import Report
 from chronos.verify.verifying import Question, verify
 
-PROOF = os.environ.get("CHRONOS_PROOF") == "1"
 CASES = 100 if PROOF else 12
 DEEDS = ("delete", "alter", "add")
 LIVES = [("churn", 1), ("clock", 2)]
