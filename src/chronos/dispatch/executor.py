@@ -72,6 +72,8 @@ class LocalExecutor:
         begin: Usually `Router.begin`; what it begins takes no task.
         on_done: Called on the loop with every batch of ended attempts; must not raise.
         tell_cancelled: Called for a cancelled attempt that had begun; usually `Router.tell_cancelled`.
+        rest_s: After a turn, what ends within it is seen to together, unless somebody waits for room: a turn for
+            each end costs more than the end itself.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class LocalExecutor:
         begin: Begin | None = None,
         tell_cancelled: TellCancelled | None = None,
         telemetry: Telemetry | None = None,
+        rest_s: float = 0.0,
     ) -> None:
         self._deliver = deliver
         self._begin = begin
@@ -105,6 +108,8 @@ class LocalExecutor:
         self._done: list[Done] = []
         self._late_s: list[float] = []
         self._turn_asked = False
+        self._rest_s = rest_s
+        self._rest: asyncio.TimerHandle | None = None
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,9 +131,9 @@ class LocalExecutor:
         now_us = self._now_us()
         for delivery in deliveries:
             if self._draining or not self._is_open:
-                self._report(delivery, NotSent("drain"), self._now_us(), Waited())
+                self._give_back(delivery, NotSent("drain"))
             elif self._count >= self._settings.max_held:
-                self._report(delivery, NotSent("capacity", retry_after_s=1.0), self._now_us(), Waited())
+                self._give_back(delivery, NotSent("capacity", retry_after_s=1.0))
             else:
                 self._hold(delivery, now_us)
         if not self._draining:
@@ -146,7 +151,7 @@ class LocalExecutor:
             sent = any(held.stage is Stage.RUNNING for held in attempts)
             for held in attempts:
                 if self._drop(held) and sent:
-                    self._report(held.delivery, NotSent("recalled"), self._now_us(), Waited())
+                    self._give_back(held.delivery, NotSent("recalled"))
             answers[execution_id] = "sent" if sent else "dropped" if attempts else "unknown"
         return answers
 
@@ -155,9 +160,13 @@ class LocalExecutor:
         for execution_id in execution_ids:
             for held in list(self._attempts.get(execution_id, ())):
                 if self._drop(held):
-                    self._report(held.delivery, NotSent("recalled"), self._now_us(), Waited())
+                    self._give_back(held.delivery, NotSent("recalled"))
                 else:
                     self._stop(held, Cancelled(), tell=cancel_url)
+
+    def report(self) -> None:
+        """Report now what has ended, and not in a moment."""
+        self._take_turn()
 
     def in_flight(self) -> int:
         """How many attempts are held or running."""
@@ -174,7 +183,7 @@ class LocalExecutor:
         reach("drain.before")
         for held in [held for attempts in self._attempts.values() for held in attempts]:
             if self._drop(held):
-                self._report(held.delivery, NotSent("drain"), self._now_us(), Waited())
+                self._give_back(held.delivery, NotSent("drain"))
         self._cancel_timer()
         try:
             async with asyncio.timeout(seconds):
@@ -184,6 +193,9 @@ class LocalExecutor:
                 self._stop(held, Lost("drain"), tell=False)
             await self._cut()
         self._report_all()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     async def _cut(self) -> None:
         """Wait for what was stopped, a process in its grace for instance; what takes too long is stopped again."""
@@ -296,12 +308,13 @@ class LocalExecutor:
             return False
         self._note_lateness(held.delivery)
         if isinstance(begun, NoAnswer):
-            self._end(held, begun)
+            self._end(held, begun, self._now_us())
         else:
             held.under_way = begun
         return True
 
     def _note(self, held: Held) -> None:
+        held.ended_us = self._now_us()
         self._told.append(held)
         self._ask_turn()
 
@@ -312,7 +325,7 @@ class LocalExecutor:
         outcome = self._caught(held.delivery, held.under_way.outcome)
         if outcome is not None:
             held.under_way = None
-            self._end(held, outcome)
+            self._end(held, outcome, held.ended_us)
 
     def _caught(self, delivery: Delivery, step: Callable[[], T]) -> T | NoAnswer:
         try:
@@ -336,7 +349,7 @@ class LocalExecutor:
         try:
             outcome = await work
         finally:
-            self._end(held, outcome)
+            self._end(held, outcome, self._now_us())
 
     async def _outcome(self, held: Held) -> Outcome:
         held.begun = True
@@ -364,7 +377,7 @@ class LocalExecutor:
 
     # Ends.
 
-    def _end(self, held: Held, outcome: Outcome) -> None:
+    def _end(self, held: Held, outcome: Outcome, ended_us: int) -> None:
         late_ms = (held.started_us - held.due_us) // 1_000
         waited = NOT_WAITED
         if late_ms > 0:
@@ -374,17 +387,27 @@ class LocalExecutor:
         self._forget(held)
         if (place := self._hosts.leave(held)) is not None:
             heapq.heappush(self._due, place)
-        self._report(held.delivery, outcome, held.started_us, waited)
+        self._report(held.delivery, outcome, held.started_us, ended_us, waited)
 
-    def _report(self, delivery: Delivery, outcome: Outcome, started_us: int, waited: Waited) -> None:
-        ended_us = max(started_us, self._now_us())
+    def _give_back(self, delivery: Delivery, outcome: NotSent) -> None:
+        now_us = self._now_us()
+        self._report(delivery, outcome, now_us, now_us, NOT_WAITED)
+
+    def _report(self, delivery: Delivery, outcome: Outcome, started_us: int, ended_us: int, waited: Waited) -> None:
+        ended_us = max(started_us, ended_us)
         self._done.append(Done(delivery.execution_id, delivery.attempt, outcome, started_us, ended_us, waited))
         self._ask_turn()
 
     def _ask_turn(self) -> None:
-        if not self._turn_asked:
-            self._turn_asked = True
-            asyncio.get_running_loop().call_soon(self._take_turn)
+        if self._turn_asked or (self._rest is not None and not self._due and not self._hosts.are_waited_for):
+            return
+        self._turn_asked = True
+        asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _rested(self) -> None:
+        self._rest = None
+        if self._told or self._done:
+            self._take_turn()
 
     def _take_turn(self) -> None:
         """See what has ended, start what there is room for now, and report."""
@@ -392,6 +415,8 @@ class LocalExecutor:
         for held in told:
             self._look(held)
         self._turn_asked = False
+        if self._rest is None and self._rest_s:
+            self._rest = asyncio.get_running_loop().call_later(self._rest_s, self._rested)
         if self._told:
             self._ask_turn()
         if self._due and not self._draining:

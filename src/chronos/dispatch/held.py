@@ -38,6 +38,7 @@ class Held:
         "begun",
         "delivery",
         "due_us",
+        "ended_us",
         "number",
         "place",
         "queued",
@@ -58,7 +59,7 @@ class Held:
         self.place: Host | None = (delivery.namespace, host) if host is not None else None
         self.queued = False
         self.begun = False
-        self.started_us = 0
+        self.started_us = self.ended_us = 0
         self.task: asyncio.Task[None] | None = None
         self.under_way: UnderWay | None = None
         self.stop: Outcome | None = None
@@ -76,6 +77,11 @@ class HostLines:
         self._per_host_max = per_host_max
         self._at: dict[Host, int] = {}
         self._lines: dict[Host, list[Place]] = {}
+
+    @property
+    def are_waited_for(self) -> bool:
+        """Whether anybody stands in line."""
+        return bool(self._lines)
 
     def may_go(self, place: Place) -> bool:
         """Return whether there is room at its host, and take it; if not, it stands in line."""

@@ -81,8 +81,6 @@ class WorkerSide:
         self._tools: Tools | None = None
         self._executor: LocalExecutor | None = None
         self._asked: asyncio.TaskGroup | None = None
-        self._ended: list[Done] = []
-        self._tell_at: asyncio.TimerHandle | None = None
         self.channel: Channel[ToWorker] = Channel(to_worker, self._hear, on_lost=self._end)
 
     async def run(self) -> None:
@@ -112,6 +110,7 @@ class WorkerSide:
                 begin=tools.begin,
                 tell_cancelled=tools.tell_cancelled,
                 telemetry=self._telemetry,
+                rest_s=TOLD_TOGETHER_S,
             )
             async with executor, asyncio.TaskGroup() as self._asked:
                 self._executor, self._tools = executor, tools
@@ -153,16 +152,11 @@ class WorkerSide:
 
     async def _recall(self, executor: LocalExecutor, number: int, execution_ids: list[str]) -> None:
         answers = await executor.recall(execution_ids)
-        # What has ended is reported on a turn that was asked for before this one.
-        asyncio.get_running_loop().call_soon(self._say_recalled, Recalled(number, answers))
-
-    def _say_recalled(self, recalled: Recalled) -> None:
-        self._tell_ended()
-        self.channel.send(recalled)
+        executor.report()  # what has ended is told before
+        self.channel.send(Recalled(number, answers))
 
     async def _drain(self, executor: LocalExecutor, seconds: float) -> None:
         await executor.drain(seconds)
-        self._tell_ended()
         self.channel.send(Drained())
 
     def _end(self) -> None:
@@ -172,23 +166,7 @@ class WorkerSide:
     # What is said to main.
 
     def _tell(self, done: list[Done]) -> None:
-        """Tell it at once when nothing was told just now, else with what else ends in a moment."""
-        self._ended += done
-        if self._tell_at is None or len(self._ended) >= BATCH_MAX:
-            self._tell_ended()
-        if self._tell_at is None:
-            self._tell_at = asyncio.get_running_loop().call_later(TOLD_TOGETHER_S, self._tell_again)
-
-    def _tell_again(self) -> None:
-        self._tell_at = None
-        if self._ended:
-            self._tell([])
-
-    def _tell_ended(self) -> None:
         assert self._executor is not None
-        if not self._ended:
-            return
-        done, self._ended = self._ended, []
         running, tally = self._executor.running, self._tally.take()
         for start in range(0, len(done), BATCH_MAX):
             self.channel.send(Ended(done[start : start + BATCH_MAX], running, tally))
