@@ -109,21 +109,36 @@ class MemorySource:
     """Records held in memory, by (id, series)."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._rows = [row_of(record) for record in records]
-        self._series: dict[str, int] = {}
-        for row in self._rows:
-            self._series[row.id] = max(row.series, self._series.get(row.id, -1))
+        self._records = list(records)
+        self._series: dict[str, int] | None = None
 
     def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
-        found = [row for row in self._rows if row.position < before and matches(wanted, record_in(row))]
-        return iter(sorted(found, key=newest_first, reverse=True))
+        # Of thousands that are in memory a page takes a few: only the seconds it comes to are put in order.
+        seconds: dict[int, list[Record]] = {}
+        for record in self._records:
+            instant = record.first_s if isinstance(record, RangeRecord) else record.scheduled_s
+            if instant <= before[0]:
+                seconds.setdefault(instant, []).append(record)
+        for instant in sorted(seconds, reverse=True):
+            rows = [row_of(record) for record in seconds[instant] if matches(wanted, record)]
+            rows.sort(key=newest_first, reverse=True)
+            yield from (row for row in rows if row.position < before)
 
     def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
-        return {row.id: self._series[row.id] for row in rows if row.id in self._series}
+        known = self._newest()
+        return {row.id: known[row.id] for row in rows if row.id in known}
 
     def series_of(self, record_id: str) -> int:
         """Return the highest series of a record, or -1."""
-        return self._series.get(record_id, -1)
+        return self._newest().get(record_id, -1)
+
+    def _newest(self) -> dict[str, int]:
+        if self._series is None:
+            self._series = {}
+            for record in self._records:
+                row = row_of(record)
+                self._series[row.id] = max(row.series, self._series.get(row.id, -1))
+        return self._series
 
 
 def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, limit: int) -> list[Record]:

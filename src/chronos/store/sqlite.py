@@ -441,9 +441,16 @@ class SqliteState:
         return await self._searches.run(search)
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
-        pending = [r for r in self._pending() if row_of(r).id == record_id]
+        # By the keys, newest versions last: most look-ups find nothing among thousands that have just ended.
+        pending = [
+            (series, record)
+            for generation in (self._flushing, self._dirty)
+            for (key, series), record in generation.records.items()
+            if key == record_id
+        ]
         if pending:
-            return max(pending, key=lambda record: row_of(record).series)
+            newest = max(series for series, _ in pending)
+            return [record for series, record in pending if series == newest][-1]
 
         def look_up(reader: HistoryReader) -> Record | None:
             row = reader.get(self._history.infos, record_id, instant_s)
