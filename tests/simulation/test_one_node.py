@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.dose import dose
 from tests.unit.scheduler.harness import BEGIN_S, Node, World, a_spec
 
 from chronos.dispatch.port import Delivered, Delivery, NoAnswer, Outcome, Refused
@@ -142,7 +143,7 @@ def written(job: Job, records: list[Execution | RangeRecord], owed: set[int]) ->
     return found
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", dose(range(8), 3))
 def test_every_planned_instant_has_exactly_one_record(seed: int) -> None:
     chaos = Chaos(seed)
 

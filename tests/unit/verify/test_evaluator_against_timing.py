@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.dose import dose
 from tests.unit.timing.oracle import transitions
 
 from chronos.errors import ChronosError
@@ -143,7 +144,7 @@ def test_both_evaluators_name_the_same_instants(zone: str) -> None:
     assert compared > 100
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+@pytest.mark.parametrize("document", dose(DOCUMENTS, 3), ids=str)
 def test_both_leave_out_and_move_the_same_runs_under_a_calendar(document: dict[str, Any]) -> None:
     chance = random.Random(str(document))
     zones, calendar, rules = Zones(), compile_calendar(msgspec.convert(document, CalendarRules)), Rules(document)
