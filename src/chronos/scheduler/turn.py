@@ -12,7 +12,7 @@ from chronos.dispatch.port import Delivery
 from chronos.errors import ChronosError, Invalid
 from chronos.failpoints import reach
 from chronos.model.execution import Execution
-from chronos.model.job import Job
+from chronos.model.job import Concurrency, Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
 from chronos.scheduler.lead import Lead
@@ -143,12 +143,10 @@ class Turn:
             if plan is None or plan.job.paused is not None:
                 continue
             one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us)
-            # Alone and with nobody in its way, it asks in the same breath; the others stand in the line, and ask
-            # on the next turn.
-            if len(one.occurrences) == 1:
-                [alone] = one.occurrences
-                if alone.effective_us <= latest_us and self._is_idle(job_id):
-                    one.occurrences[0] = _claimed(alone, max(now_us, alone.effective_us))
+            # With nobody in its way it asks in the same breath; who is not due yet, or may have to wait for another
+            # one, stands in the line, and asks on a later turn.
+            if one.occurrences and one.occurrences[-1].effective_us <= latest_us and self._has_room(plan.job, one):
+                one.occurrences = [_claimed(each, max(now_us, each.effective_us)) for each in one.occurrences]
             total.occurrences += one.occurrences
             total.ranges += one.ranges
         return total
@@ -207,9 +205,12 @@ class Turn:
         ranked.sort(key=_RANK)
         return [attempt for _, _, attempt in ranked]
 
-    def _is_idle(self, job_id: str) -> bool:
-        slots = self._commands.view.get(SLOTS, job_id)
-        return slots is None or not (slots.holding or slots.waiting)
+    def _has_room(self, job: Job, verdict: Verdict) -> bool:
+        slots = self._commands.view.get(SLOTS, job.id)
+        room = job.spec.max_concurrent if job.spec.concurrency is Concurrency.ALLOW else 1
+        if slots is not None:
+            room -= len(slots.holding) if not slots.waiting else room
+        return len(verdict.occurrences) <= room
 
     def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
         granted: list[Execution] = result.value or []

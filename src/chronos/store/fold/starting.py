@@ -46,16 +46,19 @@ def open_started(draft: Draft, job: Job, owed: Owed, node: str, token: str) -> t
     if execution is None:
         return "", None
     slots = draft.slots(job.id)
-    if slots.holding or slots.waiting or job.paused is not None:
+    room = job.spec.max_concurrent if job.spec.concurrency is Concurrency.ALLOW else 1
+    if slots.waiting or len(slots.holding) >= room or job.paused is not None:
         open_owed(draft, job, owed)
         asked = StartAttempt(execution.id, 1, node, owed.not_before_us)
         return execution.id, _start_one(draft, execution, asked, token)
-    # Nobody is in the way, whatever the policy. Nearly all are opened like this, so it is done in one go.
+    # There is room, and nobody waits for it. Nearly all are opened like this, so it is done in one go.
     draft.tell(EventType.EXECUTION_DECIDED, execution)
     started = _with_attempt(execution, 1, node, token, owed.not_before_us, draft.at.time_us)
     last_s, before_s = decided(draft, slots, owed.scheduled_s)
     draft.put(OPEN, execution.id, started)
-    draft.put_slots(job.id, Slots([execution.id], [], slots.skips, last_s, before_s, slots.last_success_us))
+    draft.put_slots(
+        job.id, Slots([*slots.holding, execution.id], [], slots.skips, last_s, before_s, slots.last_success_us)
+    )
     draft.tell(EventType.EXECUTION_STARTED, started)
     return execution.id, started
 
