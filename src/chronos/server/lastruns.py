@@ -29,28 +29,32 @@ _NEVER = _Known((-1, ""), None)
 class LastRuns:
     """The newest run of each job: the latest due that was not skipped.
 
-    A job is looked up in history the first time it is asked for, and followed by its events from then on.
+    A job is looked up in history the first time it is asked for, and followed by its events from then on. One that was
+    made while this server runs has no history, and is not looked up before it runs.
     """
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
         self._known: dict[str, _Known] = {}
+        self._new: set[str] = set()
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take note of what was committed. Called on the event loop; returns at once."""
-        if not self._known:
-            return
         for event in events:
-            if event.type is EventType.JOB_DELETED:
-                self._known.pop(event.job_id, None)
-            elif event.execution is not None:
+            if event.execution is not None:
+                self._new.discard(event.execution.job_id)
                 self._note(event.execution)
+            elif event.type is EventType.JOB_DELETED:
+                self._new.discard(event.job_id)
+                self._known.pop(event.job_id, None)
+            elif event.type is EventType.JOB_CREATED and len(self._new) < JOBS_MAX:
+                self._new.add(event.job_id)
 
     async def of(self, jobs: Sequence[Job]) -> dict[str, LastExecution | None]:
         """Return the newest run by job id; None for a job that has never run."""
         async with asyncio.TaskGroup() as group:
             for job in jobs:
-                if job.id not in self._known:
+                if job.id not in self._known and job.id not in self._new:
                     group.create_task(self._look_up(job))
         return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
 

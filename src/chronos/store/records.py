@@ -105,6 +105,10 @@ def matches(wanted: RecordFilter, record: Record) -> bool:
     )
 
 
+PAGE = 64
+"""As many are put in order at first; most pages are shorter."""
+
+
 class MemorySource:
     """Records held in memory, by (id, series)."""
 
@@ -113,16 +117,30 @@ class MemorySource:
         self._series: dict[str, int] | None = None
 
     def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
-        # Of thousands that are in memory a page takes a few: only the seconds it comes to are put in order.
+        for records in self._by_second(before[0]):
+            of_job = records if wanted.job_id is None else [r for r in records if r.job_id == wanted.job_id]
+            for record in _descending(of_job):
+                if matches(wanted, record) and (row := row_of(record)).position < before:
+                    yield row
+
+    def _by_second(self, until_s: int) -> Iterator[list[Record]]:
+        """Yield the records of each second up to `until_s`, the newest first.
+
+        Of thousands that are in memory a page takes a few, and nearly always of the newest second: it is found
+        without putting the others in order.
+        """
+        records = self._records
+        instants = [r.first_s if type(r) is RangeRecord else r.scheduled_s for r in records]  # type: ignore[union-attr]  # mypy does not narrow by the class itself, which is half as dear as isinstance
+        newest = max((instant for instant in instants if instant <= until_s), default=None)
+        if newest is None:
+            return
+        yield [record for record, instant in zip(records, instants, strict=True) if instant == newest]
         seconds: dict[int, list[Record]] = {}
-        for record in self._records:
-            instant = record.first_s if isinstance(record, RangeRecord) else record.scheduled_s
-            if instant <= before[0]:
+        for record, instant in zip(records, instants, strict=True):
+            if instant < newest:
                 seconds.setdefault(instant, []).append(record)
         for instant in sorted(seconds, reverse=True):
-            rows = [row_of(record) for record in seconds[instant] if matches(wanted, record)]
-            rows.sort(key=newest_first, reverse=True)
-            yield from (row for row in rows if row.position < before)
+            yield seconds[instant]
 
     def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
         known = self._newest()
@@ -139,6 +157,18 @@ class MemorySource:
                 row = row_of(record)
                 self._series[row.id] = max(row.series, self._series.get(row.id, -1))
         return self._series
+
+
+def _descending(records: Sequence[Record]) -> Iterator[Record]:
+    """Yield the records of one second by (id, series), the highest first; for those of a page, without sorting all."""
+    places = [
+        (range_id(record), 0, number) if isinstance(record, RangeRecord) else (record.id, record.series, number)
+        for number, record in enumerate(records)
+    ]
+    yield from (records[place[2]] for place in heapq.nlargest(PAGE, places))
+    if len(places) > PAGE:
+        places.sort(reverse=True)
+        yield from (records[place[2]] for place in places[PAGE:])
 
 
 def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, limit: int) -> list[Record]:

@@ -26,7 +26,8 @@ from chronos.store.records import (
 )
 from chronos.store.sqlitefile import check_pages, damaged, note_format, open_reader, open_writer, transaction
 
-CHUNK = 200
+FIRST_CHUNK, CHUNK = 25, 200
+"""Rows read at a time: at first as many as a usual page, then more."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -362,15 +363,16 @@ class SegmentSource:
             "status": status,
             "kind": wanted.kind.value if wanted.kind else "",
             "ended": wanted.ended_since_us,
-            "most": CHUNK,
         }
+        most = FIRST_CHUNK
         while reader := self._reader():
             bindings["instant"], bindings["id"] = before
-            rows = reader.select(statement, bindings)
+            rows = reader.select(statement, bindings | {"most": most})
             yield from rows
-            if len(rows) < CHUNK:
+            if len(rows) < most:
                 return
             before = rows[-1].position
+            most = min(CHUNK, 4 * most)
 
     def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
         if TERMINAL.issubset(wanted.statuses):

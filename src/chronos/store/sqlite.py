@@ -473,6 +473,8 @@ class SqliteState:
 
     def _pending(self) -> list[Record]:
         """Return the records that are not in a segment yet, in their newest versions."""
+        if not self._flushing.records:
+            return list(self._dirty.records.values())
         return list({**self._flushing.records, **self._dirty.records}.values())
 
     def _translate(self, search: Callable[[], T]) -> T:

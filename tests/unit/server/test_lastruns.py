@@ -128,3 +128,15 @@ async def test_there_is_an_end_to_what_is_remembered(monkeypatch: pytest.MonkeyP
     for name in "abca":
         assert await shown(runs, name) == ("occ_1", "success")
     assert history.asked == ["a", "b", "c", "a"]
+
+
+@pytest.mark.asyncio
+async def test_a_job_made_meanwhile_is_not_looked_up_before_it_runs() -> None:
+    runs, history = followed(run(1))
+    made = Event(type=EventType.JOB_CREATED, index=1, seq=0, time_us=0, job_id="a", job=job())
+    runs.on_events([made])
+    assert await shown(runs) is None
+    assert history.asked == []
+    runs.on_events([event(run(1))])
+    assert await shown(runs) == ("occ_1", "success")
+    assert history.asked == ["a"]
