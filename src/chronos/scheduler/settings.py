@@ -14,7 +14,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         execution_timeout_us: Bounds an attempt of a target other than HTTP, when the job says nothing.
         http_timeout_us: The same for HTTP.
         unknowns_max: Attempts of unknown outcome that are tried again without counting.
-        batch_max: Executions started in one entry of the log.
+        batch_max: Executions of those that wait started in one entry; what is granted with its decision comes on top.
         history_days: How long history is kept; revisions of a deleted job are kept for as long after the delete.
     """
 

@@ -222,7 +222,7 @@ class Turn:
                 self._ask_again_when_due(attempt, asked_at_us)
 
     async def _hand_over_all(self, granted: list[Execution]) -> None:
-        granted.sort(key=_rank)
+        granted.sort(key=_by_priority)
         for first in range(0, len(granted), SLICE):
             if first:
                 await asyncio.sleep(0)
@@ -264,5 +264,5 @@ def _claimed(owed: Owed, not_before_us: int) -> Owed:
     return Owed(owed.job_id, owed.scheduled_s, owed.effective_us, owed.late, owed.coalesced_wall_times, not_before_us)
 
 
-def _rank(execution: Execution) -> tuple[int, int]:
+def _by_priority(execution: Execution) -> tuple[int, int]:
     return -execution.priority, execution.attempts[-1].not_before_us

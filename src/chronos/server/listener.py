@@ -7,7 +7,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -91,7 +91,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # as far as uvicorn uses it
+        # A transport as far as uvicorn uses one; uvloop's are none of asyncio's classes either.
+        super().connection_made(cast("asyncio.Transport", _Gathering(transport, self.loop)))
         self._arm(self.limits.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -152,7 +152,7 @@ async def equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIte
     host = WorkerHost(clock, SystemChance(), telemetry)
     premises = _HandedPremises(given)
     host.provide(Premises, premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
-    host.provide(Entrance, _HandedEntrance(given))  # type: ignore[type-abstract]  # as above
+    host.provide(Entrance, _HandedEntrance(given))  # type: ignore[type-abstract]  # a Protocol, too
     wrap(host, premises, given.settings)
     guard = EgressGuard(egress_of(given.settings, on_loopback=given.on_loopback), own_ports=given.ports)
     host.provide(EgressGuard, guard)

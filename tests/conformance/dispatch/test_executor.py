@@ -16,6 +16,7 @@ from tests.unit.kept import Kept
 
 from chronos.dispatch.executor import ExecutorSettings, LocalExecutor, TellCancelled
 from chronos.dispatch.port import Cancelled, Deliver, Delivered, Delivery, Executor, Lost, NoAnswer, NotSent, Outcome
+from chronos.dispatch.underway import Begin
 from chronos.dispatch.workers.lanes import Lanes
 from chronos.dispatch.workers.pool import PoolSettings, WorkerPool
 from chronos.telemetry import Telemetry
@@ -36,28 +37,17 @@ async def here(
     tell_cancelled: TellCancelled | None = None,
     telemetry: Telemetry | None = None,
     seed: int = 0,
+    *,
+    begin: Begin | None = None,
 ) -> AsyncIterator[Executor]:
-    async with LocalExecutor(
-        deliver, reports, clock, settings, tell_cancelled=tell_cancelled, telemetry=telemetry
-    ) as executor:
-        yield executor
-
-
-@asynccontextmanager
-async def without_tasks(
-    deliver: Deliver,
-    reports: Reports,
-    clock: VirtualClock,
-    settings: ExecutorSettings | None = None,
-    tell_cancelled: TellCancelled | None = None,
-    telemetry: Telemetry | None = None,
-    seed: int = 0,
-) -> AsyncIterator[Executor]:
-    begin = Begun.beginner(deliver)
     async with LocalExecutor(
         deliver, reports, clock, settings, begin=begin, tell_cancelled=tell_cancelled, telemetry=telemetry
     ) as executor:
         yield executor
+
+
+def without_tasks(deliver: Deliver, *rest: Any, **named: Any) -> AbstractAsyncContextManager[Executor]:
+    return here(deliver, *rest, begin=Begun.beginner(deliver), **named)
 
 
 def in_workers(count: int) -> Make:
