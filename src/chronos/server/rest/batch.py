@@ -98,20 +98,34 @@ class Batches:
         if not lines:
             raise Invalid("A batch has one JSON document a line; this one is empty.")
         make_idem = idem_of(call)
+        before = asyncio.Event()
+        before.set()
         async with asyncio.TaskGroup() as group:
             for part in _slices(lines):
-                group.create_task(self._write(call, part, make_idem))
+                written = asyncio.Event()
+                group.create_task(self._write(call, part, make_idem, before, written))
+                before = written
         results = [line.item for line in lines if line.item is not None]
         failed = sum(item.error is not None for item in results)
         return reply(BatchAnswer(results=results, succeeded=len(results) - failed, failed=failed))
 
-    async def _write(self, call: Call, lines: list[_Line], make_idem: MakeIdem) -> None:
+    async def _write(
+        self, call: Call, lines: list[_Line], make_idem: MakeIdem, before: asyncio.Event, written: asyncio.Event
+    ) -> None:
+        """Read a slice while the one before it is written, and then write it; if both name one job, the later stands.
+
+        Args:
+            before: Set when the slice before is written; that one has got its room earlier.
+            written: To be set when this one is.
+        """
         async with self._room:
             wanted = await self._read(call, lines)
+            await before.wait()
             await self._create(wanted, call, make_idem)
             taken = [one for one in wanted if isinstance(one[0].error, NameTaken)]
             while taken:
                 taken = await self._replace(taken, call, make_idem)
+            written.set()
 
     async def _read(self, call: Call, lines: list[_Line]) -> list[_Wanted]:
         """Return the lines that may be written, with what they say."""

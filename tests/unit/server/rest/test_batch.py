@@ -81,6 +81,26 @@ async def test_of_several_lines_with_one_name_the_last_one_stands() -> None:
 
 
 @virtual_time
+async def test_the_last_one_stands_even_if_an_earlier_slice_is_held_up() -> None:
+    async with Node(World()) as node:
+        office = Office(node)
+        create_all, calls = node.jobs.create_all, []
+
+        async def held_up(asked: Any, *, by: str) -> Any:
+            calls.append(asked)
+            await asyncio.sleep(0.1 if len(calls) == 1 else 0)
+            return await create_all(asked, by=by)
+
+        office.core.jobs = SimpleNamespace(create_all=held_up, replace_all=node.jobs.replace_all)
+        others = [a_job(f"b{n}") for n in range(SLICE_LINES)]
+        await office.send(a_job("a", description="first"), *others, a_job("a", description="last"))
+        job = await node.jobs.get("a", namespace="default")
+
+    assert len(calls) == 2
+    assert (job.spec.description, job.revision) == ("last", 2)
+
+
+@virtual_time
 async def test_who_may_not_edit_is_refused_the_names_that_are_taken_and_creates_the_others() -> None:
     creator = Principal(id="bob", permissions=frozenset({"job:create"}))
     async with Node(World()) as node:
