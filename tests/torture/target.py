@@ -6,7 +6,7 @@ The path says how it behaves: `/NAME?delay=MIN-MAX` in milliseconds, drawn from 
 for the status of an execution's first answer. With `&report=MIN-MAX` it answers 202 and reports so much later; of
 some executions the first attempt fails, and of some it is never heard of again. The file WHERE says where the server
 is. The log has one JSON object a line: `arrived`, then `answered` or `gone` when the other side hung up before, and
-`reported` when the server has answered a report.
+`reported` when a server has answered a report, with the time of the first try: one that died may have heard it, too.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ class Reporter:
 
     async def _report(self, key: str, attempt: int, address: str, result: str, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
+        since = time.time()
         for _ in range(REPORTS_MAX):
             status = await self._posted(address, json.dumps({"result": result}).encode())
             if status not in NOT_NOW:
-                self._log.write("reported", id=key, attempt=attempt, result=result, status=status)
+                self._log.write("reported", id=key, attempt=attempt, result=result, status=status, since=since)
                 return
             await asyncio.sleep(AGAIN_S)
 

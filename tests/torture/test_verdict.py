@@ -65,7 +65,7 @@ def arrival(key: str, attempt: int, job: str, due: int, *, at: float, until: flo
 
 
 def reported(arrival: Arrival, *, at: float, result: str = "success", taken: int = 200) -> Arrival:
-    arrival.result, arrival.taken, arrival.taken_at = result, taken, T0 + at
+    arrival.result, arrival.said_at, arrival.taken, arrival.taken_at = result, T0 + at, taken, T0 + at
     return arrival
 
 
@@ -172,7 +172,32 @@ def two_at_once_of_long_work(story: Story) -> None:
     for each in story.arrivals:
         each.job = each.job.replace("long", "hold")
     story.executions[-2:] = [replace(execution, job_name="hold-00") for execution in story.executions[-2:]]
-    story.sent("e", 1).taken_at = T0 + 3.9
+    story.sent("e", 1).said_at = T0 + 3.9
+
+
+def hold_that_failed(*, said: float, again: float) -> Story:
+    """Return the story of work that reports its failure, and is tried again before anybody has answered that."""
+    story = Story()
+    first = reported(arrival("f", 1, "hold-00", T0, at=0.1, until=0.2, status=ACCEPTED), at=said, result="failure")
+    first.taken_at = T0 + again + 1
+    second = reported(arrival("f", 2, "hold-00", T0, at=again, until=again + 0.1, status=ACCEPTED), at=again + 0.5)
+    story.arrivals += [first, second]
+    story.executions.append(execution("f", "hold-00", T0, 2))
+    story.ranges.append(RangeRecord("J", "default", T0 + 1, T0 + 1, 1, SkipReason.OVERLAP, job_name="hold-00"))
+    return story
+
+
+def test_a_failure_that_a_dying_server_heard_and_never_answered_is_the_end_of_its_attempt() -> None:
+    assert hold_that_failed(said=1.0, again=1.6).violations() == []
+
+
+def test_work_that_was_silent_for_too_long_may_be_asked_for_again_while_it_goes_on() -> None:
+    assert hold_that_failed(said=5.0, again=3.5).violations() == []
+
+
+def test_work_that_was_not_silent_for_long_enough_may_not() -> None:
+    found = hold_that_failed(said=5.0, again=2.0).violations()
+    assert any(each.startswith("overlapping runs") for each in found), found
 
 
 def test_a_good_story_is_believed() -> None:

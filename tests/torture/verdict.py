@@ -199,7 +199,8 @@ def api_and_disk_disagree(evidence: Evidence) -> Iterator[str]:
 def overlapping_runs(evidence: Evidence) -> Iterator[str]:
     """Under forbid, queue and replace, no request of a job comes while the target still has another.
 
-    Long work whose acceptance died with the server is asked for again while it goes on: nobody knows of it.
+    Long work whose acceptance died with the server is asked for again while it goes on: nobody knows of it. So is
+    work that was silent for longer than it may be.
     """
     in_flight = evidence.in_flight
     of_job: dict[str, list[Arrival]] = defaultdict(list)
@@ -209,8 +210,12 @@ def overlapping_runs(evidence: Evidence) -> Iterator[str]:
         if group_of(job).alone:
             for before, after in pairwise(arrivals):
                 is_lost = before.status == ACCEPTED and (before.id, before.attempt) in in_flight
-                if not is_lost and after.at < before.over - SLACK_S:
+                if not is_lost and not _was_silent(before, after) and after.at < before.over - SLACK_S:
                     yield f"{job}: {after.id} came while {before.id} ran"
+
+
+def _was_silent(before: Arrival, after: Arrival) -> bool:
+    return before.status == ACCEPTED and after.at - before.until >= HEARTBEAT_S - SLACK_S
 
 
 def duplicates(evidence: Evidence) -> int:

@@ -40,6 +40,7 @@ class Arrival:
         status: What it was answered; 0 when it was not.
         until: When it was answered, or when the other side hung up; infinity until then.
         result: What was reported of it later; empty when nothing was.
+        said_at: When it was first told; a server that died before it answered may have heard it.
         taken: What a server answered to that.
         taken_at: When it did.
     """
@@ -52,6 +53,7 @@ class Arrival:
     status: int = 0
     until: float = float("inf")
     result: str = ""
+    said_at: float = 0.0
     taken: int = 0
     taken_at: float = 0.0
 
@@ -65,7 +67,7 @@ class Arrival:
     @property
     def over(self) -> float:
         """When the target had done with it; work that was never reported counts as done with its answer."""
-        return max(self.until, self.taken_at)
+        return max(self.until, self.said_at)
 
 
 @dataclass
@@ -130,6 +132,7 @@ class Witness:
         arrival = self.by_sent[str(line["id"]), int(str(line["attempt"]))]
         if event == "reported":
             arrival.result, arrival.taken, arrival.taken_at = str(line["result"]), int(str(line["status"])), at
+            arrival.said_at = float(str(line["since"]))
             return
         arrival.until = at
         if event == "answered":
