@@ -6,6 +6,7 @@ Nothing else in the product reads the time or draws a random number (a test in
 
 from __future__ import annotations
 
+import random
 import secrets
 import sys
 import time as _time
@@ -67,6 +68,23 @@ class SeededChance:
 
     def bytes(self, n: int) -> bytes:
         return self._source.randbytes(n)
+
+
+class Dice(Protocol):
+    """Repeatable draws for decisions that a user may want to see again; never for ids, never for keys."""
+
+    def random(self) -> float:
+        """Return a number drawn uniformly from [0, 1)."""
+        ...
+
+    def gauss(self, mu: float, sigma: float) -> float:
+        """Return a number drawn from the normal distribution."""
+        ...
+
+
+def dice(seed: int) -> Dice:
+    """Return dice that fall alike for the same seed, on every machine."""
+    return random.Random(seed)
 
 
 def utc(seconds: float) -> datetime:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos.timing.clock import DRAWN_AHEAD, SeededChance, Ulids, ulid, ulids
+from chronos.timing.clock import DRAWN_AHEAD, SeededChance, Ulids, dice, ulid, ulids
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -69,3 +69,12 @@ def test_ids_drawn_one_by_one_ask_for_chance_once_for_many_and_carry_the_time_of
     assert len({*drawn, later}) == DRAWN_AHEAD + 1
     assert chance.asked == 2
     assert later[:10] == ulid(clock, chance)[:10] != drawn[0][:10]
+
+
+def test_dice_of_one_seed_fall_alike_and_those_of_another_do_not() -> None:
+    one, same, other = dice(7), dice(7), dice(8)
+
+    drawn = [one.random() for _ in range(5)]
+
+    assert drawn == [same.random() for _ in range(5)]
+    assert drawn != [other.random() for _ in range(5)]

@@ -1,0 +1,1 @@
+"""rpr: one command, one terminal, repeated on a schedule."""
