@@ -77,6 +77,11 @@ class Breakers:
         self._breakers: OrderedDict[tuple[str, str], _Breaker] = OrderedDict()
         self._era = 0
 
+    def watches(self, namespace: str, host: str) -> bool:
+        """Return whether a failure of this host is remembered. Of another one nothing is asked but a ticket, and
+        nothing is to be told but that it failed."""
+        return (namespace, host) in self._breakers
+
     def admit(self, namespace: str, host: str, now_s: float) -> Ticket | float:
         """Return a ticket, or how many seconds from now it makes sense to ask again."""
         breaker = self._breakers.get((namespace, host))

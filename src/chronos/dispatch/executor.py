@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from msgspec import Struct
 
-from chronos.dispatch.held import Held, HostLines, Place, Stage
+from chronos.dispatch.held import Held, HostLines, Line, Stage
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -46,7 +45,6 @@ AGEING_US = 10_000_000
 CUT_S = 15.0
 """How long a drain waits for attempts it has stopped, before it stops them again."""
 
-T = TypeVar("T")
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 
 
@@ -98,8 +96,8 @@ class LocalExecutor:
         self._attempts: dict[str, list[Held]] = {}
         self._count = 0
         self._running = 0
-        self._later: list[tuple[int, int, Held]] = []
-        self._due: list[Place] = []
+        self._later = Line()
+        self._due = Line()
         self._hosts = HostLines(self._settings.per_host_max)
         self._numbers = count()
         self._timer: asyncio.TimerHandle | None = None
@@ -126,7 +124,7 @@ class LocalExecutor:
             self._is_open = False
             await self.drain(0)
 
-    def submit(self, deliveries: list[Delivery]) -> None:
+    def submit(self, deliveries: Sequence[Delivery]) -> None:
         """Take over `deliveries`; each is reported once. See `Executor.submit`."""
         now_us = self._now_us()
         for delivery in deliveries:
@@ -213,7 +211,7 @@ class LocalExecutor:
         self._attempts.setdefault(delivery.execution_id, []).append(held)
         self._count += 1
         self._idle.clear()
-        heapq.heappush(self._later, (held.due_us, held.number, held))
+        self._later.add((held.due_us, held.number, held))
 
     def _forget(self, held: Held) -> None:
         attempts = self._attempts[held.delivery.execution_id]
@@ -249,22 +247,22 @@ class LocalExecutor:
     def _turn(self) -> None:
         """Start what is due as far as there is capacity, and set the timer for what comes next."""
         now_us = self._now_us()
-        while self._later and self._later[0][0] <= now_us:
-            due_us, number, held = heapq.heappop(self._later)
+        while self._later and self._later.first()[0] <= now_us:
+            due_us, number, held = self._later.pop()
             # Ageing is the same for all, so that the order among those who wait never changes.
-            heapq.heappush(self._due, (due_us - held.delivery.priority * AGEING_US, number, held))
+            self._due.add((due_us - held.delivery.priority * AGEING_US, number, held))
         while self._due and self._running < self._settings.max_concurrent:
-            place = heapq.heappop(self._due)
+            place = self._due.pop()
             held = place[2]
             if held.stage is Stage.HELD and self._hosts.may_go(place):
-                self._start(held, now_us)
+                self._start(held)
         self._tell_lateness()
         self._set_timer(now_us)
 
     def _set_timer(self, now_us: int) -> None:
-        while self._later and self._later[0][2].stage is Stage.DROPPED:
-            heapq.heappop(self._later)
-        next_us = self._later[0][0] if self._later else 0
+        while self._later and self._later.first()[2].stage is Stage.DROPPED:
+            self._later.pop()
+        next_us = self._later.first()[0] if self._later else 0
         if self._timer is not None and next_us == self._timer_us:
             return
         self._cancel_timer()
@@ -282,17 +280,17 @@ class LocalExecutor:
         self._timer = None  # timers may fire early, so this may set it again
         self._turn()
 
-    def _start(self, held: Held, now_us: int) -> None:
+    def _start(self, held: Held) -> None:
         held.stage = Stage.RUNNING
-        held.started_us = now_us
+        held.started_us = self._now_us()
         self._running += 1
         if self._begin is None or not self._went(held, self._begin):
             self._run_task(held, self._outcome(held))
 
-    def _note_lateness(self, delivery: Delivery) -> None:
-        due_us = delivery.due_us or delivery.not_before_us
+    def _note_lateness(self, held: Held) -> None:
+        due_us = held.delivery.due_us or held.delivery.not_before_us
         if due_us:
-            self._late_s.append(max(0, self._now_us() - due_us) / 1e6)
+            self._late_s.append(max(0, held.started_us - due_us) / 1e6)
 
     def _tell_lateness(self) -> None:
         if self._late_s:
@@ -303,14 +301,16 @@ class LocalExecutor:
 
     def _went(self, held: Held, begin: Begin) -> bool:
         """Begin an attempt that needs no task; returns whether it is one."""
-        begun = self._caught(held.delivery, partial(begin, held.delivery, partial(self._note, held)))
+        try:
+            begun = begin(held.delivery, partial(self._note, held))
+        except Exception:
+            # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
+            self._end(held, _internal(held.delivery), self._now_us())
+            return True
         if begun is None:
             return False
-        self._note_lateness(held.delivery)
-        if isinstance(begun, NoAnswer):
-            self._end(held, begun, self._now_us())
-        else:
-            held.under_way = begun
+        self._note_lateness(held)
+        held.under_way = begun
         return True
 
     def _note(self, held: Held) -> None:
@@ -322,17 +322,13 @@ class LocalExecutor:
         """See what became of an attempt that was told of."""
         if held.under_way is None:
             return
-        outcome = self._caught(held.delivery, held.under_way.outcome)
+        try:
+            outcome = held.under_way.outcome()
+        except Exception:
+            outcome = _internal(held.delivery)  # the same edge
         if outcome is not None:
             held.under_way = None
             self._end(held, outcome, held.ended_us)
-
-    def _caught(self, delivery: Delivery, step: Callable[[], T]) -> T | NoAnswer:
-        try:
-            return step()
-        except Exception:
-            # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
-            return _internal(delivery)
 
     async def _stopped(self, held: Held, outcome: Outcome) -> Outcome:
         if held.tell and self._tell_cancelled is not None:
@@ -355,7 +351,7 @@ class LocalExecutor:
         held.begun = True
         if held.stop is not None:
             return NotSent("drain" if isinstance(held.stop, Lost) else "recalled")
-        self._note_lateness(held.delivery)
+        self._note_lateness(held)
         self._tell_lateness()
         try:
             return await self._deliver(held.delivery)
@@ -367,7 +363,7 @@ class LocalExecutor:
                 pass
             return await self._stopped(held, held.stop)
         except Exception:
-            return _internal(held.delivery)  # the same edge
+            return _internal(held.delivery)  # and again
 
     async def _tell(self, delivery: Delivery, tell: TellCancelled) -> None:
         try:
@@ -386,7 +382,7 @@ class LocalExecutor:
         self._running -= 1
         self._forget(held)
         if (place := self._hosts.leave(held)) is not None:
-            heapq.heappush(self._due, place)
+            self._due.add(place)
         self._report(held.delivery, outcome, held.started_us, ended_us, waited)
 
     def _give_back(self, delivery: Delivery, outcome: NotSent) -> None:

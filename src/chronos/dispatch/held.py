@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from enum import StrEnum
 
 from chronos.dispatch.hosts import host_of
@@ -70,13 +71,45 @@ Place = tuple[int, int, Held]
 """What a place in line is sorted by (due time less the worth of its priority, number), and who stands there."""
 
 
+class Line:
+    """Places in order. Who comes in order, as nearly everybody does, costs the same however long the line is."""
+
+    __slots__ = ("_early", "_ordered")
+
+    def __init__(self) -> None:
+        self._ordered: deque[Place] = deque()
+        self._early: list[Place] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._ordered or self._early)
+
+    def add(self, place: Place) -> None:
+        """Let it take its place."""
+        if not self._ordered or place >= self._ordered[-1]:
+            self._ordered.append(place)
+        else:
+            heapq.heappush(self._early, place)
+
+    def first(self) -> Place:
+        """Return who comes next, without taking it out. The line must not be empty."""
+        if self._early and (not self._ordered or self._early[0] < self._ordered[0]):
+            return self._early[0]
+        return self._ordered[0]
+
+    def pop(self) -> Place:
+        """Take out who comes next. The line must not be empty."""
+        if self._early and (not self._ordered or self._early[0] < self._ordered[0]):
+            return heapq.heappop(self._early)
+        return self._ordered.popleft()
+
+
 class HostLines:
     """Counts what runs at each host; who finds no room stands in line there. Bounded by what the executor holds."""
 
     def __init__(self, per_host_max: int) -> None:
         self._per_host_max = per_host_max
         self._at: dict[Host, int] = {}
-        self._lines: dict[Host, list[Place]] = {}
+        self._lines: dict[Host, Line] = {}
 
     @property
     def are_waited_for(self) -> bool:
@@ -91,7 +124,9 @@ class HostLines:
         running = self._at.get(held.place, 0)
         if running >= self._per_host_max:
             held.queued = True
-            heapq.heappush(self._lines.setdefault(held.place, []), place)
+            if (line := self._lines.get(held.place)) is None:
+                line = self._lines[held.place] = Line()
+            line.add(place)
             return False
         self._at[held.place] = running + 1
         return True
@@ -101,15 +136,17 @@ class HostLines:
         host = held.place
         if host is None:
             return None
-        self._at[host] -= 1
-        if not self._at[host]:
+        left = self._at[host] - 1
+        if left:
+            self._at[host] = left
+        else:
             del self._at[host]
         return self._next(host) if host in self._lines else None
 
     def _next(self, host: Host) -> Place | None:
         line, first = self._lines[host], None
         while line and first is None:
-            place = heapq.heappop(line)
+            place = line.pop()
             if place[2].stage is Stage.HELD:
                 first = place
         if not line:

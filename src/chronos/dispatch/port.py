@@ -44,6 +44,11 @@ class Delivery(Struct, frozen=True, gc=False, array_like=True):
     callback: str = ""
 
 
+def to_nobody(target: Target) -> Delivery:
+    """Return a delivery of no execution, for what depends on its target alone."""
+    return Delivery("", "", "", "", 1, "", 0, target, 0)
+
+
 class Answer(Struct, frozen=True, gc=False, array_like=True):
     """What came back, already bounded and redacted.
 
@@ -213,10 +218,13 @@ class Around(Struct, frozen=True):
 
     Attributes:
         concerns: Asked with the delivery as the wrappers outside of it have made it; must return at once.
+        by_target: It looks at nothing but the target, and says the same of the same target whenever it is asked:
+            then it need not be asked for every delivery.
     """
 
     wrap: AroundDispatch
     concerns: Callable[[Delivery], bool]
+    by_target: bool = False
 
     def __call__(self, delivery: Delivery, deliver: Deliver) -> Awaitable[Outcome]:
         return self.wrap(delivery, deliver)

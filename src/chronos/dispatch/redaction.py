@@ -42,6 +42,11 @@ def secrets_in_play(values: Iterable[str]) -> Iterator[None]:
         _in_play.reset(token)
 
 
+def are_secrets_in_play() -> bool:
+    """Return whether `secrets_in_play` has added any."""
+    return bool(_in_play.get())
+
+
 def may_hold_secrets(target: Target) -> bool:
     """Return whether there is anything in a target in which credentials may stand."""
     return not isinstance(target, HttpTarget) or any(_secretive(target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -25,9 +25,12 @@ from chronos.dispatch.port import (
     NotSent,
     Outcome,
     Refused,
+    to_nobody,
 )
 from chronos.dispatch.redaction import Redactor, secrets_of
+from chronos.dispatch.targets import ByTarget
 from chronos.dispatch.underway import Beginner, Told, UnderWay
+from chronos.model.target import Target
 from chronos.timing.clock import Clock
 
 CANCEL_S = 5.0
@@ -78,8 +81,8 @@ class Router:
         self._dispatchers = dispatchers
         self._clock = clock
         self._around = tuple(around)
-        self._concerns = [each.concerns if isinstance(each, Around) else _always for each in around]
         self._beginners = {kind: one for kind, one in dispatchers.items() if isinstance(one, Beginner)}
+        self._ways = ByTarget(self._way)
         self._settings = settings or RouterSettings()
         self.deadlines = Deadlines()
         self._running: dict[tuple[str, str], int] = {}
@@ -110,15 +113,26 @@ class Router:
 
     def begin(self, delivery: Delivery, told: Told) -> UnderWay | None:
         """Begin what nothing wraps and nothing holds up, without a task; see `underway.Begin`."""
-        dispatcher = self._beginners.get(str(delivery.target.__struct_config__.tag))
-        host = host_of(delivery.target)
-        if dispatcher is None or host is None:
+        way = self._ways.of(delivery.target)
+        if way is None:
             return None
-        for concerns in self._concerns:
+        for concerns in way.asked:
             if concerns(delivery):
                 return None
-        ticket = self._admit(delivery.namespace, host)
-        return _Begun(self, dispatcher, delivery, ticket, told) if isinstance(ticket, Ticket) else None
+        ticket = self._admit(delivery.namespace, way.host)
+        return _Begun(self, way.dispatcher, delivery, ticket, told) if isinstance(ticket, Ticket) else None
+
+    def _way(self, target: Target) -> _Way | None:
+        """Return how deliveries to a target begin; None where they need a task."""
+        any_delivery = to_nobody(target)
+        asked = []
+        for around in self._around:
+            if not isinstance(around, Around) or (around.by_target and around.concerns(any_delivery)):
+                return None
+            if not around.by_target:
+                asked.append(around.concerns)
+        host, dispatcher = host_of(target), self._beginners.get(str(target.__struct_config__.tag))
+        return _Way(dispatcher, host, tuple(asked)) if host is not None and dispatcher is not None else None
 
     async def tell_cancelled(self, delivery: Delivery) -> None:
         """Tell the target to stop, where it can be told. Whether it heard is its own business."""
@@ -185,7 +199,9 @@ class Router:
         running = self._running.get(key, 0)
         if running >= self._settings.per_host_max:
             return NotSent("host_cap", self._settings.host_retry_s)
-        ticket = self.breakers.admit(namespace, host, self._clock.boottime())
+        # The time is asked for only where it decides: most hosts are well.
+        now_s = self._clock.boottime() if self.breakers.watches(namespace, host) else 0.0
+        ticket = self.breakers.admit(namespace, host, now_s)
         if not isinstance(ticket, Ticket):
             return NotSent("breaker", ticket)
         self._running[key] = running + 1
@@ -193,11 +209,24 @@ class Router:
 
     def leave(self, ticket: Ticket, verdict: Verdict) -> None:
         """Take a ticket back with what its attempt says about the host."""
-        self.breakers.record(ticket, verdict, self._clock.boottime())
+        if verdict is Verdict.FAILED or self.breakers.watches(ticket.namespace, ticket.host):
+            self.breakers.record(ticket, verdict, self._clock.boottime())
         key = (ticket.namespace, ticket.host)
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
+
+
+class _Way(Struct, frozen=True):
+    """How deliveries to a target begin.
+
+    Attributes:
+        asked: What is asked of each delivery: whether it concerns a wrapper after all.
+    """
+
+    dispatcher: Beginner
+    host: str
+    asked: tuple[Callable[[Delivery], bool], ...] = ()
 
 
 class _Ended:
@@ -287,10 +316,6 @@ class _Begun:
         self._inner = _ENDED  # it knows us as we know it
         self._deadlines.remove(self, self._number)
         self._router.leave(self._ticket, verdict)
-
-
-def _always(_: Delivery) -> bool:
-    return True
 
 
 def _too_late(seconds: float) -> NoAnswer:

@@ -21,4 +21,4 @@ def unsealing(sealer: Sealer) -> AroundDispatch:
             return Refused(str(error), "secret", permanent=True)
         return await deliver(replace(delivery, target=target))
 
-    return Around(around, lambda delivery: mentions(delivery.target, SEALED_PREFIX))
+    return Around(around, lambda delivery: mentions(delivery.target, SEALED_PREFIX), by_target=True)

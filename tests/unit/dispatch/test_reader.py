@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos.dispatch.http.answer import AnswerTooLarge
 from chronos.dispatch.http.exchange import Malformed
-from chronos.dispatch.http.reader import AnswerReader
+from chronos.dispatch.http.reader import HEADS_KEPT, AnswerReader, Heads
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HINT = b"HTTP/1.1 103 Early Hints\r\nLocation: /elsewhere\r\n\r\n"
@@ -144,3 +146,81 @@ def test_an_answer_ends_at_its_limit_whatever_it_is_made_of() -> None:
     with pytest.raises(AnswerTooLarge, match="on the wire"):
         flood()
     assert reader.bytes < 4 * 1024 * 1024
+
+
+# What is known of a head without reading it again.
+
+STATUSES = st.sampled_from(
+    [b"200 OK", b"204 No Content", b"304 Not Modified", b"404 Not Found", b"503 Busy", b"101 Up"]
+)
+FIELDS = st.lists(
+    st.sampled_from(
+        [
+            b"Content-Length: 0",
+            b"Content-Length: 5",
+            b"Content-Length: 2",
+            b"Transfer-Encoding: chunked",
+            b"Connection: close",
+            b"Location: /x",
+            b"Retry-After: 3",
+            b"Content-Encoding: gzip",
+            b"X: y",
+        ]
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(st.tuples(STATUSES, FIELDS, st.sampled_from([b"", b"ok", b"hello", b"0\r\n\r\n"])), max_size=12))
+def test_what_is_known_of_a_head_is_what_reading_it_says(answers: list[tuple[bytes, list[bytes], bytes]]) -> None:
+    heads = Heads()
+    for status, fields, body in answers * 2:
+        data = b"\r\n".join([b"HTTP/1.1 " + status, *fields]) + b"\r\n\r\n" + body
+        known, anew = heads.whole(data), AnswerReader()
+        if known is None:
+            learning = AnswerReader(heads)
+            with suppress(Malformed):
+                learning.feed(data)
+            continue
+        anew.feed(data)
+        assert anew.is_complete
+        assert anew.may_be_followed
+        read = anew.read()
+        assert (known.status, known.location, known.retry_after) == (read.status, read.location, read.retry_after)
+        assert (bytes(known.body.data), known.body.notes) == (bytes(read.body.data), read.body.notes)
+        assert known.is_bare == (not read.body.data)
+
+
+def test_an_answer_of_which_a_byte_is_missing_or_one_too_many_has_come_is_read_as_always() -> None:
+    reader = AnswerReader()
+    reader.feed(ANSWERS["length"])
+    reader.begin(is_bodyless=False)
+    known = reader.whole(ANSWERS["length"])
+    assert known is not None
+    assert bytes(known.body.data) == b"hello"
+    assert reader.whole(ANSWERS["length"][:-1]) is None
+    assert reader.whole(ANSWERS["length"] + b"!") is None
+    assert reader.whole(b"") is None
+
+
+def test_an_answer_to_head_and_one_that_has_begun_are_not_taken_for_whole() -> None:
+    reader = AnswerReader()
+    reader.feed(OK + b"Content-Length: 0\r\n\r\n")
+    reader.begin(is_bodyless=True)
+    assert reader.whole(OK + b"Content-Length: 0\r\n\r\n") is None
+    reader = AnswerReader(heads := reader._heads)
+    assert reader.whole(OK + b"Content-Length: 0\r\n\r\n") is not None
+    reader.feed(HINT)
+    assert reader.whole(OK + b"Content-Length: 0\r\n\r\n") is None
+    assert len(heads._kept) == 1
+
+
+def test_no_more_heads_are_kept_than_there_is_room_for() -> None:
+    heads = Heads()
+    for n in range(3 * HEADS_KEPT):
+        reader = AnswerReader(heads)
+        reader.feed(OK + b"Content-Length: 5\r\nX: %d\r\n\r\nhello" % n)
+        assert len(heads._kept) <= HEADS_KEPT
+    reader = AnswerReader(heads)
+    reader.feed(OK + b"Content-Length: 5\r\nX: " + b"x" * 2_000 + b"\r\n\r\nhello")
+    assert all(len(head) < 2_000 for head in heads._kept)

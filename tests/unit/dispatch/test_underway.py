@@ -18,6 +18,7 @@ from chronos.dispatch.http import HttpDispatcher
 from chronos.dispatch.port import Answer, Around, Deliver, Delivered, Delivery, NoAnswer, NotSent, Outcome, Refused
 from chronos.dispatch.router import Router, RouterSettings
 from chronos.dispatch.underway import Told, UnderWay, awaited
+from chronos.model.target import HttpTarget
 from chronos.testing import VirtualClock, virtual_time
 
 BROKEN = Refused("the target answered 500", "http_status", Answer(500))
@@ -113,6 +114,28 @@ async def test_what_a_wrapper_is_concerned_with_is_left_to_a_task() -> None:
     assert await begun(routed(recorder, around), a_delivery()) == recorder.outcome
     always = Router({"http": recorder}, recorder.clock, around=[wrap])
     assert always.begin(a_delivery(), lambda: None) is None
+
+
+@virtual_time
+async def test_a_wrapper_that_looks_at_the_target_alone_is_asked_once_for_each_target() -> None:
+    asked: list[str] = []
+
+    def concerns(delivery: Delivery) -> bool:
+        assert isinstance(delivery.target, HttpTarget)
+        asked.append(delivery.target.url)
+        return "wrapped" in delivery.target.url
+
+    async def wrap(delivery: Delivery, inner: Deliver) -> Outcome:
+        return NoAnswer("lost on purpose", "chaos")
+
+    recorder = Beginning(VirtualClock())
+    router = routed(recorder, Around(wrap, concerns, by_target=True))
+    for n in range(3):
+        assert await begun(router, a_delivery(f"occ_{n}")) == recorder.outcome
+    assert asked == ["http://target.test/"]
+    for _ in range(2):
+        wrapped = a_delivery(url="http://wrapped.test/")
+        assert await begun(router, wrapped) == NoAnswer("lost on purpose", "chaos")
 
 
 @virtual_time

@@ -10,7 +10,7 @@ from chronos.dispatch.http.answer import AnswerTooLarge, judge, printable
 from chronos.dispatch.http.exchange import Asked, HttpClient, Read, StaleConnection, Unanswered, Wanted
 from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
 from chronos.dispatch.http.request import Request, RequestInvalid, build_request
-from chronos.dispatch.port import Delivery, NoAnswer, Outcome, Refused
+from chronos.dispatch.port import Delivered, Delivery, NoAnswer, Outcome, Refused
 from chronos.dispatch.redaction import Redactor
 from chronos.dispatch.underway import Told
 from chronos.errors import EgressRefused
@@ -25,12 +25,14 @@ class Sending(Struct, frozen=True):
 
     Attributes:
         built_s: The time that stands in the request.
+        delivered: What empty answers of this target come to, by status; None where that is not kept.
     """
 
     delivery: Delivery
     target: HttpTarget
     redactor: Redactor
     built_s: float
+    delivered: dict[int, Outcome] | None = None
 
 
 class Attempt:
@@ -92,6 +94,22 @@ class Attempt:
         if isinstance(came, BaseException):
             return self._unanswered(came)
         assert came is not None
+        if came.is_bare and not self._notes and not self._resent:
+            return self._bare(came)
+        return self._judged(came)
+
+    def _bare(self, read: Read) -> Outcome | None:
+        """Return what an answer without anything in it came to: for a success the same as the last time."""
+        delivered = self._sending.delivered
+        known = delivered.get(read.status) if delivered is not None else None
+        if known is not None:
+            return known
+        outcome = self._judged(read)
+        if delivered is not None and isinstance(outcome, Delivered):
+            delivered[read.status] = outcome
+        return outcome
+
+    def _judged(self, came: Read) -> Outcome | None:
         if came.status in REDIRECTS and self._goes_on(came):
             return None
         target, redactor = self._sending.target, self._sending.redactor

@@ -8,8 +8,8 @@ import ssl
 from typing import Protocol, cast
 
 from chronos.dispatch.http.answer import AnswerTooLarge
-from chronos.dispatch.http.exchange import Asker, BrokenOff, StaleConnection, Unanswered
-from chronos.dispatch.http.reader import AnswerReader
+from chronos.dispatch.http.exchange import Asker, BrokenOff, Read, StaleConnection, Unanswered
+from chronos.dispatch.http.reader import AnswerReader, Heads
 from chronos.failpoints import reach
 
 SLICE_BYTES = 16 * 1024
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         "use_until",
     )
 
-    def __init__(self, keeper: Keeper, address: str) -> None:
+    def __init__(self, keeper: Keeper, address: str, heads: Heads | None = None) -> None:
         self.address = address
         self.idle_since = self.use_until = 0.0
         self.is_open = False
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._asker: Asker | None = None
-        self._reader = AnswerReader()
+        self._reader = AnswerReader(heads)
         self._rest = b""
 
     def ask(self, wire: bytes, asker: Asker, *, is_head: bool) -> None:
@@ -107,6 +107,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._asker is None:
             self.close()  # nobody has asked
+        elif (read := self._reader.whole(data)) is not None:
+            self._hand_over(read, may_be_followed=True)
         elif len(data) <= SLICE_BYTES:
             self._feed(data)
             self._settle()
@@ -150,13 +152,15 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """Hand over the answer if it is complete, and the connection to whoever comes next if it is clean."""
-        if self._asker is None or not self._reader.is_complete:
-            return
+        if self._asker is not None and self._reader.is_complete:
+            self._hand_over(self._reader.read(), may_be_followed=self._reader.may_be_followed)
+
+    def _hand_over(self, read: Read, *, may_be_followed: bool) -> None:
         asker, self._asker = self._asker, None
-        is_reusable = self._reader.may_be_followed and self.is_open and not self._transport.get_write_buffer_size()
+        assert asker is not None
+        is_reusable = may_be_followed and self.is_open and not self._transport.get_write_buffer_size()
         if not is_reusable:
             self.close()
-        read = self._reader.read()
         self._keeper.settled(self, is_reusable=is_reusable)  # the next request may leave at once
         asker.answered(read)
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.connection import Connection, Keeper
 from chronos.dispatch.http.exchange import ConnectFailed, TlsFailed
+from chronos.dispatch.http.reader import Heads
 from chronos.dispatch.http.sessions import Place, Sessions
 from chronos.timing.clock import Clock
 
@@ -78,6 +79,7 @@ class Connector:
         self._timeout_s = timeout_s
         self._network: Network = network or Sockets()
         self.sessions = Sessions(clock)
+        self._heads = Heads()
 
     async def connect(self, place: Place, keeper: Keeper) -> tuple[Connection, frozenset[str]]:
         """Return a new connection, and the addresses that were vetted for it.
@@ -115,7 +117,7 @@ class Connector:
         tls = self.sessions.context(place, self._contexts[verify]) if scheme == "https" else None
         try:
             async with asyncio.timeout(max(0.0, ends - self._clock.boottime())):
-                return await self._network.begin(partial(Connection, keeper, address), sock, tls, host)
+                return await self._network.begin(partial(Connection, keeper, address, self._heads), sock, tls, host)
         except TimeoutError as silent:
             raise ConnectFailed(_words(silent)) from None
         except OSError as failed:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -18,10 +17,11 @@ from chronos.dispatch.http.pool import HotClient
 from chronos.dispatch.http.request import Prepared, Request, RequestInvalid, build_cancel, build_request, prepare
 from chronos.dispatch.http.tls import tls_context
 from chronos.dispatch.port import Delivery, Outcome
-from chronos.dispatch.redaction import Redactor, secrets_of
+from chronos.dispatch.redaction import Redactor, are_secrets_in_play, secrets_of
+from chronos.dispatch.targets import ByTarget
 from chronos.dispatch.underway import Told, UnderWay, awaited
 from chronos.errors import ConfigInvalid
-from chronos.model.target import HttpTarget
+from chronos.model.target import HttpTarget, Target
 from chronos.timing.clock import Clock
 
 NO_SECRETS = Redactor(())
@@ -62,6 +62,7 @@ class HttpDispatcher:
         self, guard: EgressGuard, clock: Clock, settings: HttpSettings | None = None, client: HttpClient | None = None
     ) -> None:
         self._clock = clock
+        self._plans = ByTarget(_plan)
         self._client = client or hot_client(guard, clock, settings or HttpSettings())
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -72,13 +73,12 @@ class HttpDispatcher:
         """Send and judge, without a task; see `Beginner.begin`."""
         target = delivery.target
         assert isinstance(target, HttpTarget)
-        sending = self._sending(delivery, target)
-        # With a secret in it, a request is made and forgotten.
-        prepared = _prepared(_encode(target)) if sending.redactor is NO_SECRETS else None
-        if prepared is None:
-            return self._built(sending, build_request, told)
-        wire = prepared.wire(delivery, sending.built_s)
-        ready = Wanted(prepared.url, prepared.method, wire, not target.tls_skip_verify)
+        plan = None if are_secrets_in_play() else self._plans.of(target)
+        if plan is None:
+            return self._built(self._sending(delivery, target), build_request, told)
+        now_s, prepared = self._clock.time(), plan.prepared
+        ready = Wanted(prepared.url, prepared.method, prepared.wire(delivery, now_s), plan.verify)
+        sending = Sending(delivery, target, NO_SECRETS, now_s, plan.delivered)
         return Attempt(self._client, self._clock, sending, ready, None, told)
 
     async def tell_cancelled(self, delivery: Delivery) -> Outcome | None:
@@ -106,15 +106,23 @@ class HttpDispatcher:
         return Attempt(self._client, self._clock, sending, wanted(request, sending.target), request, told)
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(HttpTarget).decode
-PREPARED_KEPT = 10_000
+class _Plan(Struct, frozen=True):
+    """What all requests to a target have in common.
+
+    Attributes:
+        delivered: What empty answers come to, by status, once there was one.
+    """
+
+    prepared: Prepared
+    verify: bool
+    delivered: dict[int, Outcome]
 
 
-@lru_cache(maxsize=PREPARED_KEPT)
-def _prepared(encoded: bytes) -> Prepared | None:
-    """Return the prepared request of a target, found by its bytes: which object says it differs from run to run."""
-    return prepare(_decode(encoded))
+def _plan(target: Target) -> _Plan | None:
+    """Return the plan of a target; None where each request is built. With a secret in it, one is made and forgotten."""
+    assert isinstance(target, HttpTarget)
+    prepared = None if secrets_of(target) else prepare(target)
+    return _Plan(prepared, not target.tls_skip_verify, {}) if prepared is not None else None
 
 
 def hot_client(guard: EgressGuard, clock: Clock, settings: HttpSettings) -> HotClient:

@@ -27,12 +27,17 @@ class Wanted(Struct, frozen=True):
 
 
 class Read(Struct, frozen=True):
-    """An answer as it was read: status, headers of interest, body. Headers that came more than once are joined."""
+    """An answer as it was read: status, headers of interest, body. Headers that came more than once are joined.
+
+    Attributes:
+        is_bare: The status is all there is: no header of interest, no body, and nothing to note.
+    """
 
     status: int
     location: str
     retry_after: list[str]
     body: BodyReader
+    is_bare: bool = False
 
 
 class Asker(Protocol):

@@ -23,8 +23,45 @@ SWITCHING = 101
 
 _OF_INTEREST = frozenset({b"content-encoding", b"content-length", b"location", b"retry-after", b"transfer-encoding"})
 _LENGTH = b"content-length"
+_END = b"\r\n\r\n"
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _CUT = "body cut: the connection broke off or its framing is wrong"
+
+
+HEADS_KEPT = 256
+HEAD_KEPT_BYTES_MAX = 1024
+
+
+class Heads:
+    """What heads of answers say, by their bytes. Servers repeat themselves: but for the date, which changes once a
+    second, most answers of a target begin alike, and reading a head costs more than all that is done with it.
+
+    Kept are heads of answers that came at once and whole, say nothing of interest but the length of the body, and
+    leave the connection usable. The same bytes mean the same again, wherever an answer begins.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[Read, int]] = {}
+
+    def whole(self, data: bytes) -> Read | None:
+        """Return the answer that `data` is, if it has a head that is known and exactly the body that it speaks of."""
+        end = data.find(_END) + len(_END)
+        known = self._kept.get(data[:end])
+        if known is None or len(data) - end != known[1]:
+            return None
+        if not known[1]:
+            return known[0]
+        body = BodyReader("")
+        body.feed(data[end:])
+        return Read(known[0].status, "", [], body)
+
+    def learn(self, data: bytes, status: int) -> None:
+        """Keep the head of an answer that was exactly `data`."""
+        end = data.find(_END) + len(_END)
+        if end <= HEAD_KEPT_BYTES_MAX:
+            if len(self._kept) >= HEADS_KEPT:
+                self._kept.clear()  # most of them name a second that is over
+            self._kept[data[:end]] = (Read(status, "", [], BodyReader(""), is_bare=True), len(data) - end)
 
 
 class _Enough(Exception):
@@ -33,6 +70,9 @@ class _Enough(Exception):
 
 class AnswerReader:
     """Reads the answers of one connection, one after the other.
+
+    Args:
+        heads: What is known of heads; it may be shared with others.
 
     Attributes:
         bytes: What has come of this answer.
@@ -44,9 +84,11 @@ class AnswerReader:
 
     __slots__ = (
         "_found",
+        "_heads",
         "_held",
         "_is_bodyless",
         "_is_framed",
+        "_is_fresh",
         "_is_head_over",
         "_is_plain",
         "_keeps_alive",
@@ -65,15 +107,20 @@ class AnswerReader:
     _watch: HeadWatch | None
     body: BodyReader | None
 
-    def __init__(self) -> None:
+    def __init__(self, heads: Heads | None = None) -> None:
+        self._heads = heads if heads is not None else Heads()
         self._is_bodyless = True  # so that the first answer gets a parser
+        self._is_fresh = False
         self.begin(is_bodyless=False)
 
     def begin(self, *, is_bodyless: bool) -> None:
         """Expect the next answer; to a HEAD request it has no body, whatever it says."""
+        if self._is_fresh and not is_bodyless:
+            return
         if self._is_bodyless:
             self._parser = self._new_parser()  # the one before goes on waiting for the body that never comes
         self._is_bodyless = is_bodyless
+        self._is_fresh = not is_bodyless
         self._found = []
         self._held = b""
         self._watch = None
@@ -83,6 +130,13 @@ class AnswerReader:
         self.bytes = self.pieces = 0
         self.is_complete = self.is_spoilt = False
 
+    def whole(self, data: bytes) -> Read | None:
+        """Return the answer at once if `data` is all of it, and of a kind that is known; else feed it.
+
+        What this says of an answer is what `feed` and `read` would say; the connection can carry another one.
+        """
+        return self._heads.whole(data) if self._is_fresh else None
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
 
@@ -90,6 +144,7 @@ class AnswerReader:
             AnswerTooLarge: A limit is broken.
             Malformed: This is not an answer of HTTP/1.
         """
+        self._is_fresh = False
         self.bytes += len(data)
         if self.bytes > ANSWER_BYTES_MAX:
             raise AnswerTooLarge(f"the answer is larger than {WIRE_BYTES_MAX // 1024**2} MiB on the wire")
@@ -98,6 +153,8 @@ class AnswerReader:
         elif self.bytes == len(data) and is_one_head(data):
             self._is_head_over = True  # nearly always: the whole head comes at once
             self._parse(data)
+            if self.is_complete and self._is_plain and self.may_be_followed and not self._is_bodyless:
+                self._heads.learn(data, self._status)
         else:
             self._watch_head(data)
 

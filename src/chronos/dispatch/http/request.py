@@ -11,7 +11,7 @@ from msgspec import Struct
 from chronos import __version__
 from chronos.dispatch.http.headers import check_header, check_value
 from chronos.dispatch.http.url import HttpUrl, parse_url
-from chronos.dispatch.port import Delivery
+from chronos.dispatch.port import Delivery, to_nobody
 from chronos.dispatch.template import (
     TemplateFailed,
     fill,
@@ -107,7 +107,7 @@ def prepare(target: HttpTarget) -> Prepared | None:
     if target.signing_secret or target.completion is Completion.CALLBACK or has_templates(*texts):
         return None
     try:
-        request = build_request(_ANY_DELIVERY, target, 0.0)
+        request = build_request(to_nobody(target), target, 0.0)
     except RequestInvalid:
         return None  # said when it is built for a run
     lines = [f"{name}: {value}\r\n" for name, value in request.headers().items()]
@@ -159,17 +159,6 @@ _DIFFERING = (
     "X-Chronos-Attempt",
     "X-Chronos-Scheduled-Time",
     "Chronos-Fencing-Token",
-)
-_ANY_DELIVERY = Delivery(
-    execution_id="",
-    job_id="",
-    job_name="",
-    namespace="",
-    attempt=1,
-    token="",
-    scheduled_s=0,
-    target=HttpTarget(url="http://any.invalid/"),
-    timeout_us=0,
 )
 
 

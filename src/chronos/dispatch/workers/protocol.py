@@ -10,14 +10,17 @@ says how far its wall clock is from boot time: a worker goes by main's clock, an
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from chronos.dispatch.breaker import BreakerState
 from chronos.dispatch.executor import ExecutorSettings
 from chronos.dispatch.port import Delivery, Done
+from chronos.dispatch.targets import Targets
 from chronos.dispatch.workers.tally import Tally
 
 VERSION = 1
@@ -56,6 +59,19 @@ class Begin(Struct, frozen=True, array_like=True, tag=1):
 class Submit(Struct, frozen=True, array_like=True, tag=2):
     ahead_s: float
     deliveries: list[Delivery]
+
+
+class Handed(Delivery, frozen=True, gc=False, array_like=True):
+    """A delivery as it comes out of a frame, its target still in bytes: `known` puts in the target itself."""
+
+    target: msgspec.Raw  # type: ignore[assignment]  # until then
+
+
+class Taken(Struct, frozen=True, array_like=True, tag=2):
+    """A `Submit`, as it is read."""
+
+    ahead_s: float
+    deliveries: list[Handed]
 
 
 class Recall(Struct, frozen=True, array_like=True, tag=3):
@@ -139,10 +155,11 @@ class WasReset(Struct, frozen=True, array_like=True, tag=40):
 
 
 ToWorker = Begin | Submit | Recall | Cancel | Drain | Ping | Inspect | Reset
+AtWorker = Begin | Taken | Recall | Cancel | Drain | Ping | Inspect | Reset
 ToMain = Ready | Refusal | Ended | Recalled | Drained | Pong | Inspected | WasReset
 
 _encoder = msgspec.msgpack.Encoder()
-to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+to_worker: msgspec.msgpack.Decoder[AtWorker] = msgspec.msgpack.Decoder(AtWorker)
 to_main: msgspec.msgpack.Decoder[ToMain] = msgspec.msgpack.Decoder(ToMain)
 
 
@@ -206,3 +223,17 @@ def decoded(decoder: msgspec.msgpack.Decoder[T], frame: bytes | memoryview) -> T
         return decoder.decode(frame)
     except msgspec.MsgspecError as wrong:
         raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
+
+
+def known(handed: list[Handed], targets: Targets) -> Sequence[Delivery]:
+    """Return deliveries with their targets, those that are the same one object.
+
+    Raises:
+        ProtocolBroken: One has no target.
+    """
+    try:
+        for delivery in handed:
+            force_setattr(delivery, "target", targets.of(bytes(delivery.target)))
+    except msgspec.MsgspecError as wrong:
+        raise ProtocolBroken(f"a target cannot be read: {wrong}") from None
+    return handed

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from chronos.dispatch.breaker import Breakers
 from chronos.dispatch.executor import LocalExecutor, TellCancelled
 from chronos.dispatch.port import Deliver, Done
+from chronos.dispatch.targets import Targets
 from chronos.dispatch.underway import Begin as BeginDelivery
 from chronos.dispatch.workers.channel import Channel
 from chronos.dispatch.workers.clock import LedClock
 from chronos.dispatch.workers.protocol import (
     BATCH_MAX,
     VERSION,
+    AtWorker,
     Begin,
     Cancel,
     Drain,
@@ -32,9 +34,9 @@ from chronos.dispatch.workers.protocol import (
     Recalled,
     Refusal,
     Reset,
-    Submit,
-    ToWorker,
+    Taken,
     WasReset,
+    known,
     to_worker,
 )
 from chronos.dispatch.workers.tally import NOTHING, TallySink
@@ -73,6 +75,7 @@ class WorkerSide:
         self._pid = pid
         self._on_lost = on_lost
         self._freeze = freeze
+        self._targets = Targets()
         self._tally = TallySink()
         self._telemetry = Telemetry()
         self._telemetry.add_sink(self._tally)
@@ -81,7 +84,7 @@ class WorkerSide:
         self._tools: Tools | None = None
         self._executor: LocalExecutor | None = None
         self._asked: asyncio.TaskGroup | None = None
-        self.channel: Channel[ToWorker] = Channel(to_worker, self._hear, on_lost=self._end)
+        self.channel: Channel[AtWorker] = Channel(to_worker, self._hear, on_lost=self._end)
 
     async def run(self) -> None:
         """Work until main closes the channel."""
@@ -123,7 +126,7 @@ class WorkerSide:
 
     # What main says.
 
-    def _hear(self, message: ToWorker) -> None:
+    def _hear(self, message: AtWorker) -> None:
         if isinstance(message, Begin):
             self._begin = message
             self._spoken_to.set()
@@ -133,9 +136,9 @@ class WorkerSide:
         assert tools is not None
         assert asked is not None
         match message:
-            case Submit(ahead_s, deliveries):
+            case Taken(ahead_s, handed):
                 self._clock.lead(ahead_s)
-                executor.submit(deliveries)
+                executor.submit(known(handed, self._targets))
             case Ping(ahead_s):
                 self._clock.lead(ahead_s)
                 self.channel.send(Pong(executor.running, self._tally.take()))

@@ -21,7 +21,7 @@ def install(host: Host, settings: Settings) -> None:
     premises = host.require(Premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     entrance = host.require(Entrance)  # type: ignore[type-abstract]
     callbacks = Callbacks(premises.key("callbacks"), entrance, host.clock)
-    host.around_dispatch(Around(callbacks.around, callbacks.concerns), order=CALLBACK_ORDER)
+    host.around_dispatch(Around(callbacks.around, callbacks.concerns, by_target=True), order=CALLBACK_ORDER)
     if host.place is not Place.WORKER:
         host.admit(callbacks.admit)
         host.endpoint(callback_endpoint(callbacks, host.jobs, host.telemetry))

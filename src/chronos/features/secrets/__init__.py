@@ -19,4 +19,4 @@ def install(host: Host, settings: Settings) -> None:
     """Wrap every delivery, and offer the same to other features as `SecretResolver`."""
     secrets = Secrets({"env": EnvSource(settings), "file": FileSource(settings)})
     host.provide(SecretResolver, secrets)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
-    host.around_dispatch(Around(secrets.around, secrets.concerns), order=ORDER)
+    host.around_dispatch(Around(secrets.around, secrets.concerns, by_target=True), order=ORDER)

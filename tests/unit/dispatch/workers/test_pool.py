@@ -419,7 +419,7 @@ async def test_what_came_on_one_turn_travels_in_one_frame() -> None:
         await asyncio.sleep(0.1)
         [frame] = protocol.FrameReader().feed(bytes(near.written))
         message = protocol.to_worker.decode(frame)
-        assert isinstance(message, protocol.Submit)
+        assert isinstance(message, protocol.Taken)
         assert len(message.deliveries) == 100
         await asyncio.sleep(2)
         assert [len(batch) for batch in world.reports.batches] == [100]
