@@ -39,7 +39,8 @@ class Run(NamedTuple):
         ok: A matching failure pattern beats a matching success pattern, which beats the exit code.
         exit_code: The child's; negative for a signal, 126 or 127 when it could not be started.
         advice_s: The wait that an HTTP answer in the output asked for, already capped. Modes leave it alone: the
-            engine puts it in the place of their answer.
+            engine puts it in the place of their answer, or takes the later of both where a mode has a true
+            `never_early` (`cron`, `rate-limit`): no advice makes more starts than such a mode allows.
     """
 
     number: int
