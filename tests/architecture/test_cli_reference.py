@@ -12,6 +12,9 @@ import pytest
 from tests.architecture.source import ROOT
 
 from chronos.cli.chronosctl.root import PROGRAM, cli
+from chronos.cli.rpr.flags import FLAGS
+from chronos.cli.rpr.help import EXITS
+from chronos.cli.rpr.subcommands import SUBCOMMANDS
 from chronos.cli.server import explain_offline
 from chronos.cli.server import main as chronos
 
@@ -101,6 +104,40 @@ def of_chronos() -> Iterator[tuple[str, click.Command, click.Context]]:
             yield f"{path} --offline", explain_offline, click.Context(explain_offline, info_name=path)
 
 
+RPR_HEAD = """\
+# The command line of `rpr`
+
+`rpr` repeats a command: at an interval, on a schedule, or until it works. What the modes compute is in
+[their own reference](rpr-modes.md).
+
+```text
+rpr [--config FILE] MODE [FLAGS] -- COMMAND [ARGUMENTS]
+```
+
+The command is run as it stands, without a shell, in a session of its own; what it leaves behind in its process group is
+ended with it. Flags may be written `--every 30s`, `--every=30s`, `-e 30s` or `-e30s`; the last one of a name wins.
+
+Written from the command itself by `make reference`.
+"""
+
+
+def rpr_page() -> str:
+    """Return the page of `rpr` as it is now."""
+    parts = [RPR_HEAD, "## Modes", "", "| mode | also | needs | |", "|---|---|---|---|"]
+    for each in SUBCOMMANDS:
+        needs = ", ".join(f"`--{name.replace('_', '-')}`" for name in each.required)
+        parts.append(
+            f"| `{each.name}` | {', '.join(f'`{name}`' for name in each.aliases)} | {needs} | {each.summary} |"
+        )
+    for group in dict.fromkeys(flag.group for flag in FLAGS):
+        parts += ["", f"## {group}", "", "| flag | belongs to | |", "|---|---|---|"]
+        for flag in [flag for flag in FLAGS if flag.group == group]:
+            spelled = cell(f"{', '.join(flag.spellings)} {flag.takes}")
+            parts.append(f"| `{spelled}` | {', '.join(flag.modes) or 'every mode'} | {cell(flag.help)} |")
+    parts += ["", "## Exit codes", "", "| code | |", "|---|---|", *(f"| {code} | {text} |" for code, text in EXITS)]
+    return "\n".join(parts) + "\n"
+
+
 def described(found: Iterator[tuple[str, click.Command, click.Context]], leave_out: set[str]) -> list[str]:
     """Return the lines on commands, without the options `leave_out`."""
     parts: list[str] = []
@@ -117,7 +154,9 @@ def described(found: Iterator[tuple[str, click.Command, click.Context]], leave_o
     return parts
 
 
-@pytest.mark.parametrize(("name", "written"), [("cli.md", chronosctl_page), ("chronos.md", chronos_page)])
+@pytest.mark.parametrize(
+    ("name", "written"), [("cli.md", chronosctl_page), ("chronos.md", chronos_page), ("rpr.md", rpr_page)]
+)
 def test_the_command_line_is_described_as_it_is(name: str, written: Callable[[], str]) -> None:
     page = REFERENCE / name
     if os.environ.get("CHRONOS_WRITE_REFERENCE"):

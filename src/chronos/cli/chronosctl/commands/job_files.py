@@ -11,12 +11,12 @@ import click
 from chronos.cli.chronosctl.crontab import Crontab, parse_crontab
 from chronos.cli.chronosctl.jobfiles import FileJob, check_job, parse_jobs, read_text
 from chronos.cli.chronosctl.lazy import leaf
-from chronos.cli.chronosctl.localzone import local_zone
 from chronos.cli.chronosctl.output import emit, table
 from chronos.cli.chronosctl.pages import jobs_of
 from chronos.cli.chronosctl.portable import portable, starred_paths
 from chronos.cli.chronosctl.progress import progress
 from chronos.cli.chronosctl.session import Session
+from chronos.cli.localzone import local_zone
 from chronos.client import operations as ops
 from chronos.errors import Invalid
 

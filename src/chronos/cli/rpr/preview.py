@@ -1,0 +1,49 @@
+"""`--dry-run`: what would be run, and when. Nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chronos.cli.rpr.asked import Asked
+from chronos.cli.rpr.headline import headline
+from chronos.cli.rpr.modes import zone_of
+from chronos.repeater.port import Mode, Moment, Ticking
+from chronos.repeater.showing import shown_s
+from chronos.timing.clock import Clock
+
+SHOWN = 5
+SHOWN_MAX = 1000
+
+
+def preview(asked: Asked, mode: Mode, clock: Clock) -> str:
+    """Return the lines that `--dry-run` prints."""
+    now = Moment(clock.boottime(), clock.time())
+    first_s = mode.first_s(now)
+    lines = [headline(asked, mode), f"Command: [{' '.join(asked.plan.argv)}]", "Starts:"]
+    count = min(asked.get("next", SHOWN), asked.get("times", SHOWN_MAX), SHOWN_MAX)
+    starts = _ticks(mode, now, count) if isinstance(mode, Ticking) else iter([first_s])
+    lines += [f"  {_when(asked, start_s - now.monotonic_s, now)}" for start_s in starts]
+    lines += [] if isinstance(mode, Ticking) else ["  then as the runs go"]
+    return "\n".join(lines) + "\n"
+
+
+def _ticks(mode: Ticking, now: Moment, count: int) -> Iterator[float]:
+    for n in range(count):
+        tick_s = mode.tick_s(n, now)
+        if tick_s is None:
+            return
+        yield tick_s
+
+
+def _when(asked: Asked, wait_s: float, now: Moment) -> str:
+    """Return an instant as it is for the mode: on the wall for cron, as a wait for everything else."""
+    wait_s = max(0.0, wait_s)
+    if asked.subcommand.name != "cron":
+        return f"after {shown_s(wait_s)}"
+    from datetime import datetime, timedelta, timezone
+
+    from chronos.timing.zone import zone
+
+    name, at = zone_of(asked), round(now.wall_s + wait_s)
+    offset = timezone(timedelta(seconds=zone(name).offset_at(at)))
+    return f"{datetime.fromtimestamp(at, offset).isoformat()} ({name})"

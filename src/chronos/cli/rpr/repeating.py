@@ -1,0 +1,146 @@
+"""Wires a repetition together, lets it run, and says at the end what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from chronos.cli.rpr.asked import Asked
+from chronos.cli.rpr.headline import headline
+from chronos.cli.rpr.modes import agenda_of, mode_of
+from chronos.cli.rpr.preview import preview
+from chronos.repeater.agenda import Agenda
+from chronos.repeater.engine import Engine, Listener, Report
+from chronos.repeater.joblog import Joblog
+from chronos.repeater.machine import ERR, OUT
+from chronos.repeater.port import Mode
+from chronos.repeater.showing import Blocks, Json, Lines, Raw, Reasons, header, reason_of, statistics
+from chronos.repeater.stops import Tally
+from chronos.repeater.unix import Input, UnixMachine
+from chronos.timing.clock import Clock, SystemChance
+
+OK = 0
+FAILED = 1
+TIMED_OUT = 124
+
+Print = Callable[[int, bytes], None]
+
+
+def repeat(asked: Asked, clock: Clock) -> int:
+    """Repeat the command until something ends it, and return the exit code.
+
+    Raises:
+        Invalid: It cannot be begun: the mode refuses its numbers, or a file cannot be used.
+    """
+    seed = asked.get("seed")
+    mode = mode_of(asked, int.from_bytes(SystemChance().bytes(8), "big") if seed is None else seed)
+    if asked.is_on("dry_run"):
+        return _show(preview(asked, mode, clock))
+    with contextlib.ExitStack() as stack:
+        # What may refuse to begin comes before the machine, which takes the signals.
+        joblog = _joblog(asked, stack)
+        stdin = _input(asked, stack)
+        machine = stack.enter_context(UnixMachine(clock, stdin))
+        return _repeat(asked, mode, machine, joblog)
+
+
+def _repeat(asked: Asked, mode: Mode, machine: UnixMachine, joblog: Joblog | None) -> int:
+    agenda = agenda_of(asked, mode)
+    tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
+    last = LastFailure(asked.plan.timeout_s)
+    listeners: list[Listener] = [last, *([joblog] if joblog else []), *listeners_of(asked, machine.print)]
+    engine = Engine(asked.plan, agenda, machine, tally, listeners)
+    if asked.is_on("verbose"):
+        machine.print(OUT, header(headline(asked, mode), asked.plan.argv))
+    engine.run()
+    return finish(asked, engine, tally, agenda, last, machine.print)
+
+
+def _show(text: str) -> int:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return OK
+
+
+def _joblog(asked: Asked, stack: contextlib.ExitStack) -> Joblog | None:
+    path = asked.get("joblog")
+    return stack.enter_context(Joblog(Path(path), asked.plan.argv, resume=asked.is_on("resume"))) if path else None
+
+
+def _input(asked: Asked, stack: contextlib.ExitStack) -> Input | None:
+    if asked.get("stdin", "null") == "null":
+        return None
+    from chronos.cli.rpr.replay import replayed
+
+    return stack.enter_context(replayed())
+
+
+def listeners_of(asked: Asked, to: Print) -> list[Listener]:
+    """Return what shows the repetition, as the flags say."""
+    if asked.is_on("json"):
+        return [Json(to, asked.plan.timeout_s)]
+    if asked.is_on("quiet"):
+        return []
+    reasons = Reasons(to, verbose=asked.is_on("verbose"), timeout_s=asked.plan.timeout_s)
+    return [reasons] if asked.is_on("stats_only") else [_output(asked, to), reasons]
+
+
+def _output(asked: Asked, to: Print) -> Listener:
+    prefix, tag = asked.get("output_prefix", ""), asked.plan.argv[0] if asked.is_on("verbose") else ""
+    buffer = asked.get("buffer", "line" if prefix or tag or asked.get("concurrency", 1) > 1 else "none")
+    if buffer == "block":
+        return Blocks(to)
+    return Lines(to, prefix=prefix, tag=tag) if buffer == "line" or prefix or tag else Raw(to)
+
+
+class LastFailure:
+    """Remembers why the last run that failed did."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
+        self.text = ""
+
+    def wrote(self, number: int, stream: int, data: bytes) -> None:
+        """What it prints is no reason."""
+
+    def ended(self, report: Report) -> None:
+        if report.fate.counts and not report.run.ok:
+            reason = reason_of(report, self._timeout_s) or f"exit code {report.run.exit_code}"
+            self.text = f"run {report.run.number}: {reason}"
+
+
+def finish(asked: Asked, engine: Engine, tally: Tally, agenda: Agenda, last: LastFailure, to: Print) -> int:
+    """Say what came of it and return the exit code."""
+    if asked.is_on("verbose") or asked.is_on("stats_only"):
+        skipped = agenda.skipped if "every" in asked.values or "cron" in asked.values else 0
+        to(OUT, statistics(tally, engine.elapsed_s, skipped))
+    code, message = verdict(asked, engine, tally, last)
+    if message:
+        to(ERR, f"Error: {message}\n".encode("utf-8", "surrogateescape"))
+    return code
+
+
+def verdict(asked: Asked, engine: Engine, tally: Tally, last: LastFailure) -> tuple[int, str]:
+    """Return the exit code, and the line that goes with it; none when there is nothing to say."""
+    if engine.stopped_by is not None:
+        said = "interrupted" if engine.stopped_by >= 128 and engine.stopped_by != 141 else ""
+        return engine.stopped_by, f"cannot write output: {engine.error}" if engine.error else said
+    message = ""
+    if not tally.is_success():
+        why = (
+            f"{tally.failed} of {tally.ended} failed, {last.text}" if last.text else "what was waited for did not come"
+        )
+        message = f"some commands failed ({why})" if last.text else why
+    if asked.get("exit_code") == "last":
+        return _last_code(tally), message
+    return (FAILED if message else OK), message
+
+
+def _last_code(tally: Tally) -> int:
+    """Return the exit code of the last run, as a shell would give it."""
+    if tally.last_timed_out:
+        return TIMED_OUT
+    code = tally.last_exit or 0
+    return code if code >= 0 else 128 - code

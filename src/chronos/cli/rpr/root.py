@@ -1,0 +1,75 @@
+"""The command: from the words somebody typed to an exit code. The one place where `rpr` prints errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from chronos.cli.rpr.words import take_apart
+from chronos.errors import ChronosError
+from chronos.timing.clock import SystemClock
+
+OK = 0
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run `rpr` and leave."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what was typed and return the exit code."""
+    try:
+        return _run(words)
+    except ChronosError as exc:
+        say(" ".join(str(exc).split()))
+        return USAGE
+    except KeyboardInterrupt:  # before the engine takes the signals
+        say("interrupted")
+        return INTERRUPTED
+
+
+def say(message: str) -> None:
+    """Print the one line on stderr that goes with an exit code."""
+    try:
+        sys.stderr.write(f"Error: {message}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # there is nobody to tell
+
+
+def _run(words: Sequence[str]) -> int:
+    line = take_apart(words)
+    if line.asks:
+        from chronos.cli.rpr import help as pages
+
+        if line.asks == "version":
+            return _print(f"rpr version {_version()}\n")
+        return _print(pages.page(line.subcommand) if line.subcommand else pages.overview())
+    assert line.subcommand is not None
+    from chronos.cli.rpr.asked import asked
+    from chronos.cli.rpr.reading import read_flags
+    from chronos.cli.rpr.repeating import repeat
+
+    clock = SystemClock()
+    values = read_flags(line.subcommand.name, line.flags)
+    return repeat(asked(line.subcommand, values, line.argv, clock), clock)
+
+
+def _version() -> str:
+    from chronos import __version__
+
+    return __version__
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+    return OK
