@@ -5,7 +5,8 @@
     python bench/table.py results.json [--page docs/reference/performance.md]
 
 The file holds one JSON object a line, of `bench`, of single scripts and of `bench.peers`, in any order; of rows about
-the same thing with the same settings the last one counts. With `--page`, what stands between its marks is replaced.
+the same thing with the same settings the last one counts. With `--page`, what stands between the marks of a part is
+replaced; a part that the results say nothing of stays as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,60 +24,99 @@ Row = dict[str, Any]
 OTHERS = {"sink", "target", "bench"}
 """Whose CPU is not the scheduler's."""
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+OWN_HEADERS = ("benchmark", "settings", "figure", "p50", "p99", "max", "CPU µs each")
+WORK_HEADERS = ("scheduler", "arrived", "a second", "p50 ms", "p99 ms", "max ms", "CPU µs each", "CPU s by process")
+PEER_HEADERS = ("scheduler", "versions", "set up as", "survives kill -9")
 
 
 def main() -> int:
-    """Print the tables, or write them into the page."""
+    """Print the tables, or write them into the page; return 2, the page unchanged, when it lacks the marks."""
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     line.add_argument("results", type=Path)
     line.add_argument("--page", type=Path, help="replace what stands between the marks of this page")
     chosen = line.parse_args()
-    made = tables(rows_of(chosen.results.read_text(encoding="utf-8")), time.strftime("%Y-%m-%d", time.gmtime()))
+    made = parts(rows_of(chosen.results.read_text(encoding="utf-8")), time.strftime("%Y-%m-%d", time.gmtime()))
     if chosen.page is None:
-        print(made)
+        print("\n\n".join(made.values()))
         return 0
     page = chosen.page.read_text(encoding="utf-8")
-    if BEGIN not in page or END not in page:
-        print(f"{chosen.page} has no {BEGIN} and {END}; put them where the tables belong.", file=sys.stderr)
-        return 2
-    head, tail = page.partition(BEGIN)[0], page.partition(END)[2]
-    chosen.page.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}", encoding="utf-8")
+    for name, text in made.items():
+        begin, end = marks(name)
+        if begin not in page or end not in page:
+            print(f"{chosen.page} has no {begin} and {end}; put them where the tables belong.", file=sys.stderr)
+            return 2
+        page = f"{page.partition(begin)[0]}{begin}\n{text}\n{end}{page.partition(end)[2]}"
+    chosen.page.write_text(page, encoding="utf-8")
     return 0
 
 
+def marks(part: str) -> tuple[str, str]:
+    """Return the lines between which a part stands."""
+    return f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+
+
 def rows_of(text: str) -> list[Row]:
-    """Return the objects of a file, one a line; lines that are none, such as a note of the shell, are passed over."""
-    return [msgspec.json.decode(line, type=dict[str, Any]) for line in text.splitlines() if line.startswith("{")]
+    """Return the objects of a file, one a line; lines that are none, such as a note of the shell, are passed over.
+
+    Of a comparison, each peer's row is one.
+    """
+    rows: list[Row] = []
+    for line in text.splitlines():
+        if line.startswith("{"):
+            told = msgspec.json.decode(line, type=dict[str, Any])
+            rows += [{"machine": told["machine"], **row} for row in told["peers"]] if "peers" in told else [told]
+    return rows
 
 
-def tables(rows: Iterable[Row], date: str) -> str:
-    """Return both tables, with the day and the machine they are of."""
+def parts(rows: Iterable[Row], date: str) -> dict[str, str]:
+    """Return the tables by the part of the page that they are for, with the day and the machine they are of."""
     rows = list(rows)
     own = _last([row for row in rows if "bench" in row], ("bench", "settings"))
     peers = _last([row for row in rows if "peer" in row], ("peer", "shape", "jobs", "seconds"))
-    machine: Row = next((row["machine"] for row in rows if "machine" in row), {})
-    versions: Row = next((row["versions"] for row in rows if "versions" in row), {})
-    about = ", ".join(f"{name} {value}" for name, value in {**versions, **machine}.items())
-    headers: tuple[str, ...]
-    told = [f"Measured on {date}: {about or 'nothing'}."]
+    made = {}
     if own:
-        headers = ("benchmark", "settings", "figure", "p50", "p99", "max", "CPU µs each")
-        told += ["", _markdown(headers, map(_own_row, own))]
-    if peers:
-        headers = (
-            "scheduler",
-            "work",
-            "arrived",
-            "a second",
-            "p50 ms",
-            "p99 ms",
-            "max ms",
-            "CPU µs each",
-            "survives kill -9",
+        made["measured"] = (
+            f"{_measured(own, date, _first(own, 'versions'))}\n\n{_markdown(OWN_HEADERS, map(_own_row, own))}"
         )
-        told += ["", _markdown(headers, map(_peer_row, peers))]
-    return "\n".join(told)
+    if peers:
+        made["peers"] = f"{_measured(peers, date, {})}\n\n{_peers(peers)}"
+    return made
+
+
+def _measured(rows: Sequence[Row], date: str, versions: Mapping[str, object]) -> str:
+    about = ", ".join(f"{name} {value}" for name, value in {**versions, **_first(rows, "machine")}.items())
+    loads = [row["load_1m"] for row in rows if "load_1m" in row]
+    load = f"; the load average before a run was {min(loads):g} to {max(loads):g}" if loads else ""
+    return f"Measured on {date}: {about or 'nothing'}{load}."
+
+
+def _first(rows: Iterable[Row], name: str) -> Row:
+    return next((row[name] for row in rows if name in row), {})
+
+
+def _peers(rows: Sequence[Row]) -> str:
+    """Return who was measured, and a table for each work."""
+    known = {row["peer"]: row for row in sorted(rows, key=lambda row: "versions" in row)}
+    names = list(dict.fromkeys(row["peer"] for row in rows))
+    told = [_markdown(PEER_HEADERS, [_peer_row(known[name]) for name in names])]
+    works = dict.fromkeys((row["shape"], row["jobs"], row["seconds"]) for row in rows)
+    for work in works:
+        same = [row for row in rows if (row["shape"], row["jobs"], row["seconds"]) == work]
+        told.append(f"{_work(*work)}:\n\n{_markdown(WORK_HEADERS, map(_work_row, same))}")
+    return "\n\n".join(told)
+
+
+def _work(shape: str, jobs: int, seconds: int) -> str:
+    if shape == "burst":
+        return f"**Burst**: {jobs:,} jobs, all due at one instant"
+    if shape == "every-second":
+        return f"**Recurring**: {jobs:,} jobs, each due on every second, for {seconds} s"
+    return f"**Spread**: {jobs:,} one-off jobs over {seconds} s, {jobs / seconds:,.0f} a second"
+
+
+def _peer_row(row: Row) -> tuple[str, ...]:
+    versions = ", ".join(f"{name} {value}" for name, value in (row.get("versions") or {}).items())
+    return (row["peer"], versions or "-", row.get("setup", ""), row["survives"])
 
 
 def _own_row(row: Row) -> tuple[str, ...]:
@@ -95,20 +135,18 @@ def _own_row(row: Row) -> tuple[str, ...]:
     return (f"`{row['bench']}`", settings, figure, *shares, total)
 
 
-def _peer_row(row: Row) -> tuple[str, ...]:
-    work = f"{row['shape']}, {row['jobs']} jobs, {row['seconds']} s"
+def _work_row(row: Row) -> tuple[str, ...]:
     if "not_run" in row:
-        return (row["peer"], work, f"not run: {row['not_run']}", "", "", "", "", "", "")
+        return (row["peer"], f"not run: {row['not_run']}", *[""] * (len(WORK_HEADERS) - 2))
     late = row["lateness_ms"]
-    twice = f", {row['arrived_twice']} twice" if row["arrived_twice"] else ""
+    twice = f", {row['arrived_twice']:,} twice" if row["arrived_twice"] else ""
     return (
         row["peer"],
-        work,
         f"{row['arrived']:,} of {row['expected']:,}{twice}",
         f"{row['a_second']:,g}",
-        *(f"{late[name]:g}" if name in late else "" for name in ("p50", "p99", "max")),
+        *(f"{late[name]:,g}" if name in late else "unknown" for name in ("p50", "p99", "max")),
         f"{row['cpu_us_per_execution']:,}",
-        row["survives"],
+        ", ".join(f"{name} {spent:g}" for name, spent in row["cpu_s"].items()),
     )
 
 

@@ -1,38 +1,43 @@
-"""APScheduler 3: a background scheduler with threads; argv: what is asked, and a store's address or `memory`."""
+"""APScheduler 3: an asynchronous scheduler in this process, its jobs in memory or in SQLite; argv: what is asked."""
 
 from __future__ import annotations
 
-import sys
-import threading
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC
 
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
-from hook import dues, fire, work
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from async_hook import fire
+from hook import asked, instant
+
+OPTIONS = {"misfire_grace_time": None, "coalesce": False, "max_instances": 100}
 
 
-def main() -> None:
-    asked, store = work(), sys.argv[2]
-    stores = {}
-    if store != "memory":
-        from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
+def store_of(address: str):
+    """Return where jobs are kept."""
+    if address == "memory":
+        return MemoryJobStore()
+    from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 
-        stores = {"default": SQLAlchemyJobStore(url=store)}
-    scheduler = BackgroundScheduler(jobstores=stores, executors={"default": ThreadPoolExecutor(64)}, timezone=UTC)
-    options = {"misfire_grace_time": None, "coalesce": False, "max_instances": 100}
+    return SQLAlchemyJobStore(url=address)
+
+
+async def main() -> None:
+    work = asked()
+    scheduler = AsyncIOScheduler(jobstores={"default": store_of(work["store"])}, timezone=UTC)
     scheduler.start(paused=True)
-    if asked["shape"] == "every-second":
-        for number in range(asked["jobs"]):
+    if work["shape"] == "every-second":
+        for number in range(work["jobs"]):  # a job is not told its instant: the target takes the second of the arrival
             job = f"job-{number}"
-            scheduler.add_job(fire, "cron", second="*", args=[asked["port"], job, None], id=job, **options)
+            scheduler.add_job(fire, "cron", second="*", args=[work["url"], job, work["begin"]], id=job, **OPTIONS)
     else:
-        for number, due in enumerate(dues(asked)):
-            at, job = datetime.fromtimestamp(due, UTC), f"job-{number}"
-            scheduler.add_job(fire, "date", run_date=at, args=[asked["port"], job, due], id=job, **options)
+        for number, due in enumerate(work["dues"]):
+            job = f"job-{number}"
+            scheduler.add_job(fire, "date", run_date=instant(due), args=[work["url"], job, due], id=job, **OPTIONS)
     print("ready", flush=True)
     scheduler.resume()
-    threading.Event().wait(600)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

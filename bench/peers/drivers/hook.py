@@ -1,39 +1,29 @@
-"""What every peer does for a job: one POST over a connection that is kept, with the instant it was due."""
+"""What every peer is told, and what each request says of itself."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import sys
-import threading
-import time
 from datetime import UTC, datetime
+from pathlib import Path
 
-_own = threading.local()
-
-
-def work() -> dict:
-    """Return what was asked for: url, shape, jobs, begin (seconds since the epoch), seconds."""
-    return json.loads(sys.argv[1])
+AT_ONCE = 64
 
 
-def dues(asked: dict) -> list[float]:
-    """Return when each one-off job is due: all at once, or evenly over the time."""
-    if asked["shape"] == "burst":
-        return [asked["begin"]] * asked["jobs"]
-    return [asked["begin"] + number * asked["seconds"] / asked["jobs"] for number in range(asked["jobs"])]
+def asked() -> dict:
+    """Return what was asked for.
+
+    That is shape, jobs, seconds, begin (seconds since the epoch), dues (of one-off jobs), url, store, folder.
+    """
+    return json.loads(Path(sys.argv[-1]).read_text())
 
 
-def fire(port: int, job: str, due: float | None) -> None:
-    """Send the webhook. A recurring job is not told its instant by every peer: it is the whole second just begun."""
-    due = float(int(time.time())) if due is None else due
-    headers = {
-        "X-Chronos-Scheduled-Time": datetime.fromtimestamp(due, UTC).isoformat(),
-        "Webhook-Id": f"{job}:{due}",
-        "X-Chronos-Job-Id": job,
-    }
-    connection = getattr(_own, "connection", None)
-    if connection is None:
-        connection = _own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", "/", b"{}", headers)
-    connection.getresponse().read()
+def instant(due: float) -> datetime:
+    """Return seconds since the epoch as a time."""
+    return datetime.fromtimestamp(due, UTC)
+
+
+def headers(job: str, due: float, run: str = "") -> dict:
+    """Return what the target judges a request by. Without colons: not everybody can send a header that has some."""
+    at = instant(due).strftime("%Y%m%dT%H%M%S.%f+0000")
+    return {"X-Chronos-Scheduled-Time": at, "Webhook-Id": run or f"{job}-{at}", "X-Chronos-Job-Id": job}

@@ -1,43 +1,57 @@
-"""Procrastinate: tasks in PostgreSQL, deferred to their instants, and one worker; argv: what is asked, the database."""
+"""Procrastinate: tasks in PostgreSQL, deferred to their instants, and one worker; argv: what is asked."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from datetime import UTC, datetime
 
 import procrastinate
-from hook import dues, fire, work
+from async_hook import fire
+from hook import AT_ONCE, asked, instant
 
-app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=sys.argv[2]))
+WORK = asked()
+MAKING = 10
+ASKS_S = 0.05
+"""Nobody notifies a worker of what has become due: it asks, each 5 s unless told otherwise."""
+
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=WORK["store"], max_size=2 * MAKING))
 
 
 @app.task(name="fire")
-async def hook(port: int, job: str, due: float | None) -> None:
-    await asyncio.to_thread(fire, port, job, due)
+async def hook(job: str, due: float) -> None:
+    await fire(WORK["url"], job, due)
+
+
+async def defer(jobs: asyncio.Queue) -> None:
+    """Make jobs until there are none left to make."""
+    while not jobs.empty():
+        number, due = jobs.get_nowait()
+        await hook.configure(schedule_at=instant(due)).defer_async(job=f"job-{number}", due=due)
+
+
+def recur(number: int) -> None:
+    """Make a task that is due each second."""
+
+    async def run(timestamp: int) -> None:
+        await fire(WORK["url"], f"job-{number}", float(timestamp))
+
+    app.periodic(cron="* * * * * *", periodic_id=str(number))(app.task(name=f"fire-{number}")(run))
 
 
 async def main() -> None:
-    asked = work()
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        if asked["shape"] == "every-second":
-            for number in range(asked["jobs"]):
-                run = app.task(name=f"fire-{number}")(_of(asked["port"], f"job-{number}"))
-                app.periodic(cron="* * * * * *", periodic_id=str(number))(run)
+        if WORK["shape"] == "every-second":
+            for number in range(WORK["jobs"]):
+                recur(number)
         else:
-            for number, due in enumerate(dues(asked)):
-                later = hook.configure(schedule_at=datetime.fromtimestamp(due, UTC))
-                await later.defer_async(port=asked["port"], job=f"job-{number}", due=due)
+            jobs: asyncio.Queue = asyncio.Queue()
+            for one in enumerate(WORK["dues"]):
+                jobs.put_nowait(one)
+            await asyncio.gather(*(defer(jobs) for _ in range(MAKING)))
         print("ready", flush=True)
-        await app.run_worker_async(concurrency=64, fetch_job_polling_interval=0.05, install_signal_handlers=False)
-
-
-def _of(port: int, job: str):
-    async def run(timestamp: int) -> None:
-        await asyncio.to_thread(fire, port, job, float(timestamp))
-
-    return run
+        await app.run_worker_async(
+            concurrency=AT_ONCE, fetch_job_polling_interval=ASKS_S, install_signal_handlers=False
+        )
 
 
 if __name__ == "__main__":
