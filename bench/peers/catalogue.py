@@ -85,7 +85,7 @@ PEERS: dict[str, Peer] = {
         setup=f"the same with `SQLAlchemyJobStore` on SQLite, {AT_ONCE}",
         survives="jobs and their next run, fsynced; no outcomes, and what was running is forgotten",
         recurring=SECOND,
-        creates_a_second=150,
+        creates_a_second=40,
     ),
     "apscheduler-4-memory": Peer(
         driver="apscheduler4.py",
@@ -115,7 +115,7 @@ PEERS: dict[str, Peer] = {
         "new PostgreSQL with its defaults",
         survives="jobs and outcomes, committed (`synchronous_commit=on`); what was running stays `doing` until "
         "somebody retries it",
-        creates_a_second=300,
+        creates_a_second=200,
     ),
     "celery-redis": Peer(
         driver="celery_worker.py",

@@ -42,6 +42,7 @@ UNRUN = {
     "make bench": "it measures for minutes; CI runs every script for a few seconds",
     ".venv/bin/python -m bench --json --long > results.json": "it measures for minutes",
     ".venv/bin/python -m bench.peers --json >> results.json": "it installs other schedulers and measures for minutes",
+    ".venv/bin/python -m bench.peers --shape burst --jobs 1000": "it installs other schedulers and measures",
     ".venv/bin/python bench/table.py results.json --page docs/reference/performance.md": (
         "tests/unit/test_bench_table.py writes tables into a page"
     ),
