@@ -96,7 +96,13 @@ PEERS: dict[str, Peer] = {
     ),
     "apscheduler-4-postgres": Peer(
         driver="apscheduler4.py",
-        python=("apscheduler==4.0.0a6", "aiohttp==3.14.5", "sqlalchemy==2.0.58", "psycopg[binary]==3.3.9"),
+        python=(
+            "apscheduler==4.0.0a6",
+            "aiohttp==3.14.5",
+            "sqlalchemy==2.0.58",
+            "psycopg[binary]==3.3.9",
+            "sniffio==1.3.1",
+        ),
         server="postgres",
         needs=("initdb", "pg_ctl"),
         processes={"postgres": "postgres"},

@@ -16,8 +16,9 @@ from chronos.timing.jitter import jitter_us
 
 SEED = 1
 SECOND_US = 1_000_000
-SETTLING_S = 1.0
-"""What belongs to an execution is done so long before it is due at the earliest, or after it has arrived."""
+AHEAD_S = 1.0
+SETTLING_S = 3.0
+"""What belongs to an execution is done `AHEAD_S` before it is due at the earliest, or `SETTLING_S` after it arrived."""
 
 CpuSample = tuple[float, dict[str, float]]
 """When, and the seconds of CPU so far by process."""
@@ -95,8 +96,8 @@ def used(samples: Sequence[CpuSample], seen: Sequence[Arrival], work: Work) -> d
 
     Of recurring jobs it is that of the window; of others it lasts until the last has arrived and settled.
     """
-    last = work.end - SETTLING_S if work.recurs else max([one[0] for one in seen] or [work.end]) + SETTLING_S
-    first = work.begin - SETTLING_S
+    last = work.end - AHEAD_S if work.recurs else max([one[0] for one in seen] or [work.end]) + SETTLING_S
+    first = work.begin - AHEAD_S
     before = max((one for one in samples if one[0] <= first), default=samples[0], key=lambda one: one[0])[1]
     after = min((one for one in samples if one[0] >= last), default=samples[-1], key=lambda one: one[0])[1]
     return {name: round(spent - before.get(name, 0.0), 2) for name, spent in after.items()}

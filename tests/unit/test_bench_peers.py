@@ -91,7 +91,7 @@ def test_an_instant_with_jitter_is_due_when_its_jitter_says() -> None:
 def test_the_cpu_is_that_of_the_work_and_not_of_idling() -> None:
     samples = [(BEGIN - 3 + second, {"driver": float(second), "beat": 2.0 * second}) for second in range(12)]
     burst = [(BEGIN + 2.5, "a", "job-a", float(BEGIN))]
-    assert used(samples, burst, BURST) == {"driver": 5.0, "beat": 10.0}
+    assert used(samples, burst, BURST) == {"driver": 7.0, "beat": 14.0}
     assert used(samples, [], RECURRING) == {"driver": 3.0, "beat": 6.0}
     assert used(samples[:1], burst, BURST) == {"driver": 0.0, "beat": 0.0}
     assert each_us({"driver": 1.0, "beat": 2.0}, 1_000) == 3_000
