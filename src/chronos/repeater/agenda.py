@@ -63,6 +63,7 @@ class FollowingAgenda:
 
     def __init__(self, mode: Mode) -> None:
         self._mode = mode
+        self._never_early = bool(getattr(mode, "never_early", False))
         self._due_s: float | None = None
         self.skipped = 0
         self.is_over = False
@@ -79,7 +80,10 @@ class FollowingAgenda:
     def ended(self, run: Run, now: Moment) -> None:
         due_s = self._mode.next_s(run, now)
         self.is_over = due_s is None
-        self._due_s = due_s if due_s is None or run.advice_s is None else run.ended_s + run.advice_s
+        if due_s is not None and run.advice_s is not None:
+            advised_s = run.ended_s + run.advice_s
+            due_s = max(due_s, advised_s) if self._never_early else advised_s
+        self._due_s = due_s
 
     def wake_s(self, running: int) -> float | None:
         return None if running else self._due_s

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 from types import TracebackType
 
 from chronos.errors import Invalid
@@ -29,7 +28,7 @@ class Joblog:
         last_number: Of the run that the file ends with; 0 for a new one.
     """
 
-    def __init__(self, path: Path, argv: tuple[str, ...], *, resume: bool) -> None:
+    def __init__(self, path: str, argv: tuple[str, ...], *, resume: bool) -> None:
         """Open the file.
 
         Raises:
@@ -75,7 +74,7 @@ class Joblog:
         )
         self._write("\t".join(fields) + "\n")
 
-    def _begin(self, path: Path, *, resume: bool) -> int:
+    def _begin(self, path: str, *, resume: bool) -> int:
         size = os.fstat(self._fd).st_size
         if not size:
             self._write(HEADER)
@@ -95,7 +94,7 @@ class Joblog:
             data = data[os.write(self._fd, data) :]
 
 
-def _last_number(tail: bytes, path: Path) -> int:
+def _last_number(tail: bytes, path: str) -> int:
     """Return the number in the last line that is whole."""
     for line in reversed(tail.split(b"\n")[:-1]):
         first, _, rest = line.partition(b"\t")

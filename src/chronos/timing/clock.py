@@ -6,8 +6,7 @@ Nothing else in the product reads the time or draws a random number (a test in
 
 from __future__ import annotations
 
-import random
-import secrets
+import os
 import sys
 import time as _time
 from datetime import UTC, datetime
@@ -51,7 +50,7 @@ class SystemChance:
     """The operating system's cryptographic generator."""
 
     def bytes(self, n: int) -> bytes:
-        return secrets.token_bytes(n)
+        return os.urandom(n)
 
 
 class ChanceSource(Protocol):
@@ -84,6 +83,8 @@ class Dice(Protocol):
 
 def dice(seed: int) -> Dice:
     """Return dice that fall alike for the same seed, on every machine."""
+    import random  # most of who needs a clock needs no dice
+
     return random.Random(seed)
 
 

@@ -74,6 +74,17 @@ SURE = [
     sure(61, "exp --base-delay 1s --multiplier 11 -- true", 2, out="", err="at most 10"),
     sure(62, "exp --base-delay 5s --max-delay 1s -- true", 2, out="", err="--max-delay must not be shorter"),
     sure(63, "poly --base-delay 1s --exponent 15 -- true", 2, out="", err="--exponent must be greater than 0"),
+    sure(67, "rl -r foo -- true", 2, out="", err="--rate is written N/PERIOD"),
+    sure(67, "rl -r 10/ -- true", 2, out="", err="--rate is written N/PERIOD"),
+    sure(67, "rl -r 1/2/3 -- true", 2, out="", err="--rate is written N/PERIOD"),
+    sure(68, "rl -r 0/1h -- true", 2, out="", err="--rate allows between 1"),
+    sure(77, "a -b 1m -- true", 2, out="", err="--base-interval must lie between"),
+    sure(78, "a -b 1s --min-interval 2s --max-interval 1s -- true", 2, out="", err="--min-interval must be shorter"),
+    sure(78, "a -b 1s --slow-threshold 0.5 -- true", 2, out="", err="--slow-threshold must be greater than 1"),
+    sure(78, "a -b 1s --fast-threshold 1.5 -- true", 2, out="", err="--fast-threshold must be greater than 0"),
+    sure(80, "la -b 200ms --target-cpu 150 -- true", 2, out="", err="--target-cpu must be greater than 0"),
+    sure(80, "la -b 200ms --target-memory -10 -- true", 2, out="", err="--target-memory must be greater than 0"),
+    sure(81, "la -b 10ms -t 2 -- echo x", 0, out="x\nx\n"),
     sure(71, "cr --cron '60 * * * *' -- true", 2, out="", err="60 is not between 0 and 59"),
     sure(72, "cr --cron '* * *' -- true", 2, out="", err="--cron cannot be used"),
     sure(72, "cr --cron @reboot -- true", 2, out="", err="--cron cannot be used"),
@@ -245,6 +256,67 @@ def is_gone(pid: int) -> bool:
     return False
 
 
+def test_row_64_no_window_holds_more_starts_than_the_rate_allows() -> None:
+    done = rpr("rl", "-r", "3/1s", "-t", "5", "--joblog", "/dev/stderr", "--", "true")
+    starts = [float(line.split("\t")[2]) for line in done.err.splitlines()[1:]]
+    assert done.code == 0
+    assert len(starts) == 5
+    # The log has milliseconds.
+    assert all(later - earlier >= 0.998 for earlier, later in zip(starts, starts[3:], strict=False))
+
+
+def test_row_65_windows_may_be_shorter_than_a_second() -> None:
+    done = rpr("rl", "-r", "5/500ms", "-t", "10", "--", "date", "+%s%N")
+    instants = [int(line) / 1e6 for line in done.lines]
+    assert len(instants) == 10
+    assert instants[5] - instants[0] >= 500 - 100  # the first one may have been late
+
+
+def test_row_66_room_is_kept_for_the_tries_of_a_pattern() -> None:
+    line = "rl -r 10/1h -p 0,10m,30m -f 1s -- echo x"
+    done = rpr(*line.split())
+    assert (done.code, done.lines) == (0, ["x"] * 3)
+
+
+# A minute is a second: both clocks of the command run sixty times as fast, and it looks at them often.
+FAST = """
+import time
+from chronos.repeater import unix
+from chronos.timing.clock import SystemClock
+began = time.time()
+SystemClock.time = SystemClock.boottime = lambda self: began + (time.time() - began) * 60
+unix.TURN_S_MAX = 0.02
+"""
+
+
+@pytest.mark.parametrize(("row", "times"), [(69, 1), (70, 3)], ids=["row 69", "row 70"])
+def test_rows_69_and_70_cron_runs_once_a_minute_and_ends_with_the_last_run(row: int, times: int) -> None:
+    line = [*PROGRAM[:2], FAST + PROGRAM[2], "cron", "--cron", "* * * * *", "-t", str(times), "--joblog", "/dev/stderr"]
+    done, _ = raw([*line, "--", "echo", "t"])
+    starts = [float(line.split("\t")[2]) for line in done.stderr.decode().splitlines()[1:]]
+    minutes = [int(start // 60) for start in starts]
+    assert done.stdout == b"t\n" * times, row
+    assert len(set(minutes)) == times
+    assert minutes == sorted(minutes)
+
+
+def test_row_76_adaptive_says_what_it_has_learned() -> None:
+    line = "adaptive -b 100ms --min-interval 50ms --max-interval 500ms -m -t 2 -- true"
+    done = rpr(*line.split())
+    assert done.code == 0
+    assert re.match(r"📊 Adaptive Metrics: Interval=\S+, Success=67\.2%, Circuit=CLOSED\n", done.out)
+    assert len(done.lines) == 2
+
+
+def test_row_79_adaptive_waits_longer_when_it_fails() -> None:
+    line = "a -b 100ms --min-interval 50ms --max-interval 2s -t 6"
+    done = rpr(*line.split(), "--", *STAMPED)
+    gaps = done.gaps_ms()
+    assert done.code == 1
+    assert gaps[-1] > 2 * gaps[0]
+    assert gaps[-1] >= 1000
+
+
 STAMPED = ("sh", "-c", "date +%s%N; exit 1")
 
 
@@ -302,6 +374,49 @@ def test_rows_74_and_75_the_next_instant(expression: str, zone: str, clock: str,
     done, _ = raw([*line, "--", "true"])
     assert done.returncode == 0
     assert done.stdout.decode().splitlines()[-1] == f"  {first} ({zone})"
+
+
+def answer(head: str, body: str = "") -> tuple[str, ...]:
+    """Return a command that says on stderr when it was started, and prints an HTTP answer."""
+    return ("sh", "-c", f"date +%s%N >&2; printf '{head}\\r\\n\\r\\n{body}'")
+
+
+BUSY = "HTTP/1.1 503 X\\r\\nRetry-After: 1"
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "source", "wait_ms"),
+    [
+        pytest.param(answer(BUSY), "", "retry-after-header timing: 1s", 1000, id="row 89"),
+        pytest.param(answer("HTTP/1.1 200 OK\\r\\nRetry-After: 1"), "", "", 100, id="row 90: 200"),
+        pytest.param(answer("HTTP/1.1 404 X\\r\\nRetry-After: 1"), "", "", 100, id="row 90: 404"),
+        pytest.param(
+            answer("HTTP/1.1 429 X", '{"retry_after": 1.2}'), "", "json-retry-after timing: 2s", 2000, id="row 91"
+        ),
+        pytest.param(
+            answer("HTTP/1.1 503 X\\r\\nRetry-After: 7200"),
+            "--http-max-delay 1s",
+            "retry-after-header timing: 1s",
+            1000,
+            id="row 92",
+        ),
+        pytest.param(
+            answer(BUSY, '{"retry_after": 5}'), "", "retry-after-header timing: 1s", 1000, id="row 93: the header wins"
+        ),
+        pytest.param(answer("HTTP/2 503\\r\\nretry-after: 1"), "", "retry-after-header timing: 1s", 1000, id="HTTP/2"),
+    ],
+)
+def test_rows_89_to_93_an_answer_decides_when_the_next_run_is(
+    command: tuple[str, ...], flags: str, source: str, wait_ms: float
+) -> None:
+    done = rpr("i", "-e", "100ms", "-t", "2", "--http-aware", "-v", *flags.split(), "--", *command)
+    assert done.code == 0
+    first, second = (int(nanos) / 1e6 for nanos in re.findall(r"\[stderr:sh\] (\d+)", done.err))
+    assert (f"HTTP-aware: Found {source}\n" if source else "") in done.err
+    assert bool(source) == ("HTTP-aware" in done.err)
+    # The wait begins when the run has ended; a tick's first run may have been late.
+    assert second - first >= wait_ms - (0 if source else 90)
+    assert second - first < wait_ms + LATE_S * 1000
 
 
 def test_row_96_the_last_one_of_a_flag_wins() -> None:

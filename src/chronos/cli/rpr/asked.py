@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chronos.cli.rpr.reading import Values
@@ -96,10 +95,15 @@ def _plan(subcommand: Subcommand, values: Values, argv: tuple[str, ...], clock: 
 
 
 def _stops(values: Values, clock: Clock) -> Stops:
+    until = None
+    if "until" in values:
+        from chronos.cli.rpr.until import until_at
+
+        until = until_at(values["until"], clock)
     return Stops(
         times=values.get("times"),
         for_s=values.get("for"),
-        until_at=until_at(values["until"], clock) if "until" in values else None,
+        until_at=until,
         on_success=bool(values.get("until_success")),
         on_failure=bool(values.get("until_failure")),
         on_change=bool(values.get("until_change")),
@@ -126,42 +130,6 @@ def _http(values: Values) -> HttpRules:
         trust_client=bool(values.get("http_trust_client")),
         fields=tuple(field for field in fields if field),
     )
-
-
-def until_at(text: str, clock: Clock) -> float:
-    """Return the instant that `15:30` or `2027-01-31T15:30` means, in seconds since the epoch.
-
-    Local time if no zone is said. A time alone is the next one there is.
-
-    Raises:
-        Invalid: It is no time, or it has passed.
-    """
-    now = datetime.fromtimestamp(clock.time()).astimezone()
-    at = _date(text) or _time_of_day(text, now)
-    if at is None:
-        raise Invalid(f"--until: `{text}` is no time; write 15:30, 2027-01-31T15:30 or 2027-01-31T15:30:00Z.")
-    if at.timestamp() <= now.timestamp():
-        raise Invalid(f"--until: {at.isoformat()} has passed.")
-    return at.timestamp()
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text).astimezone() if "-" in text[1:] else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _time_of_day(text: str, now: datetime) -> datetime | None:
-    from datetime import time
-
-    try:
-        clock_time = time.fromisoformat(text)
-    except ValueError:
-        return None
-    naive = datetime.combine(now.date(), clock_time)
-    today = naive.astimezone()
-    return today if today > now else (naive + timedelta(days=1)).astimezone()
 
 
 def _flag(name: str) -> str:

@@ -56,9 +56,10 @@ class Flag(NamedTuple):
 
 S, D, C, N, T = Kind.SWITCH, Kind.DURATION, Kind.COUNT, Kind.NUMBER, Kind.TEXT
 
-TICKING = ("interval", "count", "duration", "cron")
+EVERY = ("interval", "count", "duration")
+TICKING = (*EVERY, "cron")
 STRATEGIES = ("exponential", "fibonacci", "linear", "polynomial", "decorrelated-jitter")
-ADAPTIVE = ("adaptive", "load-adaptive", "genetic", "learn", "chaos")
+ADAPTIVE = ("adaptive", "load-adaptive")
 
 TIMING = "Timing"
 STOPPING = "When to stop"
@@ -68,7 +69,7 @@ VERDICT = "Success and failure"
 HTTP = "HTTP-aware timing"
 
 FLAGS = (
-    Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), ("interval", "count", "duration")),
+    Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), EVERY),
     Flag("cron", T, TIMING, "Cron expression, or @daily and its like.", (), ("cron",), metavar="EXPRESSION"),
     Flag("timezone", T, TIMING, "Time zone of the expression.", ("--tz",), ("cron",), metavar="ZONE"),
     Flag("rate", T, TIMING, "How many runs in how long, for example 100/1h.", ("-r",), ("rate-limit",), metavar="N/D"),
@@ -88,7 +89,7 @@ FLAGS = (
     Flag("slow-threshold", N, TIMING, "Slower than this many base intervals: wait longer.", (), ("adaptive",)),
     Flag("fast-threshold", N, TIMING, "Faster than this many base intervals: wait less.", (), ("adaptive",)),
     Flag("failure-threshold", N, TIMING, "Success less likely than this opens the circuit.", (), ("adaptive",)),
-    Flag("show-metrics", S, TIMING, "Print interval, success and circuit after each run.", ("-m",), ADAPTIVE),
+    Flag("show-metrics", S, TIMING, "Print interval, success and circuit after each run.", ("-m",), ADAPTIVE[:1]),
     Flag("target-cpu", N, TIMING, "Busier than this (percent): wait longer.", (), ("load-adaptive",)),
     Flag("target-memory", N, TIMING, "Fuller than this (percent): wait longer.", (), ("load-adaptive",)),
     Flag("target-load", N, TIMING, "A load average above this: wait longer.", (), ("load-adaptive",)),
@@ -114,8 +115,8 @@ FLAGS = (
     ),
     Flag("delays", T, TIMING, "The delays, one by one.", (), ("delays",), metavar="D,D…"),
     Flag("jitter", T, TIMING, "Move each start at random, by this share of the wait.", ("-j",), metavar="PERCENT"),
-    Flag("immediate", S, TIMING, "Run once at the start; intervals do that anyway.", ("--now",), TICKING),
-    Flag("no-immediate", S, TIMING, "Wait for the first interval to pass.", (), ("interval", "count", "duration")),
+    Flag("immediate", S, TIMING, "Run once at the start; only cron needs telling.", ("--now",), (*TICKING, *ADAPTIVE)),
+    Flag("no-immediate", S, TIMING, "Wait for the first interval to pass.", (), (*EVERY, *ADAPTIVE)),
     Flag(
         "on-busy", T, TIMING, "What to do when a run is due and one is on.", (), TICKING, ("skip", "queue", "restart")
     ),

@@ -23,10 +23,12 @@ def mode_of(asked: Asked, seed: int) -> Mode:
     Raises:
         ModeInvalid: It cannot work with these numbers.
     """
+    mode = MAKERS[asked.subcommand.name](asked, seed)
+    if "jitter" not in asked.values:
+        return mode
     from chronos.repeater.modes.jitter import jittered
 
-    mode = MAKERS[asked.subcommand.name](asked, seed)
-    return jittered(mode, _fraction(asked.get("jitter", "0")), seed)
+    return jittered(mode, _fraction(asked.get("jitter")), seed)
 
 
 def agenda_of(asked: Asked, mode: Mode) -> Agenda:
@@ -87,10 +89,36 @@ def _decorrelated(asked: Asked, seed: int) -> Mode:
     return DecorrelatedJitter(asked.get("base_delay"), dice(seed), **multiplier, **_bounds(asked))
 
 
+def _rate_limit(asked: Asked, _seed: int) -> Mode:
+    from chronos.repeater.modes.rate_limit import RateLimit
+
+    return RateLimit(asked.get("rate"), durations("retry-pattern", asked.get("retry_pattern", "0")))
+
+
+def _adaptive(asked: Asked, _seed: int) -> Mode:
+    from chronos.repeater.modes.adaptive import Adaptive
+
+    typed = _typed(asked, slow="slow_threshold", fast="fast_threshold", failure="failure_threshold")
+    return Adaptive(asked.get("base_interval"), **typed, **_interval_bounds(asked))
+
+
+def _load_adaptive(asked: Asked, _seed: int) -> Mode:
+    from chronos.repeater.load import HostLoad
+    from chronos.repeater.modes.load_adaptive import LoadAdaptive
+
+    typed = _typed(asked, target_cpu="target_cpu", target_memory="target_memory", target_load="target_load")
+    return LoadAdaptive(asked.get("base_interval"), HostLoad(), **typed, **_interval_bounds(asked))
+
+
 def _delays(asked: Asked, _seed: int) -> Mode:
     from chronos.repeater.modes.retries import Delays
 
     return Delays(durations("delays", asked.get("delays")), attempts=asked.get("attempts"))
+
+
+def _interval_bounds(asked: Asked) -> Typed:
+    bounds = _typed(asked, min_s="min_interval", max_s="max_interval")
+    return {**bounds, "immediate": not asked.is_on("no_immediate")}
 
 
 def _bounds(asked: Asked) -> Typed:
@@ -137,4 +165,7 @@ MAKERS: dict[str, Callable[[Asked, int], Mode]] = {
     "polynomial": _polynomial,
     "decorrelated-jitter": _decorrelated,
     "delays": _delays,
+    "rate-limit": _rate_limit,
+    "adaptive": _adaptive,
+    "load-adaptive": _load_adaptive,
 }

@@ -21,7 +21,7 @@ def read_flags(subcommand: str, flags: Sequence[str]) -> Values:
     Raises:
         Invalid: A value is not of its flag's kind.
     """
-    return vars(parser(subcommand).parse_args(list(flags)))
+    return vars(_parser(subcommand, flags).parse_args(list(flags)))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,12 +32,18 @@ class _Parser(argparse.ArgumentParser):
         raise Invalid(message.removeprefix("argument "))
 
 
-def parser(subcommand: str) -> argparse.ArgumentParser:
-    """Return what reads the flags of `subcommand`."""
+def _parser(subcommand: str, flags: Sequence[str]) -> argparse.ArgumentParser:
+    """Return what reads these flags of `subcommand`; it knows no others, because making it costs time for each."""
     made = _Parser(
-        prog=f"rpr {subcommand}", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS, usage=""
+        prog=f"rpr {subcommand}",
+        add_help=False,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        # Not asked for: it would look for the terminal's width each time.
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80),
     )
-    for flag in of(subcommand):
+    typed = {flag.partition("=")[0] for flag in flags}
+    for flag in (each for each in of(subcommand) if f"--{each.name}" in typed):
         if flag.kind is Kind.SWITCH:
             made.add_argument(f"--{flag.name}", dest=flag.dest, action="store_true")
         else:

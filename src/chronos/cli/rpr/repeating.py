@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chronos.cli.rpr.asked import Asked
 from chronos.cli.rpr.headline import headline
 from chronos.cli.rpr.modes import agenda_of, mode_of
-from chronos.cli.rpr.preview import preview
+from chronos.cli.rpr.telling import told_by
 from chronos.repeater.agenda import Agenda
 from chronos.repeater.engine import Engine, Listener, Report
-from chronos.repeater.joblog import Joblog
 from chronos.repeater.machine import ERR, OUT
 from chronos.repeater.port import Mode
 from chronos.repeater.showing import Blocks, Json, Lines, Raw, Reasons, header, reason_of, statistics
 from chronos.repeater.stops import Tally
 from chronos.repeater.unix import Input, UnixMachine
 from chronos.timing.clock import Clock, SystemChance
+
+if TYPE_CHECKING:
+    from chronos.repeater.joblog import Joblog
 
 OK = 0
 FAILED = 1
@@ -37,20 +39,23 @@ def repeat(asked: Asked, clock: Clock) -> int:
     seed = asked.get("seed")
     mode = mode_of(asked, int.from_bytes(SystemChance().bytes(8), "big") if seed is None else seed)
     if asked.is_on("dry_run"):
+        from chronos.cli.rpr.preview import preview
+
         return _show(preview(asked, mode, clock))
     with contextlib.ExitStack() as stack:
         # What may refuse to begin comes before the machine, which takes the signals.
         joblog = _joblog(asked, stack)
         stdin = _input(asked, stack)
         machine = stack.enter_context(UnixMachine(clock, stdin))
-        return _repeat(asked, mode, machine, joblog)
+        return _repeat(asked, mode, machine, clock, joblog)
 
 
-def _repeat(asked: Asked, mode: Mode, machine: UnixMachine, joblog: Joblog | None) -> int:
+def _repeat(asked: Asked, mode: Mode, machine: UnixMachine, clock: Clock, joblog: Joblog | None) -> int:
     agenda = agenda_of(asked, mode)
     tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
     last = LastFailure(asked.plan.timeout_s)
     listeners: list[Listener] = [last, *([joblog] if joblog else []), *listeners_of(asked, machine.print)]
+    listeners += told_by(asked, mode, agenda, clock, machine.print)
     engine = Engine(asked.plan, agenda, machine, tally, listeners)
     if asked.is_on("verbose"):
         machine.print(OUT, header(headline(asked, mode), asked.plan.argv))
@@ -66,7 +71,11 @@ def _show(text: str) -> int:
 
 def _joblog(asked: Asked, stack: contextlib.ExitStack) -> Joblog | None:
     path = asked.get("joblog")
-    return stack.enter_context(Joblog(Path(path), asked.plan.argv, resume=asked.is_on("resume"))) if path else None
+    if not path:
+        return None
+    from chronos.repeater.joblog import Joblog
+
+    return stack.enter_context(Joblog(path, asked.plan.argv, resume=asked.is_on("resume")))
 
 
 def _input(asked: Asked, stack: contextlib.ExitStack) -> Input | None:

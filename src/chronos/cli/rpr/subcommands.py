@@ -83,6 +83,27 @@ SUBCOMMANDS = (
         "rpr delays --delays 1s,2s,4s -- curl -fsS http://localhost/",
         retries=True,
     ),
+    Subcommand(
+        "rate-limit",
+        ("rate", "rl", "r"),
+        "Run as often as a rate allows, and no more.",
+        ("rate",),
+        "rpr rate-limit --rate 100/1h -- curl -s http://localhost/",
+    ),
+    Subcommand(
+        "adaptive",
+        ("adapt", "a"),
+        "Run more or less often, as the command is fast or slow, works or fails.",
+        ("base_interval",),
+        "rpr adaptive --base-interval 1s -- curl -fsS http://localhost/",
+    ),
+    Subcommand(
+        "load-adaptive",
+        ("load", "la"),
+        "Run less often while this host is busy.",
+        ("base_interval",),
+        "rpr load-adaptive --base-interval 10s -- make test",
+    ),
 )
 
 BY_NAME = {name: each for each in SUBCOMMANDS for name in (each.name, *each.aliases)}
