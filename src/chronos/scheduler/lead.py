@@ -8,6 +8,9 @@ PER_JOB_US = 80
 """What deciding and starting one execution takes, about. A lower bound would do no harm: late starts are caught up."""
 LEAD_US_MAX = 900_000
 CROWD_MAX = 20_000
+CROWD_MIN = 500
+SPREAD_US = 1_000_000
+"""Of a crowd, what jitter spreads over a second is claimed together: one by one it would cost half as much again."""
 
 
 class Lead:
@@ -15,6 +18,8 @@ class Lead:
 
     Attributes:
         us: What it is now, in microseconds.
+        claim_us: How far ahead of its start an execution is claimed together with its decision: the lead, and more for
+            a crowd.
 
     Args:
         least_us: The lead before an instant at which few are due.
@@ -24,7 +29,7 @@ class Lead:
         self._book = book
         self._least_us = least_us
         self._instant: int | None = None
-        self.us = least_us
+        self.us = self.claim_us = least_us
 
     def look(self, now_us: int) -> int:
         """Return the lead for what is due next."""
@@ -35,4 +40,5 @@ class Lead:
             self._instant = instant
             crowd = self._book.crowd(instant, CROWD_MAX)
             self.us = max(self._least_us, min(LEAD_US_MAX, self._least_us + crowd * PER_JOB_US))
+            self.claim_us = self.us + (SPREAD_US if crowd >= CROWD_MIN else 0)
         return self.us

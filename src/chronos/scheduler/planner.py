@@ -25,8 +25,10 @@ class Verdict(Struct):
     ranges: list[RangeRecord] = field(default_factory=list)
 
 
-def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int) -> Verdict:
+def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int, claim_to_us: int = 0) -> Verdict:
     """Return what the job of `plan` owes in (after_s, to_s], decided at `now_us`.
+
+    What starts no later than `claim_to_us` asks for the right to send in the same breath.
 
     Instants no later than their grace run as they are. Missed ones inside the catch-up window follow the
     job's missed-run policy; older ones are expired. Cost grows with the days missed, not with the instants.
@@ -40,7 +42,9 @@ def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int) -> Verdict:
         on_time_after = max(after_s, min(now_s - plan.grace_s(min(now_s, to_s)) - 1, to_s))
     if on_time_after > after_s:
         _owe_missed(plan, verdict, after_s, on_time_after, now_us)
-    _owe_on_time(plan, verdict, on_time_after, to_s)
+        if claim_to_us:
+            verdict.occurrences = [_claimed(each, now_us, claim_to_us) for each in verdict.occurrences]
+    _owe_on_time(plan, verdict, on_time_after, to_s, now_us, claim_to_us)
     if not plan.is_merged:
         return verdict
     runs = [occurrence.scheduled_s for occurrence in verdict.occurrences]
@@ -54,15 +58,23 @@ def paused_range(plan: Plan, *, after_s: int, to_s: int) -> list[RangeRecord]:
     return _range(plan, after_s, to_s, SkipReason.PAUSED) + left_out(plan, after_s=after_s, to_s=to_s)
 
 
-def _owe_on_time(plan: Plan, verdict: Verdict, after_s: int, to_s: int) -> None:
+def _owe_on_time(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: int, claim_to_us: int) -> None:
     at = after_s
     for _ in range(ON_TIME_MAX):
         instant = plan.next_s(at)
         if instant is None or instant > to_s:
             return
-        verdict.occurrences.append(Owed(plan.job.id, instant, plan.effective_us(instant)))
+        starts_us = plan.effective_us(instant)
+        # Of these there is most, so that they are claimed where they are made.
+        not_before_us = 0 if starts_us > claim_to_us else max(starts_us, now_us)
+        verdict.occurrences.append(Owed(plan.job.id, instant, starts_us, not_before_us=not_before_us))
         at = instant
     raise AssertionError("a span of planning is at most a minute and a bit, and instants are whole seconds")
+
+
+def _claimed(owed: Owed, now_us: int, claim_to_us: int) -> Owed:
+    starts_us = owed.effective_us
+    return replace(owed, not_before_us=max(starts_us, now_us)) if starts_us <= claim_to_us else owed
 
 
 def _owe_missed(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: int) -> None:

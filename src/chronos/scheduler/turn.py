@@ -12,7 +12,7 @@ from chronos.dispatch.port import Delivery
 from chronos.errors import ChronosError, Invalid
 from chronos.failpoints import reach
 from chronos.model.execution import Execution
-from chronos.model.job import Concurrency, Job
+from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
 from chronos.scheduler.lead import Lead
@@ -23,10 +23,10 @@ from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
 from chronos.scheduler.stages import note_granted
 from chronos.scheduler.wakeups import ready_us
-from chronos.store.commands import BeginCatchup, Command, Decide, Owed, Start, StartAttempt
+from chronos.store.commands import BeginCatchup, Command, Decide, Start, StartAttempt
 from chronos.store.fold.starting import is_held
 from chronos.store.port import Result
-from chronos.store.tables import JOBS, OPEN, SLOTS, Shard
+from chronos.store.tables import JOBS, OPEN, Shard
 from chronos.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -135,18 +135,15 @@ class Turn:
 
     async def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
         total = Verdict()
-        latest_us = now_us + self._lead.us
+        # Who is not due by then stands in the line, and asks on a later turn.
+        claim_to_us = now_us + self._lead.claim_us
         for number, job_id in enumerate(due, 1):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:
                 continue
-            one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us)
-            # With nobody in its way it asks in the same breath; who is not due yet, or may have to wait for another
-            # one, stands in the line, and asks on a later turn.
-            if one.occurrences and one.occurrences[-1].effective_us <= latest_us and self._has_room(plan.job, one):
-                one.occurrences = [_claimed(each, max(now_us, each.effective_us)) for each in one.occurrences]
+            one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
             total.occurrences += one.occurrences
             total.ranges += one.ranges
         return total
@@ -205,13 +202,6 @@ class Turn:
         ranked.sort(key=_RANK)
         return [attempt for _, _, attempt in ranked]
 
-    def _has_room(self, job: Job, verdict: Verdict) -> bool:
-        slots = self._commands.view.get(SLOTS, job.id)
-        room = job.spec.max_concurrent if job.spec.concurrency is Concurrency.ALLOW else 1
-        if slots is not None:
-            room -= len(slots.holding) if not slots.waiting else room
-        return len(verdict.occurrences) <= room
-
     def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
         granted: list[Execution] = result.value or []
         if len(granted) == len(asked):
@@ -258,10 +248,6 @@ class Turn:
             return
         if attempt.not_before_us > min(asked_at_us, self._commands.time_us):
             self._line.add(execution.id, attempt.not_before_us)
-
-
-def _claimed(owed: Owed, not_before_us: int) -> Owed:
-    return Owed(owed.job_id, owed.scheduled_s, owed.effective_us, owed.late, owed.coalesced_wall_times, not_before_us)
 
 
 def _by_priority(execution: Execution) -> tuple[int, int]:
