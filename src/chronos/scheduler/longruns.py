@@ -31,6 +31,8 @@ TELLING_MAX = 100
 _TOO_EARLY = frozenset({EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED})
 """Nothing has been accepted by then."""
 
+_FINISHED = EventType.EXECUTION_FINISHED
+
 TellCancelled = Callable[[Delivery], Awaitable[None]]
 
 
@@ -98,7 +100,7 @@ class LongRuns:
 
     def note(self, kind: EventType, execution: Execution) -> None:
         """Take in what has happened to an execution."""
-        if kind in _TOO_EARLY or (kind is EventType.EXECUTION_FINISHED and not self._watched):
+        if kind in _TOO_EARLY or (kind is _FINISHED and not self._watched):
             return
         attempt = execution.running_attempt
         if attempt is None or not attempt.is_accepted:

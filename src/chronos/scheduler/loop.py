@@ -330,7 +330,7 @@ class Scheduler:
 
     def _note(self, event: Event) -> None:
         kind = event.type
-        if kind is EventType.DEAD_LETTER_DROPPED:
+        if kind is _DROPPED:
             log.warning("dead letter dropped", execution=event.key, job=event.job_id, reason=event.note)
         elif event.execution is not None:
             self._wakeups.note(kind, event.execution)
@@ -356,6 +356,7 @@ class Scheduler:
 
 
 _DECIDED, _STARTED = EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED
+_DROPPED = EventType.DEAD_LETTER_DROPPED
 _JOB_EVENTS = frozenset(
     {
         EventType.JOB_CREATED,

@@ -237,6 +237,8 @@ class Turn:
         """Return what to run; None if it was paused, deleted or cancelled between the grant and this moment."""
         view = self._commands.view
         now, job = view.get(OPEN, execution.id), view.get(JOBS, execution.job_id)
+        if now is execution and job is not None and job.revision == execution.revision and job.paused is None:
+            return job  # nearly always: nothing has happened since
         if now is None or now.cancel_requested or job is None or is_held(job, execution):
             return None
         return job if job.revision == execution.revision else definition(view, execution)

@@ -34,18 +34,22 @@ class Wakeups:
 
     def note(self, kind: EventType, execution: Execution) -> None:
         """Take in what has happened to an execution."""
-        if kind in (EventType.EXECUTION_DECIDED, EventType.EXECUTION_RETRYING):
-            self._line.add(execution.id, ready_us(execution) - self._lead_of(execution))
-            if kind is EventType.EXECUTION_RETRYING:
-                self._rearm_waiting(execution.job_id)
-        elif kind is EventType.EXECUTION_STARTED:
+        if kind is _STARTED:
             self._line.remove(execution.id)
-        elif kind is EventType.EXECUTION_CANCELLING:
-            self._stop_soon(execution)
-        elif kind is EventType.EXECUTION_FINISHED:
+        elif kind is _FINISHED:
             self._line.remove(execution.id)
             self._waiters.tell(execution)
             self._rearm_waiting(execution.job_id)
+        elif kind is EventType.EXECUTION_DECIDED:
+            self._ask_when_ready(execution)
+        elif kind is EventType.EXECUTION_RETRYING:
+            self._ask_when_ready(execution)
+            self._rearm_waiting(execution.job_id)
+        elif kind is EventType.EXECUTION_CANCELLING:
+            self._stop_soon(execution)
+
+    def _ask_when_ready(self, execution: Execution) -> None:
+        self._line.add(execution.id, ready_us(execution) - self._lead_of(execution))
 
     def rearm(self, execution_id: str) -> None:
         """Let an open execution that does not run, and stands in no line, ask as soon as it is ready."""
@@ -73,3 +77,7 @@ class Wakeups:
 def ready_us(execution: Execution) -> int:
     """Return when the next attempt of an execution may leave."""
     return max(execution.effective_us, execution.retry_at_us)
+
+
+# An enum's member is looked up slowly, and these are asked for with each execution.
+_STARTED, _FINISHED = EventType.EXECUTION_STARTED, EventType.EXECUTION_FINISHED

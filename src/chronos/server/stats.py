@@ -90,17 +90,17 @@ class Stats:
         second: Counter[Status] | None = None
         for event in events:
             kind, execution = event.type, event.execution
-            if kind is EventType.EXECUTION_FINISHED and execution is not None:
+            if kind is _FINISHED and execution is not None:
                 second = second if second is not None else self._second()
                 second[execution.status] += 1
                 self._note_end(execution)
-            elif kind is EventType.EXECUTION_RETRYING and execution is not None:
+            elif kind is _RETRYING and execution is not None:
                 if self._retrying is not None:
                     self._retrying.add(execution.id)
-            elif kind is EventType.EXECUTION_STARTED and execution is not None:
+            elif kind is _STARTED and execution is not None:
                 if self._retrying:
                     self._retrying.discard(execution.id)
-            elif kind is EventType.JOB_DELETED:
+            elif kind is _DELETED:
                 self._failing.pop(event.job_id, None)
 
     def count(self, name: str, value: float, labels: dict[str, str]) -> None:
@@ -201,3 +201,8 @@ def _bound_ms(place: int) -> float:
 def _why(execution: Execution) -> str:
     last = execution.attempts[-1] if execution.attempts else None
     return (last.error if last is not None else "") or execution.reason or "no reason was recorded"
+
+
+# An enum's member is looked up slowly, and these are asked for with each event.
+_FINISHED, _RETRYING = EventType.EXECUTION_FINISHED, EventType.EXECUTION_RETRYING
+_STARTED, _DELETED = EventType.EXECUTION_STARTED, EventType.JOB_DELETED

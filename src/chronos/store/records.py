@@ -242,15 +242,19 @@ def columns(record: Record) -> tuple[str, int, str, str, str, str, int, int, int
     if isinstance(record, RangeRecord):
         head = (range_id(record), 0, record.job_id, record.namespace, Status.SKIPPED.value, Kind.SCHEDULE.value)
         return (*head, record.first_s, record.last_s, record.decided_at_us, 1, _encode(record))
-    head = (
+    return (
         record.id,
         record.series,
         record.job_id,
         record.namespace,
-        record.status.value,
-        record.kind.value,
+        record.status,  # a text already, and asking for its value takes longer than writing it
+        record.kind,
+        record.scheduled_s,
+        record.scheduled_s,
+        record.ended_at_us,
+        0,
+        _encode(record),
     )
-    return (*head, record.scheduled_s, record.scheduled_s, record.ended_at_us, 0, _encode(record))
 
 
 Pending = Mapping[tuple[str, int], Record]

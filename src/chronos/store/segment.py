@@ -24,7 +24,15 @@ from chronos.store.records import (
     newest_first,
     not_yet_opened,
 )
-from chronos.store.sqlitefile import check_pages, damaged, note_format, open_reader, open_writer, transaction
+from chronos.store.sqlitefile import (
+    check_pages,
+    damaged,
+    insert_all,
+    note_format,
+    open_reader,
+    open_writer,
+    transaction,
+)
 
 FIRST_CHUNK, CHUNK = 25, 200
 """Rows read at a time: at first as many as a usual page, then more."""
@@ -168,7 +176,7 @@ class SegmentWriter:
             complete_to=complete_to,
         )
         with transaction(self._db) as db:
-            db.executemany(_UPSERT, rows)
+            insert_all(db, _UPSERT, rows)
             _write_info(db, info)
         self.info = info
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +27,8 @@ _TUNING = (
     "temp_store=MEMORY",
 )
 _BOOTS_MAX = 1 << 31
+
+ROWS_AT_ONCE = 50
 
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
 """Files up to this size are read whole at every start, to see whether they are what was written: about 0.4 s."""
@@ -117,6 +122,23 @@ def said_of(db: apsw.Connection) -> dict[str, Any]:
 def note_format(db: apsw.Connection, of: FileFormat) -> None:
     """Write down the format of a file that does not say it, and which release reads it."""
     db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?), ('needs', ?)", (of.current, of.since))
+
+
+def insert_all(db: apsw.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Execute an INSERT of one row, `… VALUES (?, …) …`, for each of `rows`, in their order.
+
+    Many rows go with one step: each step lets go of the interpreter, and has to wait for it again.
+    """
+    whole = len(rows) - len(rows) % ROWS_AT_ONCE
+    for first in range(0, whole, ROWS_AT_ONCE):
+        db.execute(_of_many(statement), tuple(chain.from_iterable(rows[first : first + ROWS_AT_ONCE])))
+    db.executemany(statement, rows[whole:])
+
+
+@lru_cache(maxsize=20)
+def _of_many(statement: str) -> str:
+    head, one, rest = re.split(r"VALUES (\([?, ]+\))", statement)
+    return head + "VALUES " + ", ".join([one] * ROWS_AT_ONCE) + rest
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from chronos.store.jobtables import MARK, JobTables
 from chronos.store.sqlitefile import (
     CHECKED_BYTES_MAX,
     damaged,
+    insert_all,
     note_format,
     open_reader,
     open_writer,
@@ -226,18 +227,21 @@ class StateWriter:
         """Write rows, but no jobs, in this order; return, and note, what they add to the digest now."""
         added = 0
         rows: dict[str, list[Any]] = {}
+        gone: dict[str, list[Any]] = {}
         for place in places:
             value, sql = puts[place], _sql(place[0])
             if value is None:
                 known.pop(place, None)
-                rows.setdefault(sql.delete, []).append(place)
+                gone.setdefault(sql.delete, []).append(place)
                 continue
             encoded = encode_value(value)
             known[place] = share = row_hash(*place, encoded)
             added += share
             rows.setdefault(sql.put, []).append((*place, encoded))
-        for statement, bindings in rows.items():
+        for statement, bindings in gone.items():
             self._db.executemany(statement, bindings)
+        for statement, bindings in rows.items():
+            insert_all(self._db, statement, bindings)
         return added
 
     def _put_job(self, key: str, job: Job | None, *, is_new: bool) -> int:

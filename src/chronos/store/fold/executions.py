@@ -19,6 +19,11 @@ from chronos.store.fold.draft import Draft
 from chronos.store.fold.keeping import keep_dead_letter
 from chronos.store.tables import JOBS, OPEN, SLOTS, Slots
 
+# An enum's member is looked up slowly, and these are needed for each execution.
+DECIDED, STARTED, FINISHED = EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED, EventType.EXECUTION_FINISHED
+RUNNING, SUCCESS, FAILED = Status.RUNNING, Status.SUCCESS, Status.FAILED
+PLANNED = Kind.SCHEDULE
+
 
 def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     """Open the execution of a due instant; None when it is open already."""
@@ -30,7 +35,7 @@ def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     last_s, before_s = decided(draft, slots, owed.scheduled_s)
     waiting = [*slots.waiting, execution.id]
     draft.put_slots(job.id, Slots(slots.holding, waiting, slots.skips, last_s, before_s, slots.last_success_us))
-    draft.tell(EventType.EXECUTION_DECIDED, execution)
+    draft.tell(DECIDED, execution)
     return execution
 
 
@@ -38,7 +43,7 @@ def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     """Return the execution of a due instant, to be opened; None when it is open already."""
     spec, instant_s = job.spec, owed.scheduled_s
     discriminator = str(instant_s)
-    key = execution_id(job.id, Kind.SCHEDULE, discriminator, instant_s)
+    key = execution_id(job.id, PLANNED, discriminator, instant_s)
     if draft.get(OPEN, key) is not None:
         return None
     return Execution(
@@ -46,7 +51,7 @@ def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
         job.id,
         spec.name,
         spec.namespace,
-        Kind.SCHEDULE,
+        PLANNED,
         discriminator,
         instant_s,
         owed.effective_us,
@@ -60,7 +65,7 @@ def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
 
 def is_planned(execution: Execution) -> bool:
     """Whether it is the run of a due instant, and not something asked for by hand, as a redrive is."""
-    return execution.kind is Kind.SCHEDULE and execution.series == 0
+    return execution.kind is PLANNED and execution.series == 0
 
 
 def open_execution(draft: Draft, execution: Execution) -> None:
@@ -68,7 +73,7 @@ def open_execution(draft: Draft, execution: Execution) -> None:
     draft.put(OPEN, execution.id, execution)
     slots = draft.slots(execution.job_id)
     draft.put_slots(execution.job_id, replace(slots, waiting=[*slots.waiting, execution.id]))
-    draft.tell(EventType.EXECUTION_DECIDED, execution)
+    draft.tell(DECIDED, execution)
 
 
 def note_decided(draft: Draft, job_id: str, instant_s: int) -> None:
@@ -106,16 +111,16 @@ def finish(draft: Draft, execution: Execution) -> None:
     job = draft.get(JOBS, execution.job_id)
     draft.delete(OPEN, execution.id)
     leave_slots(draft, execution, job)
-    if execution.status is Status.FAILED:
+    if execution.status is FAILED:
         keep_dead_letter(draft, execution)
     draft.end(execution)
-    draft.tell(EventType.EXECUTION_FINISHED, execution, job)
+    draft.tell(FINISHED, execution, job)
 
 
 def leave_slots(draft: Draft, execution: Execution, job: Job | None) -> None:
     """Take `execution` out of its job's line and slots; of a deleted job nothing is left with the last one."""
     before = draft.slots(execution.job_id)
-    last_us = execution.ended_at_us if execution.status is Status.SUCCESS else before.last_success_us
+    last_us = execution.ended_at_us if execution.status is SUCCESS else before.last_success_us
     slots = without(before, execution.id, last_us)
     if job is None and not slots.holding and not slots.waiting:
         draft.delete(SLOTS, execution.job_id)
@@ -180,7 +185,7 @@ def skip(draft: Draft, execution: Execution, reason: SkipReason, blocked_by: str
         )
     else:
         draft.end(skipped)
-    draft.tell(EventType.EXECUTION_FINISHED, skipped, job)
+    draft.tell(FINISHED, skipped, job)
 
 
 def add_range(draft: Draft, record: RangeRecord) -> None:

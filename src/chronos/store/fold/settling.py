@@ -9,10 +9,13 @@ from chronos.model.events import EventType
 from chronos.model.execution import Attempt, AttemptStatus, Execution, Ongoing, SkipReason, Status
 from chronos.store.commands import Next, Report, Settle, Settlement
 from chronos.store.fold.draft import Draft, accepted, rejected
-from chronos.store.fold.executions import finish, is_planned, skip, without
+from chronos.store.fold.executions import SUCCESS, finish, is_planned, skip, without
 from chronos.store.fold.keeping import NOTES_MAX, note_late
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
+
+AGAIN, GO_ON, SUCCEED = Next.AGAIN, Next.GO_ON, Next.SUCCEED
+"""An enum's member is looked up slowly, and these are asked for with each result."""
 
 
 def settle(draft: Draft, command: Settle) -> Result:
@@ -67,16 +70,17 @@ def _holds(execution: Execution, attempt: Attempt) -> bool:
 
 
 def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execution:
-    if result.next is Next.AGAIN:
+    following = result.next
+    if following is AGAIN:
         return _take_back(draft, execution, result)
-    if result.next is Next.GO_ON:
+    if following is GO_ON:
         return _go_on(draft, execution, _taken_on(execution, result.attempt))
     attempts = [*execution.attempts[:-1], _taken_on(execution, result.attempt)]
     unknowns, tries = execution.unknowns + result.unknown, execution.tries + (not result.unknown)
-    if result.next is Next.SUCCEED:
+    if following is SUCCEED:
         return _succeed(draft, execution, attempts, unknowns, tries)
     ended = replace(execution, attempts=attempts, unknowns=unknowns, tries=tries)
-    if result.next is Next.RETRY and not execution.cancel_requested:
+    if following is Next.RETRY and not execution.cancel_requested:
         return _wait_for_retry(draft, ended, result)
     return _end(draft, ended, result)
 
@@ -88,7 +92,7 @@ def _succeed(draft: Draft, execution: Execution, attempts: list[Attempt], unknow
         attempts=attempts,
         unknowns=unknowns,
         tries=tries,
-        status=Status.SUCCESS,
+        status=SUCCESS,
         reason="",
         retry_at_us=0,
         ended_at_us=draft.at.time_us,

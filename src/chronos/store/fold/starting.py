@@ -5,15 +5,26 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from chronos.model.events import EventType
-from chronos.model.execution import NOT_WAITED, Attempt, Execution, Kind, SkipReason, Status
+from chronos.model.execution import NOT_WAITED, Attempt, Execution, Kind, SkipReason
 from chronos.model.job import Concurrency, Job
 from chronos.store.commands import Owed, Start, StartAttempt
 from chronos.store.fold.draft import Draft, accepted
-from chronos.store.fold.executions import cancel, decided, is_planned, open_owed, owed_execution, skip
+from chronos.store.fold.executions import (
+    DECIDED,
+    RUNNING,
+    STARTED,
+    cancel,
+    decided,
+    is_planned,
+    open_owed,
+    owed_execution,
+    skip,
+)
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, Slots
 
 ALLOW_QUEUE_LIMIT = 1_000
+ALLOW = Concurrency.ALLOW
 
 
 def start(draft: Draft, command: Start) -> Result:
@@ -46,20 +57,20 @@ def open_started(draft: Draft, job: Job, owed: Owed, node: str, token: str) -> t
     if execution is None:
         return "", None
     slots = draft.slots(job.id)
-    room = job.spec.max_concurrent if job.spec.concurrency is Concurrency.ALLOW else 1
+    room = job.spec.max_concurrent if job.spec.concurrency is ALLOW else 1
     if slots.waiting or len(slots.holding) >= room or job.paused is not None:
         open_owed(draft, job, owed)
         asked = StartAttempt(execution.id, 1, node, owed.not_before_us)
         return execution.id, _start_one(draft, execution, asked, token)
     # There is room, and nobody waits for it. Nearly all are opened like this, so it is done in one go.
-    draft.tell(EventType.EXECUTION_DECIDED, execution)
+    draft.tell(DECIDED, execution)
     started = _with_attempt(execution, 1, node, token, owed.not_before_us, draft.at.time_us)
     last_s, before_s = decided(draft, slots, owed.scheduled_s)
     draft.put(OPEN, execution.id, started)
     draft.put_slots(
         job.id, Slots([*slots.holding, execution.id], [], slots.skips, last_s, before_s, slots.last_success_us)
     )
-    draft.tell(EventType.EXECUTION_STARTED, started)
+    draft.tell(STARTED, started)
     return execution.id, started
 
 
@@ -202,7 +213,7 @@ def _grant(draft: Draft, execution: Execution, slots: Slots, asked: StartAttempt
         execution.job_id,
         Slots(holding, waiting, slots.skips, slots.last_decided_s, slots.prev_decided_s, slots.last_success_us),
     )
-    draft.tell(EventType.EXECUTION_STARTED, started)
+    draft.tell(STARTED, started)
     return started
 
 
@@ -210,7 +221,7 @@ def _with_attempt(execution: Execution, n: int, node: str, token: str, not_befor
     attempt = Attempt(execution.series, n, node, token, not_before_us, waited=execution.waited)
     return replace(
         execution,
-        status=Status.RUNNING,
+        status=RUNNING,
         attempts=[*execution.attempts, attempt],
         retry_at_us=0,
         waited=NOT_WAITED,
