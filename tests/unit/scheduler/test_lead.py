@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chronos.scheduler.book import Book
-from chronos.scheduler.lead import LEAD_US_MAX, PER_JOB_US, Lead
+from chronos.scheduler.lead import CROWD_MIN, LEAD_US_MAX, PER_JOB_US, SPREAD_US, Lead
 
 LEAST_US = 250_000
 DUE_S = 1_000
@@ -26,6 +26,14 @@ def test_it_never_grows_beyond_its_bound_but_is_never_less_than_what_was_set() -
     near_us = DUE_S * 1_000_000 - 500_000
     assert Lead(a_book(100_000), LEAST_US).look(near_us) == LEAD_US_MAX
     assert Lead(a_book(100_000), 2_000_000).look(near_us) == 2_000_000
+
+
+@pytest.mark.parametrize(("crowd", "beyond_us"), [(1, 0), (CROWD_MIN - 1, 0), (CROWD_MIN, SPREAD_US)])
+def test_a_crowd_is_claimed_with_what_jitter_spreads_behind_it(crowd: int, beyond_us: int) -> None:
+    lead = Lead(a_book(crowd), LEAST_US)
+    assert lead.claim_us == LEAST_US
+    lead.look((DUE_S - 1) * 1_000_000 + 100_000)
+    assert lead.claim_us == lead.us + beyond_us
 
 
 def test_what_is_due_later_is_not_looked_at_yet() -> None:

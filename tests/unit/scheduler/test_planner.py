@@ -245,3 +245,17 @@ def test_what_is_left_out_on_both_sides_of_a_run_are_two_records() -> None:
     blackouts = [(r.first_s - NOW, r.last_s - NOW, r.count) for r in verdict.ranges]
     assert runs == [0]
     assert blackouts == [(-120, -60, 2), (60, 120, 2)]
+
+
+def test_what_starts_in_time_asks_for_the_right_to_send_with_its_decision() -> None:
+    verdict = owed(a_plan("@every 1s"), after_s=NOW - 1, to_s=NOW + 3, now_us=NOW * S + 7, claim_to_us=(NOW + 1) * S)
+    claimed = {owed.scheduled_s: owed.not_before_us for owed in verdict.occurrences}
+    assert claimed == {NOW: NOW * S + 7, NOW + 1: (NOW + 1) * S, NOW + 2: 0, NOW + 3: 0}
+
+
+def test_a_missed_run_that_is_made_up_for_now_does_so_too_and_those_spread_behind_it_do_not() -> None:
+    plan = a_plan("@every 1h", missed_run_policy="execute_all", max_catchup=3)
+    verdict = owed(plan, after_s=NOW - 4 * 3_600, to_s=NOW - 1_800, now_us=NOW * S, claim_to_us=NOW * S + 250_000)
+    assert [owed.late for owed in verdict.occurrences] == [True] * len(verdict.occurrences)
+    assert [owed.not_before_us for owed in verdict.occurrences] == [NOW * S] + [0] * (len(verdict.occurrences) - 1)
+    assert len(verdict.occurrences) > 1
