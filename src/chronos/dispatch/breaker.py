@@ -77,10 +77,16 @@ class Breakers:
         self._breakers: OrderedDict[tuple[str, str], _Breaker] = OrderedDict()
         self._era = 0
 
-    def watches(self, namespace: str, host: str) -> bool:
-        """Return whether a failure of this host is remembered. Of another one nothing is asked but a ticket, and
-        nothing is to be told but that it failed."""
-        return (namespace, host) in self._breakers
+    @property
+    def are_all_well(self) -> bool:
+        """Whether no failure of any host is remembered: then nothing is to be told but another failure."""
+        return not self._breakers
+
+    def admit_well(self, namespace: str, host: str) -> Ticket | None:
+        """Return a ticket for a host of which no failure is remembered, whatever the time; None for another one."""
+        if self._breakers and (namespace, host) in self._breakers:
+            return None
+        return Ticket(namespace, host, 0)
 
     def admit(self, namespace: str, host: str, now_s: float) -> Ticket | float:
         """Return a ticket, or how many seconds from now it makes sense to ask again."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from chronos.dispatch.held import Held, HostLines, Line, Stage
+from chronos.dispatch.held import Held, HostLines, Line, Place, Stage
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -39,8 +39,15 @@ NAP_S = 0.001
 """The shortest nap: what comes due within it starts together, up to so much late. Below half a millisecond uvloop
 does not sleep at all, but comes back at once, again and again, until the time is there."""
 
+USUAL_PRIORITY = 5
 AGEING_US = 10_000_000
 """Waiting this long is worth one level of priority."""
+
+STARTS_MAX, LOOKS_MAX = 64, 512
+"""How many begin in one turn, and how many are looked at for it: what they write leaves when the turn is over."""
+
+HELD_BACK_S = 0.05
+"""While others wait to begin, ends are told so much later at most: what is due goes first."""
 
 CUT_S = 15.0
 """How long a drain waits for attempts it has stopped, before it stops them again."""
@@ -93,7 +100,7 @@ class LocalExecutor:
         self._settings = settings or ExecutorSettings()
         self._tell_cancelled = tell_cancelled
         self._telemetry = telemetry or Telemetry()
-        self._attempts: dict[str, list[Held]] = {}
+        self._attempts: dict[str, Held] = {}
         self._count = 0
         self._running = 0
         self._later = Line()
@@ -104,6 +111,8 @@ class LocalExecutor:
         self._timer_us = 0
         self._told: list[Held] = []
         self._done: list[Done] = []
+        self._done_since_s = 0.0
+        self._goes_on: asyncio.Handle | None = None
         self._late_s: list[float] = []
         self._turn_asked = False
         self._rest_s = rest_s
@@ -134,6 +143,8 @@ class LocalExecutor:
                 self._give_back(delivery, NotSent("capacity", retry_after_s=1.0))
             else:
                 self._hold(delivery, now_us)
+        if self._count:
+            self._idle.clear()
         if not self._draining:
             self._turn()
 
@@ -145,7 +156,7 @@ class LocalExecutor:
         """
         answers: dict[str, str] = {}
         for execution_id in execution_ids:
-            attempts = list(self._attempts.get(execution_id, ()))
+            attempts = self._attempts_of(execution_id)
             sent = any(held.stage is Stage.RUNNING for held in attempts)
             for held in attempts:
                 if self._drop(held) and sent:
@@ -156,7 +167,7 @@ class LocalExecutor:
     async def cancel(self, execution_ids: list[str], *, cancel_url: bool = True) -> None:
         """Stop what runs under these ids. See `Executor.cancel`. What was still held becomes `NotSent("recalled")`."""
         for execution_id in execution_ids:
-            for held in list(self._attempts.get(execution_id, ())):
+            for held in self._attempts_of(execution_id):
                 if self._drop(held):
                     self._give_back(held.delivery, NotSent("recalled"))
                 else:
@@ -165,6 +176,7 @@ class LocalExecutor:
     def report(self) -> None:
         """Report now what has ended, and not in a moment."""
         self._take_turn()
+        self._report_all()
 
     def in_flight(self) -> int:
         """How many attempts are held or running."""
@@ -179,7 +191,7 @@ class LocalExecutor:
         """Take nothing new, give back what is held, wait for what runs, cut the rest. See `Executor.drain`."""
         self._draining = True
         reach("drain.before")
-        for held in [held for attempts in self._attempts.values() for held in attempts]:
+        for held in self._all():
             if self._drop(held):
                 self._give_back(held.delivery, NotSent("drain"))
         self._cancel_timer()
@@ -187,7 +199,7 @@ class LocalExecutor:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            for held in [held for attempts in self._attempts.values() for held in attempts]:
+            for held in self._all():
                 self._stop(held, Lost("drain"), tell=False)
             await self._cut()
         self._report_all()
@@ -201,23 +213,43 @@ class LocalExecutor:
             async with asyncio.timeout(CUT_S):
                 await self._idle.wait()
         except TimeoutError:
-            for held in [held for attempts in self._attempts.values() for held in attempts]:
+            for held in self._all():
                 if held.task is not None:
                     held.task.cancel()
             await self._idle.wait()  # dispatchers let a second cancellation through at once
 
     def _hold(self, delivery: Delivery, now_us: int) -> None:
-        held = Held(delivery, next(self._numbers), now_us)
-        self._attempts.setdefault(delivery.execution_id, []).append(held)
+        number, due_us = next(self._numbers), max(delivery.not_before_us, now_us)
+        held = Held(delivery, number, due_us, self._hosts.of(delivery))
+        held.beside = self._attempts.get(delivery.execution_id)
+        self._attempts[delivery.execution_id] = held
         self._count += 1
-        self._idle.clear()
-        self._later.add((held.due_us, held.number, held))
+        self._later.add((due_us, number, held))
+
+    def _attempts_of(self, execution_id: str) -> list[Held]:
+        """Return the attempts of an execution; more than one is rare."""
+        found, held = [], self._attempts.get(execution_id)
+        while held is not None:
+            found.append(held)
+            held = held.beside
+        return found[::-1]
+
+    def _all(self) -> list[Held]:
+        return [held for execution_id in self._attempts for held in self._attempts_of(execution_id)]
 
     def _forget(self, held: Held) -> None:
-        attempts = self._attempts[held.delivery.execution_id]
-        attempts.remove(held)
-        if not attempts:
-            del self._attempts[held.delivery.execution_id]
+        self._hosts.forget(held)
+        execution_id = held.delivery.execution_id
+        latest = self._attempts[execution_id]
+        if latest is not held:
+            while latest.beside is not held:
+                assert latest.beside is not None
+                latest = latest.beside
+            latest.beside = held.beside
+        elif held.beside is not None:
+            self._attempts[execution_id] = held.beside
+        else:
+            del self._attempts[execution_id]
         self._count -= 1
         if not self._count:
             self._idle.set()
@@ -247,17 +279,23 @@ class LocalExecutor:
     def _turn(self) -> None:
         """Start what is due as far as there is capacity, and set the timer for what comes next."""
         now_us = self._now_us()
-        while self._later and self._later.first()[0] <= now_us:
-            due_us, number, held = self._later.pop()
-            # Ageing is the same for all, so that the order among those who wait never changes.
-            self._due.add((due_us - held.delivery.priority * AGEING_US, number, held))
-        while self._due and self._running < self._settings.max_concurrent:
+        for place in self._later.take(now_us):
+            self._due.add(_by_priority(place))
+        left, running = LOOKS_MAX, self._running
+        while self._due and left and self._running < min(self._settings.max_concurrent, running + STARTS_MAX):
+            left -= 1
             place = self._due.pop()
-            held = place[2]
-            if held.stage is Stage.HELD and self._hosts.may_go(place):
-                self._start(held)
+            if place[2].stage is Stage.HELD and self._hosts.may_go(place):
+                self._start(place[2])
+        if self._due and self._running < self._settings.max_concurrent and self._goes_on is None:
+            self._goes_on = asyncio.get_running_loop().call_soon(self._go_on)
         self._tell_lateness()
         self._set_timer(now_us)
+
+    def _go_on(self) -> None:
+        self._goes_on = None
+        if not self._draining:
+            self._turn()
 
     def _set_timer(self, now_us: int) -> None:
         while self._later and self._later.first()[2].stage is Stage.DROPPED:
@@ -306,6 +344,7 @@ class LocalExecutor:
         except Exception:
             # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
             self._end(held, _internal(held.delivery), self._now_us())
+            self._ask_turn()
             return True
         if begun is None:
             return False
@@ -346,6 +385,7 @@ class LocalExecutor:
             outcome = await work
         finally:
             self._end(held, outcome, self._now_us())
+            self._ask_turn()
 
     async def _outcome(self, held: Held) -> Outcome:
         held.begun = True
@@ -380,25 +420,43 @@ class LocalExecutor:
             waited = Waited(host_cap=late_ms) if held.queued else Waited(capacity=late_ms)
         held.stage = Stage.ENDED
         self._running -= 1
-        self._forget(held)
         if (place := self._hosts.leave(held)) is not None:
             self._due.add(place)
+        self._forget(held)
         self._report(held.delivery, outcome, held.started_us, ended_us, waited)
 
     def _give_back(self, delivery: Delivery, outcome: NotSent) -> None:
         now_us = self._now_us()
         self._report(delivery, outcome, now_us, now_us, NOT_WAITED)
+        self._ask_turn()
 
     def _report(self, delivery: Delivery, outcome: Outcome, started_us: int, ended_us: int, waited: Waited) -> None:
         ended_us = max(started_us, ended_us)
+        if not self._done:
+            self._done_since_s = asyncio.get_running_loop().time()
         self._done.append(Done(delivery.execution_id, delivery.attempt, outcome, started_us, ended_us, waited))
-        self._ask_turn()
 
     def _ask_turn(self) -> None:
-        if self._turn_asked or (self._rest is not None and not self._due and not self._hosts.are_waited_for):
+        if self._turn_asked or (self._rest is not None and not self._is_room_wanted()):
             return
         self._turn_asked = True
         asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _is_room_wanted(self) -> bool:
+        """Whether somebody waits for room, and enough have ended to look which of it there is."""
+        return self._is_crowded() and 4 * len(self._told) >= self._running
+
+    def _is_crowded(self) -> bool:
+        """Whether anybody who is due waits to begin."""
+        return bool(self._due) or self._hosts.waiting > 0
+
+    def _may_be_told_later(self) -> bool:
+        """Whether ends are held back for a moment: others wait to begin, and somebody will look again soon."""
+        return (
+            self._is_crowded()
+            and self._rest is not None
+            and asyncio.get_running_loop().time() - self._done_since_s < HELD_BACK_S
+        )
 
     def _rested(self) -> None:
         self._rest = None
@@ -417,7 +475,8 @@ class LocalExecutor:
             self._ask_turn()
         if self._due and not self._draining:
             self._turn()
-        self._report_all()
+        if not self._may_be_told_later():
+            self._report_all()
 
     def _report_all(self) -> None:
         if self._done:
@@ -427,6 +486,13 @@ class LocalExecutor:
 
     def _now_us(self) -> int:
         return int(self._clock.time() * 1_000_000)
+
+
+def _by_priority(place: Place) -> Place:
+    """Return the place among those who are due. Ageing is the same for all, so that their order never changes."""
+    due_us, number, held = place
+    better = held.delivery.priority - USUAL_PRIORITY
+    return (due_us - better * AGEING_US, number, held) if better else place
 
 
 def _internal(delivery: Delivery) -> NoAnswer:

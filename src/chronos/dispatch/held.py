@@ -19,16 +19,13 @@ class Stage(StrEnum):
     ENDED = "ended"
 
 
-Host = tuple[str, str]
-"""A namespace, and a host in it."""
-
-
 class Held:
     """An attempt on its way. Only the loop's thread touches it.
 
     Attributes:
         begun: Its task has taken its first step.
-        place: Where it runs; None where that is not counted.
+        beside: Another attempt of the same execution, as long as there are two.
+        host: Where it runs; None where that is not counted.
         queued: It stood in line at its host.
         stop: What it is to come to, once it was told to stop.
         tell: Whether its target is told so.
@@ -37,11 +34,12 @@ class Held:
 
     __slots__ = (
         "begun",
+        "beside",
         "delivery",
         "due_us",
         "ended_us",
+        "host",
         "number",
-        "place",
         "queued",
         "stage",
         "started_us",
@@ -51,24 +49,22 @@ class Held:
         "under_way",
     )
 
-    def __init__(self, delivery: Delivery, number: int, now_us: int) -> None:
+    def __init__(self, delivery: Delivery, number: int, due_us: int, host: HostLine | None) -> None:
         self.delivery = delivery
         self.number = number
         self.stage = Stage.HELD
-        self.due_us = max(delivery.not_before_us, now_us)
-        host = host_of(delivery.target)
-        self.place: Host | None = (delivery.namespace, host) if host is not None else None
-        self.queued = False
-        self.begun = False
+        self.due_us = due_us
+        self.host = host
+        self.beside: Held | None = None
+        self.queued = self.begun = self.tell = False
         self.started_us = self.ended_us = 0
         self.task: asyncio.Task[None] | None = None
         self.under_way: UnderWay | None = None
         self.stop: Outcome | None = None
-        self.tell = False
 
 
 Place = tuple[int, int, Held]
-"""What a place in line is sorted by (due time less the worth of its priority, number), and who stands there."""
+"""What a place in line is sorted by (a time, less the worth of its priority, and its number), and who stands there."""
 
 
 class Line:
@@ -80,8 +76,8 @@ class Line:
         self._ordered: deque[Place] = deque()
         self._early: list[Place] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._ordered or self._early)
+    def __len__(self) -> int:
+        return len(self._ordered) + len(self._early)
 
     def add(self, place: Place) -> None:
         """Let it take its place."""
@@ -89,6 +85,16 @@ class Line:
             self._ordered.append(place)
         else:
             heapq.heappush(self._early, place)
+
+    def take(self, upto: int) -> list[Place]:
+        """Take out all up to `upto`, in no order."""
+        taken: list[Place] = []
+        ordered, early = self._ordered, self._early
+        while ordered and ordered[0][0] <= upto:
+            taken.append(ordered.popleft())
+        while early and early[0][0] <= upto:
+            taken.append(heapq.heappop(early))
+        return taken
 
     def first(self) -> Place:
         """Return who comes next, without taking it out. The line must not be empty."""
@@ -103,52 +109,85 @@ class Line:
         return self._ordered.popleft()
 
 
+class HostLine:
+    """How many run at a host, and who waits for room there.
+
+    Attributes:
+        known: How many attempts know of it; when nobody does any more, it may be forgotten.
+    """
+
+    __slots__ = ("known", "line", "most", "running")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.known = self.running = 0
+        self.line = Line()
+
+    def next(self) -> Place | None:
+        """Take out who comes next and is still held; None where nobody waits."""
+        while self.line:
+            place = self.line.pop()
+            if place[2].stage is Stage.HELD:
+                return place
+        return None
+
+
 class HostLines:
-    """Counts what runs at each host; who finds no room stands in line there. Bounded by what the executor holds."""
+    """Counts what runs at each host; who finds no room stands in line there. Bounded by what the executor holds.
+
+    Attributes:
+        waiting: How many stand in line, those included that were dropped there.
+    """
 
     def __init__(self, per_host_max: int) -> None:
         self._per_host_max = per_host_max
-        self._at: dict[Host, int] = {}
-        self._lines: dict[Host, Line] = {}
+        self._hosts: dict[tuple[str, str], HostLine] = {}
+        self.waiting = 0
 
-    @property
-    def are_waited_for(self) -> bool:
-        """Whether anybody stands in line."""
-        return bool(self._lines)
+    def of(self, delivery: Delivery) -> HostLine | None:
+        """Return the line of a delivery that is held from now on, until `forget`; None where none is kept."""
+        name = host_of(delivery.target)
+        if name is None:
+            return None
+        key = (delivery.namespace, name)
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = HostLine(self._per_host_max)
+        host.known += 1
+        return host
+
+    def forget(self, held: Held) -> None:
+        """An attempt is held no more."""
+        host = held.host
+        if host is None:
+            return
+        host.known -= 1
+        if not host.known:
+            self.waiting -= len(host.line)
+            self._hosts.pop((held.delivery.namespace, host_of(held.delivery.target) or ""))
 
     def may_go(self, place: Place) -> bool:
         """Return whether there is room at its host, and take it; if not, it stands in line."""
-        held = place[2]
-        if held.place is None:
+        host = place[2].host
+        if host is None:
             return True
-        running = self._at.get(held.place, 0)
-        if running >= self._per_host_max:
-            held.queued = True
-            if (line := self._lines.get(held.place)) is None:
-                line = self._lines[held.place] = Line()
-            line.add(place)
+        if host.running >= host.most:
+            place[2].queued = True
+            host.line.add(place)
+            self.waiting += 1
             return False
-        self._at[held.place] = running + 1
+        host.running += 1
         return True
 
     def leave(self, held: Held) -> Place | None:
         """Give the room of one that ran back; return who comes next."""
-        host = held.place
+        host = held.host
         if host is None:
             return None
-        left = self._at[host] - 1
-        if left:
-            self._at[host] = left
-        else:
-            del self._at[host]
-        return self._next(host) if host in self._lines else None
-
-    def _next(self, host: Host) -> Place | None:
-        line, first = self._lines[host], None
-        while line and first is None:
-            place = line.pop()
-            if place[2].stage is Stage.HELD:
-                first = place
-        if not line:
-            del self._lines[host]
-        return first
+        host.running -= 1
+        if not host.line:
+            return None
+        before = len(host.line)
+        place = host.next()
+        self.waiting -= before - len(host.line)
+        return place

@@ -199,21 +199,24 @@ class Router:
         running = self._running.get(key, 0)
         if running >= self._settings.per_host_max:
             return NotSent("host_cap", self._settings.host_retry_s)
-        # The time is asked for only where it decides: most hosts are well.
-        now_s = self._clock.boottime() if self.breakers.watches(namespace, host) else 0.0
-        ticket = self.breakers.admit(namespace, host, now_s)
-        if not isinstance(ticket, Ticket):
-            return NotSent("breaker", ticket)
+        ticket = self.breakers.admit_well(namespace, host)
+        if ticket is None:
+            admitted = self.breakers.admit(namespace, host, self._clock.boottime())
+            if not isinstance(admitted, Ticket):
+                return NotSent("breaker", admitted)
+            ticket = admitted
         self._running[key] = running + 1
         return ticket
 
     def leave(self, ticket: Ticket, verdict: Verdict) -> None:
         """Take a ticket back with what its attempt says about the host."""
-        if verdict is Verdict.FAILED or self.breakers.watches(ticket.namespace, ticket.host):
+        if verdict is Verdict.FAILED or not self.breakers.are_all_well:
             self.breakers.record(ticket, verdict, self._clock.boottime())
         key = (ticket.namespace, ticket.host)
-        self._running[key] -= 1
-        if not self._running[key]:
+        left = self._running[key] - 1
+        if left:
+            self._running[key] = left
+        else:
             del self._running[key]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.dispatch.fakes import Recorder, Reports, a_delivery, us
+from tests.unit.dispatch.fakes import Begun, Recorder, Reports, a_delivery, us
 from tests.unit.kept import Kept
 
-from chronos.dispatch.executor import NAP_S, ExecutorSettings, LocalExecutor
-from chronos.dispatch.port import Delivered, Delivery, Lost, NoAnswer, NotSent, Outcome
+from chronos.dispatch.executor import HELD_BACK_S, NAP_S, STARTS_MAX, ExecutorSettings, LocalExecutor
+from chronos.dispatch.port import Delivered, Delivery, Done, Lost, NoAnswer, NotSent, Outcome
+from chronos.dispatch.underway import Told, UnderWay
 from chronos.telemetry import Telemetry
 from chronos.testing import VirtualClock, virtual_time
 
@@ -112,6 +113,83 @@ async def test_attempts_that_end_together_are_reported_together() -> None:
     done = reports.all[0]
     assert done.started_at_us == pytest.approx(start, abs=2000)
     assert done.ended_at_us - done.started_at_us == pytest.approx(1_000_000, abs=2000)
+
+
+class Dated(Reports):
+    """Keeps when it was told, too."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.late_s: list[float] = []
+
+    def __call__(self, batch: list[Done]) -> None:
+        super().__call__(batch)
+        self.late_s += [self._clock.time() - done.ended_at_us / 1e6 for done in batch]
+
+
+@virtual_time
+async def test_while_others_wait_to_begin_ends_are_told_together_and_never_long_after() -> None:
+    clock, limits = VirtualClock(), ExecutorSettings(per_host_max=10)
+    reports, recorder = Dated(clock), Recorder(clock, seconds=0.01)
+    async with LocalExecutor(recorder.deliver, reports, clock, limits, rest_s=0.002) as executor:
+        executor.submit([a_delivery(f"occ_{n}") for n in range(1_000)])
+        await asyncio.sleep(1.5)
+    assert len(reports.all) == 1_000
+    assert max(reports.late_s) <= HELD_BACK_S + 0.004
+    assert len(reports.batches) <= 1.1 / HELD_BACK_S + 5, "one after the other"
+
+
+@virtual_time
+async def test_when_nobody_waits_ends_are_told_as_soon_as_they_are_seen() -> None:
+    clock = VirtualClock()
+    reports, recorder = Dated(clock), Recorder(clock, seconds=0.01)
+    async with LocalExecutor(recorder.deliver, reports, clock, rest_s=0.002) as executor:
+        for n in range(20):
+            executor.submit([a_delivery(f"occ_{n}")])
+            await asyncio.sleep(0.02)
+    assert max(reports.late_s) <= 0.0021
+
+
+@virtual_time
+async def test_a_crowd_begins_in_turns_so_that_the_first_leave_before_the_last_have_begun() -> None:
+    clock = VirtualClock()
+    turns: list[int] = []
+
+    async def deliver(delivery: Delivery) -> Outcome:
+        raise AssertionError
+
+    def begin(delivery: Delivery, told: Told) -> UnderWay:
+        turns[-1] += 1
+        return Begun(recorder.deliver, delivery, told)
+
+    recorder = Recorder(clock, seconds=1)
+    async with LocalExecutor(deliver, Reports(), clock, begin=begin) as executor:
+        turns.append(0)
+        executor.submit([a_delivery(f"occ_{n}", priority=n % 3) for n in range(500)])
+        while sum(turns) < 500:
+            turns.append(0)
+            await asyncio.sleep(0)
+        assert 0 < max(turns) <= STARTS_MAX
+        await asyncio.sleep(2)
+    assert recorder.order == sorted(recorder.order, key=lambda name: (-(int(name[4:]) % 3), int(name[4:])))
+
+
+@virtual_time
+async def test_two_attempts_of_one_execution_are_kept_apart() -> None:
+    clock, reports = VirtualClock(), Reports()
+    recorder = Recorder(clock, seconds=1)
+    async with LocalExecutor(recorder.deliver, reports, clock) as executor:
+        executor.submit([a_delivery(attempt=n, not_before_us=us(clock, 10 * n)) for n in (1, 2, 3)])
+        await asyncio.sleep(10.5)
+        assert await executor.recall(["occ_a"]) == {"occ_a": "sent"}
+        assert executor.in_flight() == 1
+        await asyncio.sleep(60)
+    assert [(done.attempt, type(done.outcome)) for done in reports.all] == [
+        (2, NotSent),
+        (3, NotSent),
+        (1, Delivered),
+    ]
 
 
 @virtual_time

@@ -14,7 +14,7 @@ def test_a_line_gives_out_the_first_in_order_whatever_the_order_they_came_in(ste
     line, waiting = Line(), []
     for number, step in enumerate(steps):
         if step is not None:
-            place = (step, number, Held(a_delivery(), number, 0))
+            place = (step, number, Held(a_delivery(), number, 0, None))
             line.add(place)
             waiting.append(place)
         elif waiting:

@@ -11,6 +11,7 @@ from tests.unit.dispatch.wires import ANSWER, Waiting, Wires, a_client, a_guard,
 
 from chronos.dispatch.http.connector import Connector
 from chronos.dispatch.http.exchange import BrokenOff, ConnectFailed, StaleConnection, Wanted
+from chronos.dispatch.http.pool import ENOUGH, LOOK_S
 from chronos.dispatch.http.url import parse_url
 from chronos.testing import VirtualClock, virtual_time
 
@@ -223,6 +224,45 @@ async def test_a_place_has_room_again_when_a_connection_is_lost_or_cannot_be_mad
     assert isinstance(first.exception(), BrokenOff)
     assert isinstance(second.exception(), ConnectFailed)
     assert isinstance(third.exception(), ConnectFailed)
+
+
+@virtual_time
+async def test_a_crowd_at_a_quick_place_is_carried_by_a_few_connections() -> None:
+    client = a_client(wires := Wires(), per_place_max=1_000)
+    reads = await asyncio.gather(*(call(client) for _ in range(2_000)))
+    assert {read.status for read in reads} == {200}
+    assert len(wires.made) == ENOUGH
+
+
+@virtual_time
+async def test_a_crowd_at_a_slow_place_gets_as_many_connections_as_there_may_be() -> None:
+    client = a_client(wires := Wires(answer=b""), per_place_max=500)
+    asked = [asyncio.create_task(call(client)) for _ in range(2_000)]
+    await asyncio.sleep(LOOK_S / 2)
+    assert len(wires.made) == ENOUGH
+    await asyncio.sleep(8 * LOOK_S)
+    assert len(wires.made) == 500
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    await asyncio.sleep(1)
+    assert client.places == []
+
+
+@virtual_time
+async def test_a_place_that_becomes_slow_while_requests_wait_is_given_more_connections() -> None:
+    client = a_client(wires := Wires(), per_place_max=500, idle_max=100)
+    await asyncio.gather(*(call(client) for _ in range(200)))
+    assert len(wires.made) == ENOUGH
+    wires.answer = b""
+    for wire in wires.made:
+        wire.answer = b""
+    asked = [asyncio.create_task(call(client)) for _ in range(200)]
+    await asyncio.sleep(8 * LOOK_S)
+    assert len(wires.made) == 200
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
 
 
 @virtual_time

@@ -21,8 +21,15 @@ AGE_SPREAD_S = 60.0
 """A connection is used for one to two minutes, not all to the same second: then the name is looked up anew."""
 
 CONNECTING_MAX = 32
-"""Connections to one place that are being made at a time. A burst to a quick target is carried by a few, used again
-and again, and each that is made costs more than ten requests; to a slow one they become as many as are needed."""
+"""Connections to one place that are being made at a time."""
+
+ENOUGH = 64
+"""A crowd of requests to a quick target is carried by so many connections, used again and again: each that is made
+costs both sides more than ten requests. To a slow target they become as many as are needed."""
+
+LOOK_S = 0.01
+"""How often it is looked whether they are enough: where requests wait, and fewer answers have come than there are
+connections, there may be twice as many."""
 
 CLOSE_S = 1.0
 """How long `aclose` waits for what it has closed to be gone."""
@@ -66,9 +73,9 @@ class HotClient:
         place = (url.scheme, url.host, url.port, wanted.verify)
         row = self._rows.get(place)
         if row is None:
-            row = self._rows[place] = _Row(self, place)
+            row = self._rows[place] = _Row(self, place, min(ENOUGH, self._per_place_max))
         asked = _Asked(self, row, wanted, asker)
-        connection = None if wanted.is_fresh else self._take(row)
+        connection = self._take(row) if row.idle and not wanted.is_fresh else None
         if connection is None:
             self.line_up(asked)
         else:
@@ -83,6 +90,8 @@ class HotClient:
         self._connector.sessions.clear()
         for making in self._makings:
             making.cancel()
+        for row in self._rows.values():
+            row.stop_looking()
         rows = {row: len(row.open) - len(row.idle) for row in self._oldest.values()}
         while self._oldest:
             self._close_oldest()
@@ -115,7 +124,9 @@ class HotClient:
     def line_up(self, asked: _Asked) -> None:
         """See that a request gets a connection: a new one, or one that becomes free while the place is full."""
         row = asked.row
-        if row.taken >= self._per_place_max or row.connecting >= CONNECTING_MAX:
+        if row.connecting >= CONNECTING_MAX or row.taken >= row.enough:
+            if row.look is None and row.enough < self._per_place_max:
+                row.look_again()
             row.line_up(asked)  # bounded by its deadline; who is woken for nothing goes to the end of the line
             return
         row.taken += 1
@@ -141,10 +152,17 @@ class HotClient:
         self._made += 1
         connection.use_until = self._clock.boottime() + AGE_S + self._made % AGE_SPREAD_S
         row.open.add(connection)
-        if row.taken < self._per_place_max:
+        if row.taken < row.enough:
             row.hand_on(None)  # who waited because so many were being made may make one now
         if not asked.given(connection):
             self.keep(row, connection)
+
+    def widen(self, row: _Row) -> None:
+        """Let those who wait at a place that is slow to answer make connections of their own."""
+        row.enough = min(2 * row.enough, self._per_place_max)
+        # Bounded by what may be made at a time: who makes one counts at once.
+        while row.taken < row.enough and row.connecting < CONNECTING_MAX and row.hand_on(None):
+            pass
 
     def keep(self, row: _Row, connection: Connection) -> None:
         """Keep a connection for the next request, or give it to who waits for one."""
@@ -176,6 +194,7 @@ class HotClient:
     def tidy(self, row: _Row) -> None:
         """Forget a place without connections."""
         if not row.taken:
+            row.stop_looking()
             self._rows.pop(row.place, None)
 
     def first_answer(self, row: _Row, connection: Connection) -> None:
@@ -205,13 +224,18 @@ class _Row:
         taken: Connections there are, those being made included.
         connecting: Those being made.
         vetted: What the guard allowed when the last one was made.
+        enough: How many there may be for now, never more than the bound.
+        look: The next look whether they are enough; None while nobody waits.
     """
 
-    def __init__(self, client: HotClient, place: Place) -> None:
+    def __init__(self, client: HotClient, place: Place, enough: int) -> None:
         self._client = client
         self.place = place
         self.taken = 0
         self.connecting = 0
+        self.enough = enough
+        self._answers = 0
+        self.look: asyncio.TimerHandle | None = None
         self.vetted: frozenset[str] = frozenset()
         self.open: set[Connection] = set()
         self.idle: deque[Connection] = deque()
@@ -220,9 +244,10 @@ class _Row:
 
     def settled(self, connection: Connection, *, is_reusable: bool) -> None:
         """See `Keeper.settled`."""
+        self._answers += 1
         if connection.requests == 1:
             self._client.first_answer(self, connection)
-        if is_reusable:
+        if is_reusable and not (self._line and self.hand_on(connection)):
             self._client.keep(self, connection)
 
     def lost(self, connection: Connection) -> None:
@@ -242,6 +267,25 @@ class _Row:
     def line_up(self, asked: _Asked) -> None:
         """Let a request wait for a connection that becomes free, or for room to make one."""
         self._line[asked] = None
+
+    def look_again(self) -> None:
+        """See in a moment whether there are enough connections for those who wait."""
+        self._answers = 0
+        self.look = asyncio.get_running_loop().call_later(LOOK_S, self._look_now)
+
+    def stop_looking(self) -> None:
+        """Forget that somebody waited."""
+        if self.look is not None:
+            self.look.cancel()
+            self.look = None
+
+    def _look_now(self) -> None:
+        self.look = None
+        if self._line:
+            if self._answers < self.taken:
+                self._client.widen(self)
+            if self._line:
+                self.look_again()
 
     def step_out(self, asked: _Asked) -> None:
         """Forget a request that waits; nothing happens to one that does not."""
