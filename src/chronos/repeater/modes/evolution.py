@@ -54,9 +54,9 @@ class Population:
         better = self._ranked()[: max(ELITE, POPULATION // 3)]
         return sum(better) / len(better)
 
-    def tried(self, worth: float) -> None:
-        """Take note of what the gene was worth whose turn it is, and go on to the next."""
-        self._trials.append(Trial(self.gene, worth))
+    def tried(self, gene: float, worth: float) -> None:
+        """Take note of what a gene was worth, the one whose turn it was or thereabouts, and go on to the next."""
+        self._trials.append(Trial(gene, worth))
         self._turn += 1
         if self._turn == POPULATION:
             self._genes = self._next_generation()

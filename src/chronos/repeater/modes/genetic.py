@@ -67,7 +67,7 @@ class Genetic:
         self._source = source
         self._immediate = immediate
         self._population = Population(dice, gene_of(base_s, self._min_s, self._max_s))
-        self._is_first = True
+        self._before: Run | None = None
 
     @property
     def interval_s(self) -> float:
@@ -86,24 +86,27 @@ class Genetic:
     def next_s(self, last: Run, now: Moment) -> float | None:
         cpu = self._cpu()
         # Nothing was waited for before the first run, so it says nothing about an interval.
-        if not self._is_first:
-            self._population.tried(self._worth(last, cpu))
-        self._is_first = False
+        if self._before:
+            self._learn(last.started_s - self._before.ended_s, last, cpu)
+        self._before = last
         return max(now.monotonic_s, last.ended_s + self.interval_s)
 
     def describe(self) -> str:
         low, high = shown_s(self._min_s), shown_s(self._max_s)
         return f"evolves between {low} and {high} for runs that succeed, are quick, often, and easy on the host"
 
-    def _worth(self, run: Run, cpu: float) -> float:
-        return fitness(
+    def _learn(self, waited_s: float, run: Run, cpu: float) -> None:
+        """Take note of a run, as one after the wait there really was: something else may have moved its start."""
+        interval_s = min(self._max_s, max(self._min_s, waited_s))
+        worth = fitness(
             ok=run.ok,
-            interval_s=self.interval_s,
+            interval_s=interval_s,
             took_s=max(0.0, run.ended_s - run.started_s),
             cpu=cpu,
             min_s=self._min_s,
             max_s=self._max_s,
         )
+        self._population.tried(gene_of(interval_s, self._min_s, self._max_s), worth)
 
     def _cpu(self) -> float:
         percent = self._source.read().cpu_percent if self._source else None

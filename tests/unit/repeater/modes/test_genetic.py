@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.repeater.modes.driving import Answer, driven, gaps, starts
+from tests.unit.repeater.modes.driving import START_S, Answer, an_ended_run, at, driven, gaps, starts
 
 from chronos.repeater.modes.evolution import NEIGHBOURS_MIN, NEIGHBOURS_SHARE, TRIALS_MAX, Population, Trial, estimated
 from chronos.repeater.modes.genetic import Genetic, fitness, gene_of, interval_of
@@ -141,10 +141,21 @@ def test_every_generation_looks_elsewhere_too() -> None:
     assert max(found) > 3 * min(found)
 
 
+def test_a_trial_counts_for_the_wait_there_really_was() -> None:
+    mode = Genetic(10, dice(1))
+    mode.first_s(at(0))
+    mode.next_s(an_ended_run(1, START_S, Answer(ok=True)), at(0))
+
+    mode.next_s(an_ended_run(2, START_S + 40, Answer(ok=True)), at(40))
+
+    [trial] = mode._population._trials
+    assert trial.gene == pytest.approx(gene_of(40, 1, 100))
+
+
 def test_only_the_last_trials_are_remembered() -> None:
     population = Population(dice(1), 0.5)
     for _ in range(5_000):
-        population.tried(0.5)
+        population.tried(population.gene, 0.5)
     assert len(population._trials) == TRIALS_MAX
 
 
