@@ -25,7 +25,17 @@ OTHERS = {"sink", "target", "bench"}
 """Whose CPU is not the scheduler's."""
 
 OWN_HEADERS = ("benchmark", "settings", "figure", "p50", "p99", "max", "CPU µs each")
-WORK_HEADERS = ("scheduler", "arrived", "a second", "p50 ms", "p99 ms", "max ms", "CPU µs each", "CPU s by process")
+WORK_HEADERS = (
+    "scheduler",
+    "arrived",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "max ms",
+    "CPU µs each",
+    "CPU s by process",
+    "others",
+)
 PEER_HEADERS = ("scheduler", "versions", "set up as", "survives kill -9")
 
 
@@ -85,9 +95,13 @@ def parts(rows: Iterable[Row], date: str) -> dict[str, str]:
 
 def _measured(rows: Sequence[Row], date: str, versions: Mapping[str, object]) -> str:
     about = ", ".join(f"{name} {value}" for name, value in {**versions, **_first(rows, "machine")}.items())
-    loads = [row["load_1m"] for row in rows if "load_1m" in row]
-    load = f"; the load average before a run was {min(loads):g} to {max(loads):g}" if loads else ""
-    return f"Measured on {date}: {about or 'nothing'}{load}."
+    return f"Measured on {date}: {about or 'nothing'}{_disk(rows)}."
+
+
+def _disk(rows: Sequence[Row]) -> str:
+    """Return what an fsync took before the runs; of benchmarks of its own Chronos tells that in `log_append`."""
+    took = [row["fsync_ms"] for row in rows if "fsync_ms" in row]
+    return f"; an fsync took {min(took):g} to {max(took):g} ms before the runs" if took else ""
 
 
 def _first(rows: Iterable[Row], name: str) -> Row:
@@ -147,6 +161,7 @@ def _work_row(row: Row) -> tuple[str, ...]:
         *(f"{late[name]:,g}" if name in late else "unknown" for name in ("p50", "p99", "max")),
         f"{row['cpu_us_per_execution']:,}",
         ", ".join(f"{name} {spent:g}" for name, spent in row["cpu_s"].items()),
+        "?" if row.get("others_cores") is None else f"{row['others_cores']:g}",
     )
 
 

@@ -75,7 +75,6 @@ PEERS: dict[str, Peer] = {
         python=("apscheduler==3.11.3", "aiohttp==3.14.5"),
         setup=f"`AsyncIOScheduler`, coroutines with one aiohttp session, {AT_ONCE}, no misfire limit",
         survives="nothing",
-        recurring=SECOND,
         creates_a_second=2_000,
     ),
     "apscheduler-3-sqlite": Peer(
@@ -84,7 +83,6 @@ PEERS: dict[str, Peer] = {
         server="sqlite:///{folder}/jobs.sqlite",
         setup=f"the same with `SQLAlchemyJobStore` on SQLite, {AT_ONCE}",
         survives="jobs and their next run, fsynced; no outcomes, and what was running is forgotten",
-        recurring=SECOND,
         creates_a_second=40,
     ),
     "apscheduler-4-memory": Peer(
@@ -125,11 +123,11 @@ PEERS: dict[str, Peer] = {
     ),
     "celery-redis": Peer(
         driver="celery_worker.py",
-        python=("celery[redis]==5.7.0", "gevent==26.9.0", "urllib3==2.8.0"),
+        python=("celery[redis]==5.7.0", "urllib3==2.8.0"),
         server="redis",
         needs=("redis-server",),
         processes={"redis-server": "redis", "celery_app beat": "beat", "celery_app worker": "worker"},
-        setup=f"one worker with gevent, {AT_ONCE}, one urllib3 pool; one-off jobs are tasks with an ETA, recurring "
+        setup="one worker with 64 threads and one urllib3 pool; one-off jobs are tasks with an ETA, recurring "
         "ones are beat's with an interval of a second; results in Redis",
         survives="tasks, with the last second lost when the machine dies too (`appendfsync everysec`); those with an "
         "ETA come back after the visibility timeout, an hour; what was running is lost (acknowledged early)",

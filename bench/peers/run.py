@@ -18,8 +18,9 @@ import msgspec
 from bench.peers.catalogue import Peer
 from bench.peers.figures import CpuSample, Work, each_us, judged, told, used
 from bench.peers.installs import NotInstalled, installed
+from bench.peers.quiet import busy, fsync_ms, others_cores, used_s
 from bench.peers.servers import Server, postgres, redis
-from bench.rig import TICKS, SinkProcess, children
+from bench.rig import SinkProcess, children
 
 LEAD_S = 8
 """What a driver takes to start, before it makes its first job."""
@@ -37,12 +38,13 @@ def row_of(peer: Peer, work: Work, cache: Path, grace_s: float) -> dict[str, Any
         command, versions = installed(peer, cache)
         with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
             folder = Path(name)
+            disk_ms = fsync_ms(folder)
             default = nullcontext(Server(peer.server.format(folder=folder), 0, {}))
             server = stack.enter_context(SERVERS[peer.server](folder) if peer.server in SERVERS else default)
             found = asyncio.run(_measured(command, peer, work, server, folder, grace_s))
     except (NotInstalled, RuntimeError, OSError, subprocess.SubprocessError, TimeoutError) as error:
         return {"not_run": str(error) or type(error).__name__, "load_1m": load}
-    return {**found, "versions": {**versions, **server.version}, "load_1m": load}
+    return {**found, "versions": {**versions, **server.version}, "load_1m": load, "fsync_ms": disk_ms}
 
 
 async def _measured(
@@ -57,12 +59,15 @@ async def _measured(
         with _driver([*command, str(folder / "asked.json")], folder) as driver:
             await _ready(driver, folder, work)
             pids = [pid for pid in (driver.pid, server.pid) if pid]
+            before = busy(pids)
             samples = await _sampled(pids, peer.processes, work.end + grace_s)
+            others = others_cores(before, busy(pids))
     finally:
         arrivals = await sink.stop()
     seen = judged(arrivals, work, peer.recurring, peer.has_jitter)
     cpu_s = used(samples, seen, work)
-    return {**told(seen, work, peer.recurring), "cpu_us_per_execution": each_us(cpu_s, len(seen)), "cpu_s": cpu_s}
+    figures = told(seen, work, peer.recurring)
+    return {**figures, "cpu_us_per_execution": each_us(cpu_s, len(seen)), "cpu_s": cpu_s, "others_cores": others}
 
 
 async def _ready(driver: subprocess.Popen[bytes], folder: Path, work: Work) -> None:
@@ -93,11 +98,10 @@ def cpu_s(pids: list[int], names: Mapping[str, str]) -> dict[str, float]:
     for pid in {one for first in pids for one in (first, *children(first))}:
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:  # it has ended; what it used is in its parent's
             continue
         name = process_name(command, names)
-        found[name] = found.get(name, 0.0) + sum(map(int, fields[11:15])) / TICKS
+        found[name] = found.get(name, 0.0) + used_s(pid)
     return found
 
 

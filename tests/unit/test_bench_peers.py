@@ -18,6 +18,7 @@ from bench.peers import run
 from bench.peers.catalogue import PACKAGES, PEERS, SECOND, TOLD, UNKNOWN, Peer, lacking
 from bench.peers.figures import Work, each_us, judged, text_rows, told, used
 from bench.peers.installs import DRIVERS, NotInstalled, folder_name, installed, name_of
+from bench.peers.quiet import Busy, others_cores
 
 from chronos.timing.jitter import jitter_us
 
@@ -97,6 +98,14 @@ def test_the_cpu_is_that_of_the_work_and_not_of_idling() -> None:
     assert each_us({"driver": 1.0, "beat": 2.0}, 1_000) == 3_000
 
 
+def test_what_others_used_is_what_was_used_less_our_own() -> None:
+    before, after = Busy(BEGIN, 100.0, 10.0), Busy(BEGIN + 10, 115.0, 20.0)
+    assert others_cores(before, after) == 0.5
+    assert others_cores(before, Busy(BEGIN + 10, 105.0, 20.0)) == 0.0, "ticks are counted at different moments"
+    assert others_cores(before, None) is None
+    assert others_cores(before, before) is None
+
+
 def test_a_process_has_the_name_of_the_first_word_it_was_started_with() -> None:
     names = {"celery_app beat": "beat", "redis-server": "redis"}
     assert run.process_name(b"python\0-m\0celery\0-A\0celery_app\0beat\0", names) == "beat"
@@ -167,6 +176,7 @@ threading.Event().wait(60)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="CPU is read from /proc")
 @pytest.mark.parametrize("jobs", [3])
 @pytest.mark.usefixtures("at_once")
 def test_a_driver_is_judged_by_what_the_target_saw(jobs: int, tmp_path: Path) -> None:
@@ -176,6 +186,8 @@ def test_a_driver_is_judged_by_what_the_target_saw(jobs: int, tmp_path: Path) ->
     assert (row["expected"], row["arrived"], row["missing"], row["arrived_twice"]) == (jobs, jobs, 0, 0)
     assert set(row["cpu_s"]) == {"driver"}
     assert row["load_1m"] >= 0
+    assert row["fsync_ms"] > 0
+    assert row["others_cores"] >= 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ OWN = (
 PEER = (
     '{"peer": "other", "shape": "burst", "jobs": 5, "seconds": 9, "setup": "as it is", "survives": "nothing", '
     '"expected": 5, "arrived": 4, "arrived_twice": 1, "a_second": 2.5, "lateness_ms": {"p50": 1, "p99": 2, "max": 3}, '
-    '"cpu_us_per_execution": 700, "cpu_s": {"driver": 0.5, "redis": 2}, "versions": {"other": "1.2"}, "load_1m": 0.5}'
+    '"cpu_us_per_execution": 700, "cpu_s": {"driver": 0.5, "redis": 2}, "versions": {"other": "1.2"}, '
+    '"fsync_ms": 0.5, "others_cores": 0.25}'
 )
 ABSENT = '{"peer": "absent", "shape": "burst", "jobs": 5, "seconds": 9, "survives": "all", "not_run": "no a|b here"}'
 COMPARED = f'{{"peers": [{PEER}, {ABSENT}], "machine": {{"cpus": 4}}}}'
@@ -31,9 +32,9 @@ def test_every_result_is_a_row_and_the_last_of_two_counts() -> None:
     assert made["measured"].splitlines()[0] == "Measured on 2027-01-01: python 3.11, cpus 2."
     assert "| `throughput` | rate 10000 | 9,876.5 executions/s | 1.5 | 8.25 |  | 50 |" in made["measured"]
     assert "1.5 executions/s" not in made["measured"]
-    first = "Measured on 2027-01-01: cpus 4; the load average before a run was 0.5 to 0.5."
+    first = "Measured on 2027-01-01: cpus 4; an fsync took 0.5 to 0.5 ms before the runs."
     assert made["peers"].splitlines()[0] == first
-    assert "| other | 4 of 5, 1 twice | 2.5 | 1 | 2 | 3 | 700 | driver 0.5, redis 2 |" in made["peers"]
+    assert "| other | 4 of 5, 1 twice | 2.5 | 1 | 2 | 3 | 700 | driver 0.5, redis 2 | 0.25 |" in made["peers"]
 
 
 def test_each_peer_says_once_what_it_is_and_each_work_has_a_table_of_its_own() -> None:
@@ -47,7 +48,7 @@ def test_each_peer_says_once_what_it_is_and_each_work_has_a_table_of_its_own() -
 
 def test_what_did_not_run_says_why_and_has_no_figure() -> None:
     [row] = [line for line in parts_of(ABSENT)["peers"].splitlines() if "not run" in line]
-    assert row == "| absent | not run: no a\\|b here |  |  |  |  |  |  |"
+    assert row == "| absent | not run: no a\\|b here |  |  |  |  |  |  |  |"
     failed = parts_of('{"bench": "api", "figure": null}')["measured"]
     assert "| `api` |  | failed |  |  |  |  |" in failed
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict, deque
 from datetime import UTC
 
+from apscheduler.events import EVENT_JOB_SUBMITTED, JobSubmissionEvent
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from async_hook import fire
 from hook import asked, instant
 
 OPTIONS = {"misfire_grace_time": None, "coalesce": False, "max_instances": 100}
+
+submitted: defaultdict[str, deque[float]] = defaultdict(deque)
+"""Of each recurring job, the instants that it was submitted for and has not begun yet."""
+
+
+def note(event: JobSubmissionEvent) -> None:
+    """Keep what a job is submitted for, which it is not told itself; its coroutine begins after the listeners."""
+    submitted[event.job_id].extend(at.timestamp() for at in event.scheduled_run_times)
+
+
+async def recur(url: str, job: str) -> None:
+    """Send the webhook, with the instant that the job was submitted for."""
+    await fire(url, job, submitted[job].popleft())
 
 
 def store_of(address: str):
@@ -27,9 +42,10 @@ async def main() -> None:
     scheduler = AsyncIOScheduler(jobstores={"default": store_of(work["store"])}, timezone=UTC)
     scheduler.start(paused=True)
     if work["shape"] == "every-second":
-        for number in range(work["jobs"]):  # a job is not told its instant: the target takes the second of the arrival
+        scheduler.add_listener(note, EVENT_JOB_SUBMITTED)
+        for number in range(work["jobs"]):
             job = f"job-{number}"
-            scheduler.add_job(fire, "cron", second="*", args=[work["url"], job, work["begin"]], id=job, **OPTIONS)
+            scheduler.add_job(recur, "cron", second="*", args=[work["url"], job], id=job, **OPTIONS)
     else:
         for number, due in enumerate(work["dues"]):
             job = f"job-{number}"

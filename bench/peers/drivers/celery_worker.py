@@ -1,4 +1,4 @@
-"""Celery: a worker with gevent and, for recurring jobs, beat; tasks with an ETA are made here; argv: what is asked."""
+"""Celery: a worker with threads and, for recurring jobs, beat; tasks with an ETA are made here; argv: what is asked."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from hook import AT_ONCE, asked, instant
 PINGS = 60
 
 
-def start(*arguments: str) -> None:
+def start(*arguments: str, **settings: str) -> None:
     """Start a part of Celery beside this process, whose group ends with it."""
     command = [sys.executable, "-m", "celery", "-A", "celery_app", *arguments, "--loglevel", "error"]
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    subprocess.Popen(command, env=os.environ | settings, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
 
 def main() -> None:
     work = asked()
     os.environ |= {"BENCH_ASKED": sys.argv[-1], "PYTHONPATH": str(Path(__file__).parent)}
-    start("worker", "--pool", "gevent", "--concurrency", str(AT_ONCE), "--without-gossip", "--without-mingle")
+    pool = ("--pool", "threads", "--concurrency", str(AT_ONCE))
+    start("worker", *pool, "--without-gossip", "--without-mingle", BENCH_KEEPS_RESULTS="1")
     from celery_app import app, fire
 
     if not any(app.control.ping(timeout=1.0) for _ in range(PINGS)):
