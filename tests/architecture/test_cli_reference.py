@@ -12,6 +12,7 @@ import pytest
 from tests.architecture.source import ROOT
 
 from chronos.cli.chronosctl.root import PROGRAM, cli
+from chronos.cli.rpr.config import KEYS
 from chronos.cli.rpr.flags import FLAGS
 from chronos.cli.rpr.help import EXITS
 from chronos.cli.rpr.subcommands import SUBCOMMANDS
@@ -121,6 +122,16 @@ Written from the command itself by `make reference`.
 """
 
 
+RPR_CONFIGURATION = """\
+## Configuration
+
+What is typed wins over the environment, which wins over the file, which wins over the defaults. The file is TOML: the
+one that `--config` or `RPR_CONFIG_FILE` names, else `rpr/config.toml` in `$XDG_CONFIG_HOME` or `~/.config` if it is
+there. Durations are text. A key that is not known is refused. Levels: `error` says nothing while it runs, `debug` also
+what HTTP answers asked for.
+"""
+
+
 def rpr_page() -> str:
     """Return the page of `rpr` as it is now."""
     parts = [RPR_HEAD, "## Modes", "", "| mode | also | needs | |", "|---|---|---|---|"]
@@ -134,6 +145,8 @@ def rpr_page() -> str:
         for flag in [flag for flag in FLAGS if flag.group == group]:
             spelled = cell(f"{', '.join(flag.spellings)} {flag.takes}")
             parts.append(f"| `{spelled}` | {', '.join(flag.modes) or 'every mode'} | {cell(flag.help)} |")
+    parts += ["", RPR_CONFIGURATION, "| key | environment | default | |", "|---|---|---|---|"]
+    parts += [f"| `{key.name}` | `{key.env}` | {key.default} | {key.help} |" for key in KEYS]
     parts += ["", "## Exit codes", "", "| code | |", "|---|---|", *(f"| {code} | {text} |" for code, text in EXITS)]
     return "\n".join(parts) + "\n"
 

@@ -9,14 +9,13 @@ from typing import NamedTuple, Protocol
 from chronos.repeater.agenda import Agenda, Step
 from chronos.repeater.capture import Capture
 from chronos.repeater.httpaware import Advice, HttpRules, advice_in
-from chronos.repeater.machine import CannotStart, Closed, Ended, Event, Machine, Resumed, Told, Wrote
+from chronos.repeater.machine import CannotStart, Closed, Ended, Event, Machine, Told, Wrote
 from chronos.repeater.patterns import Patterns, Verdict, judge
 from chronos.repeater.port import Moment, Run
 from chronos.repeater.stops import Fate, Seen, Stops, Tally
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-NO_DELAY_S = 0.0
 
 
 class Plan(NamedTuple):
@@ -225,15 +224,13 @@ class Engine:
                 self._finish(self._running.pop(child), exit_code)
             case Told(number):
                 self._heed_signal(number)
-            case Resumed(away_s):
-                self._go_on(away_s)
             case Closed(reason):
                 self.error = reason
                 self._stop(BROKEN_PIPE if not reason else 1, at_once=True)
 
     def _heed_signal(self, number: int) -> None:
         if number == signal.SIGTSTP:
-            self._machine.suspend()
+            self._go_on(self._machine.suspend())
             return
         code = INTERRUPTED if number in (signal.SIGINT, signal.SIGTERM) else 128 + number
         self._stop(code, at_once=self.stopped_by is not None or number == signal.SIGQUIT)
@@ -262,7 +259,8 @@ class Engine:
         run = running.run(exit_code, now, ok=fate is Fate.OK, advice_s=advice.seconds if advice else None)
         seen = Seen(fate, changed=self._has_changed(running, fate), matched=verdict.matched)
         self._tally.add(seen, exit_code)
-        self._agenda.ended(run, now)
+        if self._tally.may_start():
+            self._agenda.ended(run, now)
         report = Report(run, fate, running.attempt, reason or verdict.reason, running.capture, advice)
         for listener in self._listeners:
             listener.ended(report)

@@ -36,19 +36,13 @@ class Told(NamedTuple):
     signal: int
 
 
-class Resumed(NamedTuple):
-    """We were stopped, the children with us, and go on. `away_s`: for so long."""
-
-    away_s: float
-
-
 class Closed(NamedTuple):
     """Our output cannot be written any more. `reason`: why; empty when its reader is gone."""
 
     reason: str
 
 
-Event = Wrote | Ended | Told | Resumed | Closed
+Event = Wrote | Ended | Told | Closed
 
 
 class CannotStart(Exception):
@@ -91,6 +85,6 @@ class Machine(Protocol):
         """Write to our own stdout or stderr, in order. What cannot be written yet is kept, within a bound."""
         ...
 
-    def suspend(self) -> None:
-        """Stop the children and ourselves, as a terminal's stop key does; `Resumed` follows."""
+    def suspend(self) -> float:
+        """Stop the children and ourselves, as a terminal's stop key does; return for how many seconds we were."""
         ...

@@ -12,7 +12,7 @@ from types import FrameType, TracebackType
 from typing import IO
 
 from chronos.repeater.child import REST_S, Child, send
-from chronos.repeater.machine import ERR, OUT, Closed, Ended, Event, Resumed, Told, Wrote
+from chronos.repeater.machine import ERR, OUT, Closed, Ended, Event, Told, Wrote
 from chronos.repeater.outlet import Outlet
 from chronos.repeater.port import Moment
 from chronos.timing.clock import Clock
@@ -104,14 +104,12 @@ class UnixMachine:
             self._drain_wakeup()
         return [*self._read(ready), *self._ended(), *self._signals()]
 
-    def suspend(self) -> None:
+    def suspend(self) -> float:
         self._to_all(signal.SIGSTOP)
         began_s = self._clock.boottime()
         os.kill(os.getpid(), signal.SIGSTOP)
         self._to_all(signal.SIGCONT)
-        self._away_s = self._clock.boottime() - began_s
-
-    _away_s: float | None = None
+        return self._clock.boottime() - began_s
 
     def _to_all(self, number: int) -> None:
         for child in self._children.values():
@@ -129,7 +127,7 @@ class UnixMachine:
         now_s = self._clock.boottime()
         ends = [now_s + TURN_S_MAX, *([] if until_s is None else [until_s])]
         ends += [child.rest_until_s for child in self._children.values() if child.exit_code is not None]
-        if self._told or self._away_s is not None:
+        if self._told:
             return 0.0
         return max(0.0, min(ends) - now_s)
 
@@ -168,9 +166,6 @@ class UnixMachine:
         found: list[Event] = []
         while self._told:
             found.append(Told(self._told.popleft()))
-        if self._away_s is not None:
-            found.append(Resumed(self._away_s))
-            self._away_s = None
         if self._outlets[OUT].is_closed and not self._closed_told:
             self._closed_told = True
             found.append(Closed(self._outlets[OUT].reason))

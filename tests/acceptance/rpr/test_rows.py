@@ -6,12 +6,16 @@ something is depends on the machine, so that there are no upper bounds but gener
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -282,9 +286,12 @@ def test_row_66_room_is_kept_for_the_tries_of_a_pattern() -> None:
 FAST = """
 import time
 from chronos.repeater import unix
-from chronos.timing.clock import SystemClock
+from chronos.cli.rpr import root
 began = time.time()
-SystemClock.time = SystemClock.boottime = lambda self: began + (time.time() - began) * 60
+class Fast:
+    def time(self): return began + (time.time() - began) * 60
+    boottime = time
+root.SystemClock = Fast
 unix.TURN_S_MAX = 0.02
 """
 
@@ -369,7 +376,8 @@ def test_row_58_drawn_delays_stay_within_their_bounds() -> None:
 def test_rows_74_and_75_the_next_instant(expression: str, zone: str, clock: str, first: str) -> None:
     at = datetime.fromisoformat(clock).replace(tzinfo=UTC).timestamp()
     # The command reads its clock at one place; there it is told what time it is.
-    program = f"from chronos.timing import clock; clock.SystemClock.time = lambda self: {at}; {PROGRAM[2]}"
+    program = f"from chronos.cli.rpr import root; real = root.SystemClock(); real.time = lambda: {at}; "
+    program += f"root.SystemClock = lambda: real; {PROGRAM[2]}"
     line = [*PROGRAM[:2], program, "cron", "--cron", expression, "--tz", zone, "--dry-run", "--next", "1"]
     done, _ = raw([*line, "--", "true"])
     assert done.returncode == 0
@@ -417,6 +425,91 @@ def test_rows_89_to_93_an_answer_decides_when_the_next_run_is(
     # The wait begins when the run has ended; a tick's first run may have been late.
     assert second - first >= wait_ms - (0 if source else 90)
     assert second - first < wait_ms + LATE_S * 1000
+
+
+def test_row_82_a_configuration_that_is_not_there_is_refused() -> None:
+    done = rpr("--config", "no.toml", "c", "-t", "1", "--", "echo", "x")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "Error: the config file cannot be used: no.toml: No such file or directory.\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "least_s", "named"),
+    [pytest.param({}, 0.2, "200ms", id="row 83"), pytest.param({"RPR_TIMEOUT": "1s"}, 1.0, "1s", id="row 84")],
+)
+def test_rows_83_and_84_the_environment_wins_over_the_file(
+    env: dict[str, str], least_s: float, named: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rpr.toml").write_text('[defaults]\ntimeout = "200ms"\n')
+    done = rpr("--config", "rpr.toml", "c", "-t", "1", "--", "sleep", "50", cwd=tmp_path, env=env)
+    assert done.code == 1
+    assert f"rpr: run 1: timeout after {named}\n" in done.err
+    assert least_s <= done.seconds < LATE_S
+
+
+def test_row_85_what_is_typed_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rpr.toml").write_text("[defaults]\nmax_retries = 2\n")
+    line = ["--config", "rpr.toml", "exp", "--base-delay", "10ms", "--attempts", "4", "--", "sh", "-c"]
+    assert rpr(*line, "echo x; exit 1", cwd=tmp_path).lines == ["x"] * 4
+    line.remove("--attempts")
+    line.remove("4")
+    assert rpr(*line, "echo x; exit 1", cwd=tmp_path).lines == ["x"] * 2
+
+
+def test_row_86_a_wrong_value_in_the_environment_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ok.toml").write_text("")
+    done = rpr("--config", "ok.toml", "c", "-t", "1", "--", "echo", "x", cwd=tmp_path, env={"RPR_TIMEOUT": "bogus"})
+    assert (done.code, done.out) == (2, "")
+    assert "RPR_TIMEOUT: `bogus` is not a duration" in done.err
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def fetch(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=LATE_S) as answered:
+            return answered.status, answered.read().decode()
+    except urllib.error.HTTPError as exc:
+        return exc.code, ""
+
+
+def test_row_87_health_is_answered_while_it_repeats(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "rpr.toml").write_text(f"[observability]\nhealth_enabled = true\nhealth_check_port = {port}\n")
+    with running("--config", "rpr.toml", "i", "-e", "200ms", "--", "echo", "x", cwd=tmp_path) as process:
+        totals = []
+        for _ in range(2):
+            a_line(process)
+            a_line(process)  # the one before has ended
+            status, body = fetch(f"http://127.0.0.1:{port}/health")
+            health = json.loads(body)
+            assert (status, health["status"]) == (200, "healthy")
+            assert health["metrics"]["average_response_time"] > 0
+            totals.append(health["metrics"]["total_executions"])
+        assert [fetch(f"http://127.0.0.1:{port}{path}")[0] for path in ("/ready", "/live", "/x")] == [200, 200, 404]
+    assert totals[0] < totals[1]
+
+
+def test_row_88_metrics_count_and_the_histogram_adds_up(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "rpr.toml").write_text(f"[observability]\nmetrics_enabled = true\nmetrics_port = {port}\n")
+    # The second run fails; after the third there is a long wait, in which we ask.
+    script = 'echo "$RPR_RUN"; [ "$RPR_RUN" != 2 ]'
+    line = ["--config", "rpr.toml", "rl", "-r", "3/1h", "--", "sh", "-c", script]
+    with running(*line, cwd=tmp_path) as process:
+        assert [a_line(process) for _ in range(3)] == [b"1\n", b"2\n", b"3\n"]
+        deadline = time.monotonic() + LATE_S
+        while "_count 3" not in (page := fetch(f"http://127.0.0.1:{port}/metrics")[1]):
+            assert time.monotonic() < deadline, page
+    assert 'rpr_executions_total{status="success"} 2\n' in page
+    assert 'rpr_executions_total{status="failure"} 1\n' in page
+    buckets = [int(count) for count in re.findall(r'_bucket\{le="[^"]+"\} (\d+)', page)]
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == 3
 
 
 def test_row_96_the_last_one_of_a_flag_wins() -> None:

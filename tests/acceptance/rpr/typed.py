@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,29 +36,31 @@ class Done:
         return [later - earlier for earlier, later in pairwise(instants)]
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RPR_", "CHRONOS_"))}
-    return {**kept, **more}
+    return {**kept, **(more or {})}
 
 
-def rpr(*args: str, cwd: Path | None = None, stdin: bytes = b"", **env: str) -> Done:
+def rpr(*args: str, cwd: Path | None = None, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Done:
     """Type `rpr` with `args`, and wait for it."""
-    done, seconds = raw([*PROGRAM, *args], cwd=cwd, stdin=stdin, **env)
+    done, seconds = raw([*PROGRAM, *args], cwd=cwd, stdin=stdin, env=env)
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), seconds)
 
 
 def raw(
-    command: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"", **env: str
+    command: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"", env: Mapping[str, str] | None = None
 ) -> tuple[subprocess.CompletedProcess[bytes], float]:
     began = time.monotonic()
     done = subprocess.run(
-        command, input=stdin, capture_output=True, timeout=COMMAND_S, check=False, cwd=cwd, env=environment(**env)
+        command, input=stdin, capture_output=True, timeout=COMMAND_S, check=False, cwd=cwd, env=environment(env)
     )
     return done, time.monotonic() - began
 
 
 @contextmanager
-def running(*args: str, cwd: Path | None = None, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start `rpr`, and end it at the end should it still be there."""
     process = subprocess.Popen(
         [*PROGRAM, *args],
@@ -66,7 +68,7 @@ def running(*args: str, cwd: Path | None = None, **env: str) -> Iterator[subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env=environment(**env),
+        env=environment(env),
         start_new_session=True,
     )
     try:

@@ -15,7 +15,7 @@ from chronos.repeater.stops import Stops
 from chronos.timing.clock import Clock
 
 CONCURRENCY_MAX = 256
-POSITIVE = ("every", "times", "for", "max_failures", "attempts", "timeout", "concurrency", "http_max_delay")
+POSITIVE = ("every", "times", "for", "max_failures", "attempts", "concurrency", "http_max_delay")
 EXCLUSIVE = (
     ("quiet", "stream"),
     ("quiet", "verbose"),
@@ -75,6 +75,9 @@ def _check_numbers(values: Values) -> None:
             raise Invalid(f"{_flag(name)} must be more than 0.")
     if values.get("concurrency", 1) > CONCURRENCY_MAX:
         raise Invalid(f"--concurrency must be at most {CONCURRENCY_MAX}.")
+    for name in ("health_port", "metrics_port"):
+        if not 0 < values.get(name, 1) < 65_536:
+            raise Invalid(f"{_flag(name)} must be from 1 to 65535.")
     if values.get("resume") and not values.get("joblog"):
         raise Invalid("--resume needs --joblog FILE, the log to go on from.")
     if values.get("http_min_delay", 1.0) > values.get("http_max_delay", 1800.0) and "http_min_delay" in values:
@@ -85,7 +88,7 @@ def _plan(subcommand: Subcommand, values: Values, argv: tuple[str, ...], clock: 
     return Plan(
         argv,
         stops=_stops(values, clock),
-        timeout_s=values.get("timeout"),
+        timeout_s=values.get("timeout") or None,
         grace_s=values.get("grace", 5.0),
         patterns=Patterns(**dict(_patterns(values))),
         http=_http(values) if values.get("http_aware") else None,

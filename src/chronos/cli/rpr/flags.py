@@ -67,6 +67,7 @@ RUNNING = "Running the command"
 OUTPUT = "Output"
 VERDICT = "Success and failure"
 HTTP = "HTTP-aware timing"
+OBSERVED = "Health and metrics"
 
 FLAGS = (
     Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), EVERY),
@@ -130,7 +131,7 @@ FLAGS = (
     Flag("until-change", S, STOPPING, "Stop when stdout is not what it was the run before."),
     Flag("until-match", T, STOPPING, "Stop when the output matches.", (), metavar="REGEX"),
     Flag("max-failures", C, STOPPING, "Stop after so many failures in a row."),
-    Flag("timeout", D, RUNNING, "End a run that takes longer than this.", ("-T",)),
+    Flag("timeout", D, RUNNING, "End a run that takes longer than this; 0: never.", ("-T",)),
     Flag("grace", D, RUNNING, "How long a run that is ended may take to clean up (5s).", ("-g",)),
     Flag(
         "stdin",
@@ -165,6 +166,8 @@ FLAGS = (
     Flag("http-no-parse-json", S, HTTP, "Do not read a JSON body."),
     Flag("http-trust-client", S, HTTP, "Heed other 4xx than 403 and 429, too."),
     Flag("http-custom-fields", T, HTTP, "JSON fields to look at first.", (), metavar="NAME,NAME…"),
+    Flag("health-port", C, OBSERVED, "Answer /health, /ready and /live on this port.", (), metavar="PORT"),
+    Flag("metrics-port", C, OBSERVED, "Answer /metrics for Prometheus on this port.", (), metavar="PORT"),
     Flag("config", T, RUNNING, "Read defaults from this TOML file.", (), metavar="FILE"),
     Flag("help", S, RUNNING, "Show this.", ("-h",)),
 )

@@ -14,7 +14,6 @@ from chronos.cli.rpr.telling import told_by
 from chronos.repeater.agenda import Agenda
 from chronos.repeater.engine import Engine, Listener, Report
 from chronos.repeater.machine import ERR, OUT
-from chronos.repeater.port import Mode
 from chronos.repeater.showing import Blocks, Json, Lines, Raw, Reasons, header, reason_of, statistics
 from chronos.repeater.stops import Tally
 from chronos.repeater.unix import Input, UnixMachine
@@ -42,31 +41,36 @@ def repeat(asked: Asked, clock: Clock) -> int:
         from chronos.cli.rpr.preview import preview
 
         return _show(preview(asked, mode, clock))
+    agenda = agenda_of(asked, mode)
     with contextlib.ExitStack() as stack:
         # What may refuse to begin comes before the machine, which takes the signals.
         joblog = _joblog(asked, stack)
         stdin = _input(asked, stack)
+        logs: list[Listener] = [joblog] if joblog else []
+        logs += _observed(asked, agenda, clock, stack)
         machine = stack.enter_context(UnixMachine(clock, stdin))
-        return _repeat(asked, mode, machine, clock, joblog)
-
-
-def _repeat(asked: Asked, mode: Mode, machine: UnixMachine, clock: Clock, joblog: Joblog | None) -> int:
-    agenda = agenda_of(asked, mode)
-    tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
-    last = LastFailure(asked.plan.timeout_s)
-    listeners: list[Listener] = [last, *([joblog] if joblog else []), *listeners_of(asked, machine.print)]
-    listeners += told_by(asked, mode, agenda, clock, machine.print)
-    engine = Engine(asked.plan, agenda, machine, tally, listeners)
-    if asked.is_on("verbose"):
-        machine.print(OUT, header(headline(asked, mode), asked.plan.argv))
-    engine.run()
-    return finish(asked, engine, tally, agenda, last, machine.print)
+        last = LastFailure(asked.plan.timeout_s)
+        shown = [*listeners_of(asked, machine.print), *told_by(asked, mode, agenda, clock, machine.print)]
+        tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
+        engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown])
+        if asked.is_on("verbose"):
+            machine.print(OUT, header(headline(asked, mode), asked.plan.argv))
+        engine.run()
+        return finish(asked, engine, tally, agenda, last, machine.print)
 
 
 def _show(text: str) -> int:
     sys.stdout.write(text)
     sys.stdout.flush()
     return OK
+
+
+def _observed(asked: Asked, agenda: Agenda, clock: Clock, stack: contextlib.ExitStack) -> list[Listener]:
+    if not (asked.is_on("health_enabled") or asked.is_on("metrics_enabled")):
+        return []
+    from chronos.cli.rpr.observed import observe
+
+    return [observe(asked, agenda, clock, stack)]
 
 
 def _joblog(asked: Asked, stack: contextlib.ExitStack) -> Joblog | None:
@@ -92,8 +96,9 @@ def listeners_of(asked: Asked, to: Print) -> list[Listener]:
         return [Json(to, asked.plan.timeout_s)]
     if asked.is_on("quiet"):
         return []
-    reasons = Reasons(to, verbose=asked.is_on("verbose"), timeout_s=asked.plan.timeout_s)
-    return [reasons] if asked.is_on("stats_only") else [_output(asked, to), reasons]
+    level = "debug" if asked.is_on("verbose") else asked.get("log_level", "info")
+    reasons = [] if level == "error" else [Reasons(to, verbose=level == "debug", timeout_s=asked.plan.timeout_s)]
+    return [*reasons] if asked.is_on("stats_only") else [_output(asked, to), *reasons]
 
 
 def _output(asked: Asked, to: Print) -> Listener:

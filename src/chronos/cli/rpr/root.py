@@ -52,11 +52,13 @@ def _run(words: Sequence[str]) -> int:
         return _print(pages.page(line.subcommand) if line.subcommand else pages.overview())
     assert line.subcommand is not None
     from chronos.cli.rpr.asked import asked
+    from chronos.cli.rpr.config import configured
     from chronos.cli.rpr.reading import read_flags
     from chronos.cli.rpr.repeating import repeat
 
     clock = SystemClock()
-    values = read_flags(line.subcommand.name, line.flags)
+    name = line.subcommand.name
+    values = configured(name, read_flags(name, line.flags), os.environ)
     return repeat(asked(line.subcommand, values, line.argv, clock), clock)
 
 
