@@ -11,6 +11,7 @@ says nothing about the host (cancelled, refused by a guard of our own) gives its
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from enum import StrEnum
 
 from msgspec import Struct
@@ -70,23 +71,18 @@ class _Breaker(Struct):
 
 
 class Breakers:
-    """All breakers of this process. Times are seconds of a clock that never steps back."""
+    """All breakers of this process. Times are seconds of a clock that never steps back.
+
+    Attributes:
+        remembered: The hosts of which a failure is remembered, to look at. Of another one the time does not matter,
+            and nothing has to be recorded but that it failed.
+    """
 
     def __init__(self, settings: BreakerSettings | None = None) -> None:
         self._settings = settings or BreakerSettings()
         self._breakers: OrderedDict[tuple[str, str], _Breaker] = OrderedDict()
         self._era = 0
-
-    @property
-    def are_all_well(self) -> bool:
-        """Whether no failure of any host is remembered: then nothing is to be told but another failure."""
-        return not self._breakers
-
-    def admit_well(self, namespace: str, host: str) -> Ticket | None:
-        """Return a ticket for a host of which no failure is remembered, whatever the time; None for another one."""
-        if self._breakers and (namespace, host) in self._breakers:
-            return None
-        return Ticket(namespace, host, 0)
+        self.remembered: Collection[tuple[str, str]] = self._breakers.keys()
 
     def admit(self, namespace: str, host: str, now_s: float) -> Ticket | float:
         """Return a ticket, or how many seconds from now it makes sense to ask again."""

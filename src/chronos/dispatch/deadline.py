@@ -53,7 +53,8 @@ class Deadlines:
 
     def remove(self, deadline: Expiring, number: int) -> None:
         """Forget a deadline that was met."""
-        self._sweeps.get(number, {}).pop(deadline, None)
+        if (sweep := self._sweeps.get(number)) is not None:
+            sweep.pop(deadline, None)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:

@@ -281,13 +281,14 @@ class LocalExecutor:
         now_us = self._now_us()
         for place in self._later.take(now_us):
             self._due.add(_by_priority(place))
-        left, running = LOOKS_MAX, self._running
-        while self._due and left and self._running < min(self._settings.max_concurrent, running + STARTS_MAX):
+        left = LOOKS_MAX
+        most = min(self._settings.max_concurrent, self._running + STARTS_MAX)
+        while self._due.size and left and self._running < most:
             left -= 1
             place = self._due.pop()
             if place[2].stage is Stage.HELD and self._hosts.may_go(place):
                 self._start(place[2])
-        if self._due and self._running < self._settings.max_concurrent and self._goes_on is None:
+        if self._due.size and self._running < self._settings.max_concurrent and self._goes_on is None:
             self._goes_on = asyncio.get_running_loop().call_soon(self._go_on)
         self._tell_lateness()
         self._set_timer(now_us)
@@ -298,13 +299,13 @@ class LocalExecutor:
             self._turn()
 
     def _set_timer(self, now_us: int) -> None:
-        while self._later and self._later.first()[2].stage is Stage.DROPPED:
+        while self._later.size and self._later.first()[2].stage is Stage.DROPPED:
             self._later.pop()
-        next_us = self._later.first()[0] if self._later else 0
+        next_us = self._later.first()[0] if self._later.size else 0
         if self._timer is not None and next_us == self._timer_us:
             return
         self._cancel_timer()
-        if self._later:
+        if self._later.size:
             delay_s = min(max((next_us - now_us) / 1e6, NAP_S), LOOK_AGAIN_S)
             self._timer_us = next_us
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
@@ -320,7 +321,7 @@ class LocalExecutor:
 
     def _start(self, held: Held) -> None:
         held.stage = Stage.RUNNING
-        held.started_us = self._now_us()
+        held.started_us = int(self._clock.time() * 1e6)
         self._running += 1
         if self._begin is None or not self._went(held, self._begin):
             self._run_task(held, self._outcome(held))
@@ -353,9 +354,10 @@ class LocalExecutor:
         return True
 
     def _note(self, held: Held) -> None:
-        held.ended_us = self._now_us()
+        held.ended_us = int(self._clock.time() * 1e6)
         self._told.append(held)
-        self._ask_turn()
+        if not self._turn_asked:
+            self._ask_turn()
 
     def _look(self, held: Held) -> None:
         """See what became of an attempt that was told of."""
@@ -448,7 +450,7 @@ class LocalExecutor:
 
     def _is_crowded(self) -> bool:
         """Whether anybody who is due waits to begin."""
-        return bool(self._due) or self._hosts.waiting > 0
+        return self._due.size > 0 or self._hosts.waiting > 0
 
     def _may_be_told_later(self) -> bool:
         """Whether ends are held back for a moment: others wait to begin, and somebody will look again soon."""
@@ -473,7 +475,7 @@ class LocalExecutor:
             self._rest = asyncio.get_running_loop().call_later(self._rest_s, self._rested)
         if self._told:
             self._ask_turn()
-        if self._due and not self._draining:
+        if self._due.size and not self._draining:
             self._turn()
         if not self._may_be_told_later():
             self._report_all()

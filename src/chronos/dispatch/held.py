@@ -68,21 +68,25 @@ Place = tuple[int, int, Held]
 
 
 class Line:
-    """Places in order. Who comes in order, as nearly everybody does, costs the same however long the line is."""
+    """Places in order. Who comes in order, as nearly everybody does, costs the same however long the line is.
 
-    __slots__ = ("_early", "_ordered")
+    Attributes:
+        size: How many stand in it.
+    """
+
+    __slots__ = ("_early", "_ordered", "size")
 
     def __init__(self) -> None:
         self._ordered: deque[Place] = deque()
         self._early: list[Place] = []
-
-    def __len__(self) -> int:
-        return len(self._ordered) + len(self._early)
+        self.size = 0
 
     def add(self, place: Place) -> None:
         """Let it take its place."""
-        if not self._ordered or place >= self._ordered[-1]:
-            self._ordered.append(place)
+        self.size += 1
+        ordered = self._ordered
+        if not ordered or place >= ordered[-1]:
+            ordered.append(place)
         else:
             heapq.heappush(self._early, place)
 
@@ -94,6 +98,7 @@ class Line:
             taken.append(ordered.popleft())
         while early and early[0][0] <= upto:
             taken.append(heapq.heappop(early))
+        self.size -= len(taken)
         return taken
 
     def first(self) -> Place:
@@ -104,6 +109,7 @@ class Line:
 
     def pop(self) -> Place:
         """Take out who comes next. The line must not be empty."""
+        self.size -= 1
         if self._early and (not self._ordered or self._early[0] < self._ordered[0]):
             return heapq.heappop(self._early)
         return self._ordered.popleft()
@@ -122,14 +128,6 @@ class HostLine:
         self.most = most
         self.known = self.running = 0
         self.line = Line()
-
-    def next(self) -> Place | None:
-        """Take out who comes next and is still held; None where nobody waits."""
-        while self.line:
-            place = self.line.pop()
-            if place[2].stage is Stage.HELD:
-                return place
-        return None
 
 
 class HostLines:
@@ -163,7 +161,7 @@ class HostLines:
             return
         host.known -= 1
         if not host.known:
-            self.waiting -= len(host.line)
+            self.waiting -= host.line.size
             self._hosts.pop((held.delivery.namespace, host_of(held.delivery.target) or ""))
 
     def may_go(self, place: Place) -> bool:
@@ -185,9 +183,9 @@ class HostLines:
         if host is None:
             return None
         host.running -= 1
-        if not host.line:
-            return None
-        before = len(host.line)
-        place = host.next()
-        self.waiting -= before - len(host.line)
-        return place
+        while host.line.size:
+            self.waiting -= 1
+            place = host.line.pop()
+            if place[2].stage is Stage.HELD:
+                return place
+        return None

@@ -87,6 +87,7 @@ class Router:
         self.deadlines = Deadlines()
         self._running: dict[tuple[str, str], int] = {}
         self.breakers = breakers or Breakers()
+        self._remembered = self.breakers.remembered
 
     async def __aenter__(self) -> Self:
         return self
@@ -199,18 +200,17 @@ class Router:
         running = self._running.get(key, 0)
         if running >= self._settings.per_host_max:
             return NotSent("host_cap", self._settings.host_retry_s)
-        ticket = self.breakers.admit_well(namespace, host)
-        if ticket is None:
-            admitted = self.breakers.admit(namespace, host, self._clock.boottime())
-            if not isinstance(admitted, Ticket):
-                return NotSent("breaker", admitted)
-            ticket = admitted
+        # The time is asked for only where it decides: most hosts are well.
+        now_s = self._clock.boottime() if key in self._remembered else 0.0
+        ticket = self.breakers.admit(namespace, host, now_s)
+        if not isinstance(ticket, Ticket):
+            return NotSent("breaker", ticket)
         self._running[key] = running + 1
         return ticket
 
     def leave(self, ticket: Ticket, verdict: Verdict) -> None:
         """Take a ticket back with what its attempt says about the host."""
-        if verdict is Verdict.FAILED or not self.breakers.are_all_well:
+        if self._remembered or verdict is Verdict.FAILED:
             self.breakers.record(ticket, verdict, self._clock.boottime())
         key = (ticket.namespace, ticket.host)
         left = self._running[key] - 1
@@ -299,7 +299,7 @@ class _Begun:
             self._end(Verdict.NOTHING)
             raise
         if outcome is not None:
-            self._end(verdict_of(outcome))
+            self._end(Verdict.ANSWERED if type(outcome) is Delivered else verdict_of(outcome))
         return outcome
 
     def _hear(self) -> None:

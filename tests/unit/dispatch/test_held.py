@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.dispatch.fakes import a_delivery
 
-from chronos.dispatch.held import Held, Line
+from chronos.dispatch.held import Held, HostLines, Line, Place, Stage
 
 
 @given(st.lists(st.one_of(st.integers(0, 50), st.none())))
@@ -21,6 +23,60 @@ def test_a_line_gives_out_the_first_in_order_whatever_the_order_they_came_in(ste
             assert line.first() is min(waiting)
             assert line.pop() is min(waiting)
             waiting.remove(min(waiting))
-        assert bool(line) is bool(waiting)
+        assert line.size == len(waiting)
     assert [line.pop() for _ in range(len(waiting))] == sorted(waiting)
-    assert not line
+    assert line.size == 0
+
+
+@given(st.lists(st.integers(0, 50)), st.integers(0, 50))
+def test_all_up_to_a_point_are_taken_out_at_once(steps: list[int], upto: int) -> None:
+    line = Line()
+    places = [(step, number, Held(a_delivery(), number, 0, None)) for number, step in enumerate(steps)]
+    for place in places:
+        line.add(place)
+    taken = line.take(upto)
+    assert sorted(taken) == sorted(place for place in places if place[0] <= upto)
+    assert [line.pop() for _ in range(line.size)] == sorted(place for place in places if place[0] > upto)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["come", "go", "end", "drop"]), st.integers(0, 2)), max_size=200))
+def test_no_more_run_at_a_host_than_may_and_nobody_who_waits_is_forgotten(steps: list[tuple[str, int]]) -> None:
+    hosts = HostLines(per_host_max=3)
+    held: list[Held] = []
+    running: list[Held] = []
+    waiting: list[Held] = []
+
+    def let(place: Place) -> None:
+        one = place[2]
+        if hosts.may_go(place):
+            one.stage = Stage.RUNNING
+            running.append(one)
+        else:
+            waiting.append(one)
+
+    for number, (step, host) in enumerate(steps):
+        if step == "come":
+            delivery = a_delivery(url=f"http://h{host}.test/")
+            held.append(Held(delivery, number, number, hosts.of(delivery)))
+        elif step == "go" and (free := [one for one in held if one.stage is Stage.HELD and one not in waiting]):
+            let((free[0].due_us, free[0].number, free[0]))
+        elif step == "end" and running:
+            one = running.pop(0)
+            one.stage = Stage.ENDED
+            place = hosts.leave(one)
+            hosts.forget(one)
+            held.remove(one)
+            if place is not None:
+                waiting.remove(place[2])
+                let(place)
+        elif step == "drop" and waiting:
+            one = waiting.pop(0)
+            one.stage = Stage.DROPPED
+            hosts.forget(one)
+            held.remove(one)
+        by_host = Counter(one.host for one in running)
+        assert all(count <= 3 for count in by_host.values())
+        assert all(by_host[one.host] == 3 for one in waiting), "somebody waits beside a free place"
+        assert hosts.waiting >= len(waiting)
+    assert bool(hosts.waiting) >= bool(waiting)
+    assert len(hosts._hosts) == len({one.host for one in held})

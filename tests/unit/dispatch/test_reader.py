@@ -195,23 +195,24 @@ def test_an_answer_of_which_a_byte_is_missing_or_one_too_many_has_come_is_read_a
     reader = AnswerReader()
     reader.feed(ANSWERS["length"])
     reader.begin(is_bodyless=False)
-    known = reader.whole(ANSWERS["length"])
+    assert reader.is_fresh
+    known = reader.heads.whole(ANSWERS["length"])
     assert known is not None
     assert bytes(known.body.data) == b"hello"
-    assert reader.whole(ANSWERS["length"][:-1]) is None
-    assert reader.whole(ANSWERS["length"] + b"!") is None
-    assert reader.whole(b"") is None
+    assert reader.heads.whole(ANSWERS["length"][:-1]) is None
+    assert reader.heads.whole(ANSWERS["length"] + b"!") is None
+    assert reader.heads.whole(b"") is None
 
 
 def test_an_answer_to_head_and_one_that_has_begun_are_not_taken_for_whole() -> None:
     reader = AnswerReader()
     reader.feed(OK + b"Content-Length: 0\r\n\r\n")
     reader.begin(is_bodyless=True)
-    assert reader.whole(OK + b"Content-Length: 0\r\n\r\n") is None
-    reader = AnswerReader(heads := reader._heads)
-    assert reader.whole(OK + b"Content-Length: 0\r\n\r\n") is not None
+    assert not reader.is_fresh
+    reader = AnswerReader(heads := reader.heads)
+    assert reader.is_fresh
     reader.feed(HINT)
-    assert reader.whole(OK + b"Content-Length: 0\r\n\r\n") is None
+    assert not reader.is_fresh
     assert len(heads._kept) == 1
 
 

@@ -94,19 +94,15 @@ class Attempt:
         if isinstance(came, BaseException):
             return self._unanswered(came)
         assert came is not None
-        if came.is_bare and not self._notes and not self._resent:
-            return self._bare(came)
-        return self._judged(came)
-
-    def _bare(self, read: Read) -> Outcome | None:
-        """Return what an answer without anything in it came to: for a success the same as the last time."""
         delivered = self._sending.delivered
-        known = delivered.get(read.status) if delivered is not None else None
-        if known is not None:
+        if not came.is_bare or delivered is None or self._notes or self._resent:
+            return self._judged(came)
+        # An answer without anything in it: a success comes to the same as the last time.
+        if (known := delivered.get(came.status)) is not None:
             return known
-        outcome = self._judged(read)
-        if delivered is not None and isinstance(outcome, Delivered):
-            delivered[read.status] = outcome
+        outcome = self._judged(came)
+        if isinstance(outcome, Delivered):
+            delivered[came.status] = outcome
         return outcome
 
     def _judged(self, came: Read) -> Outcome | None:

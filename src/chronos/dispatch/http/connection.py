@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asker",
+        "_heads",
         "_keeper",
         "_loop",
         "_poll",
@@ -63,12 +64,14 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._asker: Asker | None = None
         self._reader = AnswerReader(heads)
+        self._heads = self._reader.heads
         self._rest = b""
 
     def ask(self, wire: bytes, asker: Asker, *, is_head: bool) -> None:
         """Send a request; its asker is told the answer, or `AnswerTooLarge`, or `Unanswered`."""
         assert self._asker is None
-        self._reader.begin(is_bodyless=is_head)
+        if is_head or not self._reader.is_fresh:
+            self._reader.begin(is_bodyless=is_head)
         self.requests += 1
         self._asker = asker
         self._transport.write(wire)
@@ -107,7 +110,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._asker is None:
             self.close()  # nobody has asked
-        elif (read := self._reader.whole(data)) is not None:
+        elif self._reader.is_fresh and (read := self._heads.whole(data)) is not None:
             self._hand_over(read, may_be_followed=True)
         elif len(data) <= SLICE_BYTES:
             self._feed(data)

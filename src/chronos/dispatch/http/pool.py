@@ -27,7 +27,7 @@ ENOUGH = 64
 """A crowd of requests to a quick target is carried by so many connections, used again and again: each that is made
 costs both sides more than ten requests. To a slow target they become as many as are needed."""
 
-LOOK_S = 0.01
+LOOK_S, LATE_S = 0.01, 0.005
 """How often it is looked whether they are enough: where requests wait, and fewer answers have come than there are
 connections, there may be twice as many."""
 
@@ -235,6 +235,7 @@ class _Row:
         self.connecting = 0
         self.enough = enough
         self._answers = 0
+        self._look_at = 0.0
         self.look: asyncio.TimerHandle | None = None
         self.vetted: frozenset[str] = frozenset()
         self.open: set[Connection] = set()
@@ -270,8 +271,9 @@ class _Row:
 
     def look_again(self) -> None:
         """See in a moment whether there are enough connections for those who wait."""
-        self._answers = 0
-        self.look = asyncio.get_running_loop().call_later(LOOK_S, self._look_now)
+        loop = asyncio.get_running_loop()
+        self._answers, self._look_at = 0, loop.time() + LOOK_S
+        self.look = loop.call_later(LOOK_S, self._look_now)
 
     def stop_looking(self) -> None:
         """Forget that somebody waited."""
@@ -282,7 +284,9 @@ class _Row:
     def _look_now(self) -> None:
         self.look = None
         if self._line:
-            if self._answers < self.taken:
+            is_late = asyncio.get_running_loop().time() > self._look_at + LATE_S
+            # Who is late itself has left answers unread, and can judge nobody.
+            if self._answers < self.taken and not is_late:
                 self._client.widen(self)
             if self._line:
                 self.look_again()
@@ -328,9 +332,11 @@ class _Asked:
         self._making = None
         if self._is_over:
             return False
-        if connection is None:
+        if connection is not None and not self._wanted.is_fresh:
+            self.send(connection)
+        elif connection is None:
             self._client.line_up(self)
-        elif self._wanted.is_fresh and connection.requests:
+        elif connection.requests:
             connection.close()
             self._client.line_up(self)
         else:

@@ -75,6 +75,9 @@ class AnswerReader:
         heads: What is known of heads; it may be shared with others.
 
     Attributes:
+        heads: What is known of heads. While the reader `is_fresh`, what they say of an answer that has come whole is
+            what `feed` and `read` would say, and it need not be fed.
+        is_fresh: Nothing has come of this answer, and it has a body or may have one.
         bytes: What has come of this answer.
         pieces: What the parser has told of it: pieces of the body, and trailers.
         body: None until the final head is complete.
@@ -84,11 +87,9 @@ class AnswerReader:
 
     __slots__ = (
         "_found",
-        "_heads",
         "_held",
         "_is_bodyless",
         "_is_framed",
-        "_is_fresh",
         "_is_head_over",
         "_is_plain",
         "_keeps_alive",
@@ -97,7 +98,9 @@ class AnswerReader:
         "_watch",
         "body",
         "bytes",
+        "heads",
         "is_complete",
+        "is_fresh",
         "is_spoilt",
         "pieces",
     )
@@ -108,19 +111,19 @@ class AnswerReader:
     body: BodyReader | None
 
     def __init__(self, heads: Heads | None = None) -> None:
-        self._heads = heads if heads is not None else Heads()
+        self.heads = heads if heads is not None else Heads()
         self._is_bodyless = True  # so that the first answer gets a parser
-        self._is_fresh = False
+        self.is_fresh = False
         self.begin(is_bodyless=False)
 
     def begin(self, *, is_bodyless: bool) -> None:
         """Expect the next answer; to a HEAD request it has no body, whatever it says."""
-        if self._is_fresh and not is_bodyless:
-            return
+        if self.is_fresh and not is_bodyless:
+            return  # as it is after an answer that was not fed
         if self._is_bodyless:
             self._parser = self._new_parser()  # the one before goes on waiting for the body that never comes
         self._is_bodyless = is_bodyless
-        self._is_fresh = not is_bodyless
+        self.is_fresh = not is_bodyless
         self._found = []
         self._held = b""
         self._watch = None
@@ -130,13 +133,6 @@ class AnswerReader:
         self.bytes = self.pieces = 0
         self.is_complete = self.is_spoilt = False
 
-    def whole(self, data: bytes) -> Read | None:
-        """Return the answer at once if `data` is all of it, and of a kind that is known; else feed it.
-
-        What this says of an answer is what `feed` and `read` would say; the connection can carry another one.
-        """
-        return self._heads.whole(data) if self._is_fresh else None
-
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
 
@@ -144,7 +140,7 @@ class AnswerReader:
             AnswerTooLarge: A limit is broken.
             Malformed: This is not an answer of HTTP/1.
         """
-        self._is_fresh = False
+        self.is_fresh = False
         self.bytes += len(data)
         if self.bytes > ANSWER_BYTES_MAX:
             raise AnswerTooLarge(f"the answer is larger than {WIRE_BYTES_MAX // 1024**2} MiB on the wire")
@@ -154,7 +150,7 @@ class AnswerReader:
             self._is_head_over = True  # nearly always: the whole head comes at once
             self._parse(data)
             if self.is_complete and self._is_plain and self.may_be_followed and not self._is_bodyless:
-                self._heads.learn(data, self._status)
+                self.heads.learn(data, self._status)
         else:
             self._watch_head(data)
 
