@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from chronos.dispatch.held import Held, HostLines, Line, Place, Stage
+from chronos.dispatch.held import Held, HostLines, Line, Stage, by_priority
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -38,10 +38,6 @@ LOOK_AGAIN_S = 1.0
 NAP_S = 0.001
 """The shortest nap: what comes due within it starts together, up to so much late. Below half a millisecond uvloop
 does not sleep at all, but comes back at once, again and again, until the time is there."""
-
-USUAL_PRIORITY = 5
-AGEING_US = 10_000_000
-"""Waiting this long is worth one level of priority."""
 
 STARTS_MAX, LOOKS_MAX = 64, 512
 """How many begin in one turn, and how many are looked at for it: what they write leaves when the turn is over."""
@@ -280,7 +276,7 @@ class LocalExecutor:
         """Start what is due as far as there is capacity, and set the timer for what comes next."""
         now_us = self._now_us()
         for place in self._later.take(now_us):
-            self._due.add(_by_priority(place))
+            self._due.add(by_priority(place))
         left = LOOKS_MAX
         most = min(self._settings.max_concurrent, self._running + STARTS_MAX)
         while self._due.size and left and self._running < most:
@@ -488,13 +484,6 @@ class LocalExecutor:
 
     def _now_us(self) -> int:
         return int(self._clock.time() * 1_000_000)
-
-
-def _by_priority(place: Place) -> Place:
-    """Return the place among those who are due. Ageing is the same for all, so that their order never changes."""
-    due_us, number, held = place
-    better = held.delivery.priority - USUAL_PRIORITY
-    return (due_us - better * AGEING_US, number, held) if better else place
 
 
 def _internal(delivery: Delivery) -> NoAnswer:

@@ -12,6 +12,11 @@ from chronos.dispatch.port import Delivery, Outcome
 from chronos.dispatch.underway import UnderWay
 
 
+USUAL_PRIORITY = 5
+AGEING_US = 10_000_000
+"""Waiting this long is worth one level of priority."""
+
+
 class Stage(StrEnum):
     HELD = "held"
     RUNNING = "running"
@@ -65,6 +70,13 @@ class Held:
 
 Place = tuple[int, int, Held]
 """What a place in line is sorted by (a time, less the worth of its priority, and its number), and who stands there."""
+
+
+def by_priority(place: Place) -> Place:
+    """Return the place among those who are due. Ageing is the same for all, so that their order never changes."""
+    due_us, number, held = place
+    better = held.delivery.priority - USUAL_PRIORITY
+    return (due_us - better * AGEING_US, number, held) if better else place
 
 
 class Line:
