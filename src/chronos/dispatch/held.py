@@ -11,7 +11,6 @@ from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import Delivery, Outcome
 from chronos.dispatch.underway import UnderWay
 
-
 USUAL_PRIORITY = 5
 AGEING_US = 10_000_000
 """Waiting this long is worth one level of priority."""
