@@ -51,11 +51,12 @@ from chronos.server.settings import Http, Settings
 from chronos.server.stats import Stats
 from chronos.server.web import build
 from chronos.server.workers import AllBreakers, Running, Workers
-from chronos.store.commandlog import CommandLog
+from chronos.store.commandlog import CommandLog, CommandLogSettings
 from chronos.store.datafolder import DataFolder
 from chronos.store.exporting import Exporter
 from chronos.store.queries import Queries
 from chronos.store.sqlite import SqliteState
+from chronos.store.tables import SLOTS
 from chronos.store.truncation import LogStanding, TruncationSettings
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock, ulid
@@ -232,7 +233,14 @@ def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -
 def _truth(house: House) -> Truth:
     log = house.outside.log(house.folder / "log", house.settings.cluster.node_id)
     state = house.outside.state(house.folder)
-    commands = CommandLog(log, state, house.clock, house.outside.chance, telemetry=house.telemetry)
+    commands = CommandLog(
+        log,
+        state,
+        house.clock,
+        house.outside.chance,
+        settings=CommandLogSettings(write_through=bool(house.settings.server.processes)),
+        telemetry=house.telemetry,
+    )
     queries = Queries(state, house.premises.key("cursors"))
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
     backups = Backups(house.folder, log, state, house.clock)
@@ -330,7 +338,8 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
     truth.commands.subscribe(live.on_events)
     journal = Journal(settings.logging.executions)
     truth.commands.subscribe(journal.on_events)
-    last_runs = LastRuns(truth.queries)
+    # Whatever was opened of a job has had a place among its slots, and they last as long as the job.
+    last_runs = LastRuns(truth.queries, may_have_run=lambda job_id: truth.commands.view.get(SLOTS, job_id) is not None)
     truth.commands.subscribe(last_runs.on_events)
     stats = Stats(house.clock, truth.queries.open_executions)
     truth.commands.subscribe(stats.on_events)

@@ -100,13 +100,14 @@ class Gate:
             await self._inner(scope, receive, send)
             return
         began = self._clock.boottime()
-        answer = _Answer(send)
+        answer = _Answer(scope, send)
         headers = _headers(scope)
         request_id = headers.get("x-request-id", "")
         if not _REQUEST_ID.match(request_id):
             request_id = self._ids.draw()
         answer.request_id = request_id
         scope["chronos.request_id"] = request_id
+        scope["chronos.headers"] = headers
         try:
             await self._admit(scope, headers)
             await self._inner(scope, receive, answer)
@@ -173,7 +174,8 @@ class Gate:
 class _Answer:
     """The way back: adds the headers every answer has, and remembers whether one has begun."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
         self.request_id = ""
         self.status = 0
@@ -193,7 +195,7 @@ class _Answer:
             return  # the answer has begun; all that is left is to end it
         raw = msgspec.json.encode(body)
         pairs = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(raw)), **headers}
-        if status in (400, 413, 431):
+        if status in (400, 413, 431) and "chronos.read" not in self._scope:
             pairs["Connection"] = "close"  # what is left of the body is not worth reading
         start = {"type": "http.response.start", "status": status}
         await self({**start, "headers": [(n.lower().encode(), v.encode()) for n, v in pairs.items()]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from chronos.model.events import Event, EventType
@@ -31,10 +31,14 @@ class LastRuns:
 
     A job is looked up in history the first time it is asked for, and followed by its events from then on. One that was
     made while this server runs has no history, and is not looked up before it runs.
+
+    Args:
+        may_have_run: Whether anything was ever run of the job of this id; what never ran is not looked up.
     """
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, *, may_have_run: Callable[[str], bool] = lambda _: True) -> None:
         self._queries = queries
+        self._may_have_run = may_have_run
         self._known: dict[str, _Known] = {}
         self._new: set[str] = set()
 
@@ -54,7 +58,7 @@ class LastRuns:
         """Return the newest run by job id; None for a job that has never run."""
         async with asyncio.TaskGroup() as group:
             for job in jobs:
-                if job.id not in self._known and job.id not in self._new:
+                if job.id not in self._known and job.id not in self._new and self._may_have_run(job.id):
                     group.create_task(self._look_up(job))
         return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
 

@@ -9,14 +9,13 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from chronos.model.execution import Execution, RangeRecord
 from chronos.store import proof
 from chronos.store.history import History, HistoryReader, segment_path
 from chronos.store.offload import Offload
 from chronos.store.records import RANGE_PREFIX, Row, record_in
-from chronos.store.searching import Searching
 from chronos.store.segment import Group, SegmentInfo, SegmentThinner
 from chronos.store.sqlitefile import translated
 
@@ -44,6 +43,14 @@ class ArchiveRow(NamedTuple):
         return self.id, self.series
 
 
+class Reading(Protocol):
+    """Somebody who reads history elsewhere."""
+
+    async def forget(self, numbers: Collection[int]) -> None:
+        """Close segments that are gone: as long as they are open, their space is not free."""
+        ...
+
+
 class Archive:
     """The segments of a state, for whoever keeps them.
 
@@ -62,7 +69,7 @@ class Archive:
         history: History,
         *,
         writing: Offload,
-        readers: Sequence[Searching],
+        readers: Sequence[Reading],
         own: Offload,
         vfs: str | None = None,
     ) -> None:
@@ -131,7 +138,10 @@ class Archive:
                 thinner.close()
 
         async with self.still:
-            return await self._own.run(partial(self._translate, work))
+            thinned = await self._own.run(partial(self._translate, work))
+            for elsewhere in self._readers:
+                await elsewhere.forget([number])
+            return thinned
 
     async def thinned(self, number: int) -> int:
         """Return how many rows of a segment are gone."""

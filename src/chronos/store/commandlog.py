@@ -48,6 +48,9 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         busy_flush_ms: The same while more than `busy_rows` change a second: what begins and ends in between is never
             written, and a crash costs the start a second or two of folding.
         spacing_ms: The least time between two commits while there are more than `busy_commits` a second.
+        write_through: Whether what is searched for is in state's file before it is answered; there are processes then
+            that search the file. Without them it is so only while more than `overlaid_max` jobs have changed that the
+            file does not have: searches lay those over it, one by one.
     """
 
     entry_bytes: int = 512 * 1024
@@ -60,6 +63,8 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     busy_rows: int = 3_000
     spacing_ms: int = 10
     busy_commits: int = 50
+    write_through: bool = True
+    overlaid_max: int = 50
 
 
 class _Appended(Struct, frozen=True):
@@ -327,13 +332,16 @@ class CommandLog:
         self._answer(entry, iter(changed))
 
     def _answer(self, entry: _Appended, changes: Iterator[Changes]) -> None:
+        is_through = self._settings.write_through or self._state.overlaid > self._settings.overlaid_max
         for submission in entry.submissions:
             own = [next(changes) for _ in submission.commands]
             results = [change.result for change in own]
             puts = sum([len(change.puts) for change in own])
             self._changed += puts
             self._unflushed += puts
-            if any(_is_searched(command, change) for command, change in zip(submission.commands, own, strict=True)):
+            if is_through and any(
+                _is_searched(command, change) for command, change in zip(submission.commands, own, strict=True)
+            ):
                 self._parked.append((entry.at.index, submission, results))
                 self._urgent.set()
             else:

@@ -47,6 +47,15 @@ _ALL_BY_NAME = _COUNTED + "jobs WHERE " + _MATCHING
 _TEXT_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM jobs_text WHERE jobs_text MATCH :match LIMIT :counted)"
 _PLACE = "SELECT name, key FROM jobs WHERE rowid IN (SELECT rowid FROM jobs_text WHERE jobs_text MATCH :match) AND "
 _BY_TEXT = _PLACE + _MATCHING
+_LISTED = """
+SELECT (SELECT json_group_array(json_array(name, key)) FROM (
+  SELECT name, key FROM jobs INDEXED BY jobs_name WHERE (name, key) > (:name, :id) ORDER BY name, key LIMIT :most)),
+  (SELECT coalesce(sum(jobs), 0) FROM job_counts WHERE :namespace IS NULL OR namespace = :namespace),
+  (SELECT count(*) FROM jobs WHERE (:namespace IS NULL OR namespace = :namespace)
+    AND key IN (SELECT value FROM json_each(:keys)))
+"""
+_LISTED_IN = _LISTED.replace("jobs_name WHERE", "jobs_namespace WHERE namespace = :namespace AND")
+_decode_places = msgspec.json.Decoder(list[tuple[str, str]]).decode
 _decode_job = msgspec.msgpack.Decoder(Job).decode
 
 
@@ -55,6 +64,13 @@ class Found(NamedTuple):
 
     jobs: list[Job]
     total: int | None
+
+
+class Places(NamedTuple):
+    """(name, id) of jobs on a page, in this order, and how many there are on all pages."""
+
+    places: list[tuple[str, str]]
+    total: int
 
 
 def find_jobs(db: apsw.Connection, wanted: JobFilter, after: tuple[str, str], limit: int) -> Found:
@@ -90,6 +106,25 @@ def find_jobs_under(
     page += [job for job in shown if (job.name, job.id) > after]
     page.sort(key=lambda job: (job.name, job.id))
     return Found(page[:limit], None if total is None else total - hidden + len(shown))
+
+
+def job_places(
+    db: apsw.Connection, changed: Mapping[str, Job | None], namespace: str | None, after: tuple[str, str], limit: int
+) -> Places:
+    """Return where up to `limit` jobs behind `after` stand, of one namespace or of all, as if the file had `changed`.
+
+    An index is read, and no job; but the jobs that have changed are counted one by one.
+    """
+    asked: dict[str, Any] = {"namespace": namespace, "name": after[0], "id": after[1], "most": limit + len(changed)}
+    asked["keys"] = msgspec.json.encode([*changed]).decode()
+    # One statement with one row: each step of one gives the interpreter away, and between two the file may change.
+    found: Any = db.execute(_LISTED if namespace is None else _LISTED_IN, asked).fetchone()
+    rows = _decode_places(found[0])
+    total, hidden = int(found[1]), int(found[2])
+    shown = [job for job in changed.values() if job is not None and namespace in (None, job.namespace)]
+    page = [(name, key) for name, key in rows if key not in changed]
+    page += [(job.name, job.id) for job in shown if (job.name, job.id) > after]
+    return Places(sorted(page)[:limit], total - hidden + len(shown))
 
 
 def _by_text(db: apsw.Connection, asked: dict[str, Any], after: tuple[str, str], limit: int) -> Found:

@@ -114,7 +114,6 @@ class MemorySource:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._records = list(records)
-        self._series: dict[str, int] | None = None
 
     def matching(self, wanted: RecordFilter, before: Position) -> Iterator[Row]:
         for records in self._by_second(before[0]):
@@ -143,20 +142,17 @@ class MemorySource:
             yield seconds[instant]
 
     def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
-        known = self._newest()
-        return {row.id: known[row.id] for row in rows if row.id in known}
+        wanted_ids = {row.id for row in rows}
+        known: dict[str, int] = {}
+        for record in self._records:
+            if isinstance(record, Execution) and record.id in wanted_ids:
+                known[record.id] = max(record.series, known.get(record.id, -1))
+        return known
 
     def series_of(self, record_id: str) -> int:
         """Return the highest series of a record, or -1."""
-        return self._newest().get(record_id, -1)
-
-    def _newest(self) -> dict[str, int]:
-        if self._series is None:
-            self._series = {}
-            for record in self._records:
-                row = row_of(record)
-                self._series[row.id] = max(row.series, self._series.get(row.id, -1))
-        return self._series
+        rows = (row_of(record) for record in self._records)
+        return max((row.series for row in rows if row.id == record_id), default=-1)
 
 
 def _descending(records: Sequence[Record]) -> Iterator[Record]:

@@ -26,6 +26,7 @@ from chronos.store.archive import Archive
 from chronos.store.cache import NOTHING, Cache
 from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
+from chronos.store.glance import Glance, is_first_page, is_plain
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.keeping import days_kept, rules_of
 from chronos.store.offload import Offload, Thread
@@ -52,10 +53,18 @@ from chronos.timing.duration import DAY_US
 T = TypeVar("T")
 
 _OPEN = OPEN.name
+_JOBS = JOBS.name
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     table.name: msgspec.msgpack.Decoder(table.of).decode for table in TABLES
 }
+
+
+LISTED_MAX = 256
+"""Longer lists of jobs are read in a thread."""
+
+OVERLAID_MAX = 200
+"""When more jobs have changed that the file does not have yet, they are laid over it in a thread."""
 
 
 class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,12 +87,14 @@ class _Generation(Struct):
 
     Attributes:
         fresh: Keys of `puts` that are not in state.db; deleting one forgets it.
+        jobs: The jobs among `puts`, by id; None for those that are gone. Searches for jobs lay them over the file.
         days: How long each of `records` is kept; 0 is as long as the server says for all.
         journal: While history is folded once more, every version of `records`, with the entry that made it.
     """
 
     puts: dict[Key, Any] = field(default_factory=dict)
     fresh: set[Key] = field(default_factory=set)
+    jobs: dict[str, Job | None] = field(default_factory=dict)
     records: dict[tuple[str, int], Record] = field(default_factory=dict)
     days: dict[tuple[str, int], int] = field(default_factory=dict)
     journal: list[Journaled] = field(default_factory=list)
@@ -113,11 +124,12 @@ class SqliteState:
         self._searching: Offload = offload("chronos-search")
         self._searches = Searching(folder / "history", self._searching, vfs)
         self._lookups = Searching(folder / "history", offload("chronos-lookup"), vfs)
+        self._glance = Glance(folder / "history", vfs)
         self.archive = Archive(
             folder / "history",
             self._history,
             writing=self._writing,
-            readers=[self._searches, self._lookups],
+            readers=[self._searches, self._lookups, self._glance],
             own=offload("chronos-archive"),
             vfs=vfs,
         )
@@ -131,7 +143,6 @@ class SqliteState:
         self._open: dict[str, Execution] = {}
         self._index = self._time_us = self._flushed = self._recorded = 0
         self._is_refolding = False
-        self._is_behind = False  # the last flush has failed: what was answered may not be in the file
         self._turn = asyncio.Lock()
 
     @property
@@ -147,6 +158,10 @@ class SqliteState:
         return self._time_us
 
     @property
+    def overlaid(self) -> int:
+        return len(self._dirty.jobs) + len(self._flushing.jobs)
+
+    @property
     def history(self) -> History:
         return self._history
 
@@ -156,6 +171,7 @@ class SqliteState:
         self._index = self._flushed = self._writer.applied
         self._time_us = self._writer.time_us
         self._recorded = self._history.complete_to
+        self._glance.start(self._history.infos)
         with translated(self._path):
             self._reader = StateReader(self._path, self._vfs)
             decode = _DECODERS[OPEN.name]
@@ -186,6 +202,7 @@ class SqliteState:
         assert self._searcher is not None
         assert self._reader is not None
         self._reader.close()
+        self._glance.close()
         await self._searching.run(self._searcher.close)
         await self.archive.stop()
         await self._writing.run(self._history.close)
@@ -228,6 +245,8 @@ class SqliteState:
             for place in places
             if self._cache.get(place) is NOTHING and all(place not in layer for layer in layers)
         ]
+        if not unknown:
+            return
         with translated(self._path):
             found = self._reader.get_all(name, unknown)
         for key, encoded in zip(unknown, found, strict=True):
@@ -244,6 +263,8 @@ class SqliteState:
                 else:
                     self._dirty.puts[place] = value
                     self._cache.renew(place, value)
+                    if place[0] == _JOBS:
+                        self._dirty.jobs[place[1]] = value
         self._index, self._time_us = index, time_us
 
     def _put_open(self, place: Key, value: Any) -> None:
@@ -292,10 +313,10 @@ class SqliteState:
                 await self._writing.run(partial(self._write, batch, index, time_us))
                 written = True
             finally:
-                self._is_behind = not written
                 if not written:
                     self._take_back(batch)
                 self._flushing = _Generation()
+            self._glance.written(batch.records)
             self._flushed = index
         await self._checkpoint_if_long()
 
@@ -316,6 +337,7 @@ class SqliteState:
         newer = self._dirty
         newer.fresh -= batch.puts.keys()
         newer.puts = {**batch.puts, **newer.puts}
+        newer.jobs = {**batch.jobs, **newer.jobs}
         newer.records = {**batch.records, **newer.records}
         newer.days = {**batch.days, **newer.days}
         newer.journal = batch.journal + newer.journal
@@ -415,22 +437,36 @@ class SqliteState:
 
     def _changed_jobs(self) -> dict[str, Job | None]:
         """Return the jobs that `state.db` does not have yet as they are now; None for those that are gone."""
-        generations = (self._flushing, self._dirty)
-        return {key: job for each in generations for (name, key), job in each.puts.items() if name == JOBS.name}
+        return {**self._flushing.jobs, **self._dirty.jobs}
 
     def in_memory(self) -> tuple[list[Record], list[Record]]:
         """Return the executions that are open, and the records that have ended and are in no segment yet."""
         return list(self._open.values()), self._pending()
 
     async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
+        changed = self._changed_jobs()
+        if is_plain(wanted) and limit <= LISTED_MAX and len(changed) <= OVERLAID_MAX:
+            return self._list_jobs(changed, wanted.namespace, after, limit)
         assert self._searcher is not None
-        changed = self._changed_jobs() if self._is_behind else {}
         search = partial(self._searcher.find_jobs, wanted, after, limit)
         if changed:
             search = partial(self._searcher.find_jobs_under, changed, wanted, after, limit)
         return await self._searching.run(partial(self._translate, search))
 
+    def _list_jobs(
+        self, changed: dict[str, Job | None], namespace: str | None, after: tuple[str, str], limit: int
+    ) -> tuple[list[Job], int]:
+        if self._reader is None or self._writer is None:
+            raise Draining
+        with translated(self._path):
+            places, total = self._reader.job_places(changed, namespace, after, limit)
+        keys = [key for _, key in places]
+        self.read_ahead(JOBS, keys)
+        return [job for key in keys if (job := self.get(JOBS, key)) is not None], total
+
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
+        if is_first_page(wanted, before, limit) and (found := self._at_a_glance(wanted, limit)) is not None:
+            return found
         running, pending = list(self._open.values()), self._pending()
 
         def search(reader: HistoryReader) -> list[Record]:
@@ -439,6 +475,13 @@ class SqliteState:
             return merged([MemorySource(running), MemorySource(pending), *segments], wanted, before, limit)
 
         return await self._searches.run(search)
+
+    def _at_a_glance(self, wanted: RecordFilter, limit: int) -> list[Record] | None:
+        if self._writer is None:
+            raise Draining
+        with translated(self._path):
+            ended = (self._dirty.records, self._flushing.records)
+            return self._glance.find(self._open, ended, self._history.infos, wanted, limit)
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
         # By the keys, newest versions last: most look-ups find nothing among thousands that have just ended.

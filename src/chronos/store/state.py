@@ -65,6 +65,11 @@ class State(View, Protocol):
         """Log time of the last entry folded."""
         ...
 
+    @property
+    def overlaid(self) -> int:
+        """How many jobs have changed that are in no file yet: each search for jobs goes through them."""
+        ...
+
     async def start(self) -> None:
         """Open what is kept; `applied_index` says up to where it reaches."""
         ...
@@ -256,6 +261,10 @@ class MemoryState:
     @property
     def time_us(self) -> int:
         return self._time_us
+
+    @property
+    def overlaid(self) -> int:
+        return 0
 
     async def start(self) -> None:
         """There is nothing to open."""

@@ -258,6 +258,19 @@ async def answers(state: State) -> dict[str, Any]:
     return found
 
 
+async def pages(state: State) -> dict[str, Any]:
+    """What is asked most often, as it is at any time: nothing need be written for it."""
+    found: dict[str, Any] = {}
+    plain = (RecordFilter(namespace="ns1"), RecordFilter(namespace="ns0", job_id="J0002"), RecordFilter(job_id="J0003"))
+    for number, wanted in enumerate(plain):
+        for limit in (1, 4, 40):
+            found[f"records {number} {limit}"] = await state.find_records(wanted, AFTER_ALL, limit)
+    for number, job_filter in enumerate(JOB_FILTERS):
+        found[f"jobs {number}"] = await state.find_jobs(job_filter, ("", ""), 20)
+        found[f"later jobs {number}"] = await state.find_jobs(job_filter, ("job 2 12", "J0012"), 2)
+    return found
+
+
 def newest_versions(ranges: list[Record]) -> dict[str, int]:
     found: dict[str, int] = {}
     for record in ranges:
@@ -276,19 +289,24 @@ def commit_some(states: list[State], writer: Writer, count: int) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 1 << 30), plan=st.lists(st.tuples(st.integers(0, 25), st.sampled_from("frcx")), max_size=8))
+@given(
+    seed=st.integers(0, 1 << 30),
+    plan=st.lists(st.tuples(st.integers(0, 25), st.sampled_from("frcx")), max_size=8),
+    kept=st.sampled_from([TINY, StateSettings()]),
+)
 def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or_reopened(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, plan: list[tuple[int, str]]
+    tmp_path_factory: pytest.TempPathFactory, seed: int, plan: list[tuple[int, str]], kept: StateSettings
 ) -> None:
     folder = tmp_path_factory.mktemp("state")
 
     async def run() -> None:
         model, writer = MemoryState(), Writer(seed)
-        state = SqliteState(folder, TINY, offload=Inline)
+        state = SqliteState(folder, kept, offload=Inline)
         await state.start()
         for count, what in [*plan, (10, "f")]:
             commit_some([model, state], writer, count)
             assert state.plan_rows("", 1_000) == model.plan_rows("", 1_000)
+            assert await pages(state) == await pages(model)
             keys = [f"J{number:04d}" for number in range(0, 30, count + 1)]
             tables: tuple[Table[Any], ...] = (JOBS, SLOTS, DEAD)
             for table in tables:
@@ -303,8 +321,9 @@ def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or
                 assert await state.checkpoint() == state.applied_index
             elif what == "r":
                 await state.stop()
-                state = SqliteState(folder, TINY, offload=Inline)
+                state = SqliteState(folder, kept, offload=Inline)
                 await state.start()
+            assert await pages(state) == await pages(model)
         await state.flush()
         assert await answers(state) == await answers(model)
         await state.stop()

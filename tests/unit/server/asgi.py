@@ -71,8 +71,13 @@ async def ask(
     headers: dict[str, str] | None = None,
     raw_path: bytes | None = None,
     pieces: list[bytes] | None = None,
+    breaks_off: bool = False,
 ) -> Answered:
-    """Make one request. `headers` with an empty value leave the default one out."""
+    """Make one request. `headers` with an empty value leave the default one out.
+
+    Args:
+        breaks_off: Whether the client leaves before the body is whole.
+    """
     given = {"host": "127.0.0.1:8080", **({"content-type": "application/json"} if method != "GET" else {})}
     given |= {name.lower(): value for name, value in (headers or {}).items()}
     path, _, query = path.partition("?")
@@ -98,7 +103,7 @@ async def ask(
         if not waiting:
             return {"type": "http.disconnect"}
         piece = waiting.pop(0)
-        return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
+        return {"type": "http.request", "body": piece, "more_body": bool(waiting) or breaks_off}
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":

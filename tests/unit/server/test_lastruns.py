@@ -52,6 +52,14 @@ def followed(*found: Execution) -> tuple[LastRuns, History]:
     return LastRuns(cast("Queries", history)), history
 
 
+@pytest.mark.asyncio
+async def test_a_job_of_which_nothing_was_ever_run_is_not_looked_up() -> None:
+    history = History(run(1), run(2, of="b"))
+    runs = LastRuns(cast("Queries", history), may_have_run=lambda job_id: job_id == "b")
+    assert (await shown(runs), await shown(runs, "b")) == (None, ("occ_2", "success"))
+    assert history.asked == ["b"]
+
+
 async def shown(runs: LastRuns, name: str = "a") -> tuple[str, str] | None:
     last = (await runs.of([job(name)]))[name]
     return None if last is None else (last.id, last.status.value)

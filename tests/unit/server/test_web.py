@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -210,3 +211,65 @@ async def test_a_write_is_not_broken_off_in_the_middle() -> None:
 @pytest.mark.asyncio
 async def test_a_timeout_of_the_handlers_own_is_its_bug() -> None:
     assert (await ask(APP, "GET", "/failures")).json["type"] == "internal-error"
+
+
+@pytest.mark.asyncio
+async def test_half_a_body_is_not_taken_for_a_whole_one() -> None:
+    before = len(seen)
+    kind = {"Content-Type": "application/x-ndjson"}
+    answered = await ask(APP, "POST", "/lines", pieces=[b"{}\n"], headers=kind, breaks_off=True)
+
+    assert (answered.status, answered.json["type"]) == (400, "bad-request")
+    assert len(seen) == before, "nothing was done"
+
+
+@pytest.mark.parametrize(("body", "length", "kept"), [(b"{", "", True), (b"{}", str(1 << 21), False)])
+@pytest.mark.asyncio
+async def test_a_connection_is_kept_when_nothing_of_the_body_is_left_in_it(
+    body: bytes, length: str, kept: bool
+) -> None:
+    answered = await ask(APP, "POST", "/jobs", body, headers={"Content-Length": length})
+
+    assert answered.status == (400 if kept else 413)
+    assert answered.headers.get("connection") == (None if kept else "close")
+
+
+@pytest.mark.asyncio
+async def test_a_stream_ends_what_it_has_begun_when_the_client_leaves() -> None:
+    told: list[str] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                told.append("piece")
+                yield b"data: x\n\n"
+                await asyncio.sleep(0)
+        finally:
+            told.append("ended")
+
+    async def stream(_: Call) -> Reply:
+        return Reply(stream=pieces())
+
+    app = application([Endpoint("GET", "/stream", stream, "job:read", content_type="text/event-stream")])
+    answered = await ask(app, "GET", "/stream")
+
+    assert answered.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert told[-1] == "ended"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("text/css; charset=utf-8", "text/css; charset=utf-8"),
+        ("a/b", "a/b"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_text_says_how_it_is_encoded(kind: str, told: str) -> None:
+    async def text(_: Call) -> Reply:
+        return Reply(text=b"x", content_type=kind)
+
+    answered = await ask(application([Endpoint("GET", "/text", text, "job:read")]), "GET", "/text")
+
+    assert (answered.headers["content-type"], answered.body) == (told, b"x")

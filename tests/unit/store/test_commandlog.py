@@ -33,7 +33,7 @@ from chronos.testing.virtual_time import VirtualClock
 from chronos.timing.clock import SeededChance
 
 
-def a_command_log(log: Any, state: Any = None, clock: Any = None, **settings: int) -> CommandLog:
+def a_command_log(log: Any, state: Any = None, clock: Any = None, **settings: Any) -> CommandLog:
     return CommandLog(
         log,
         state or MemoryState(),
@@ -44,7 +44,7 @@ def a_command_log(log: Any, state: Any = None, clock: Any = None, **settings: in
     )
 
 
-async def started(log: Any, state: Any = None, clock: Any = None, **settings: int) -> CommandLog:
+async def started(log: Any, state: Any = None, clock: Any = None, **settings: Any) -> CommandLog:
     commands = a_command_log(log, state, clock, **settings)
     await commands.start("n1", "n1-1")
     return commands
@@ -401,6 +401,25 @@ async def test_what_is_searched_is_answered_only_when_it_is_in_the_file() -> Non
     await answer
     assert asyncio.get_running_loop().time() == before + 1
     assert state.flushed_index >= 2
+    await commands.stop()
+
+
+@virtual_time
+async def test_where_searches_look_into_memory_too_it_is_answered_at_once_until_too_much_is_in_no_file() -> None:
+    class Remembering(SlowState):
+        overlaid = 3
+
+    state = Remembering()
+    commands = await started(MemoryLog(), state, write_through=False, overlaid_max=3)
+    await asyncio.sleep(10)
+    before, loop = asyncio.get_running_loop().time(), asyncio.get_running_loop()
+    await commands.submit([put("a")])
+    assert (loop.time(), commands.unwritten) == (before, 0)
+    Remembering.overlaid = 4
+    await asyncio.sleep(10)
+    before = loop.time()
+    await commands.submit([put("b")])
+    assert loop.time() == before + 1
     await commands.stop()
 
 

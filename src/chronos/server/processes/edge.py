@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from functools import cache
-from typing import Any
 
 import msgspec
 
 from chronos.errors import ChronosError, FormatUnreadable, LogFailed, StateDamaged
 from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import PUBLIC, Endpoint, Reply
-from chronos.server.calls import check_permission, read_call
+from chronos.server.answering import call_of, send_reply
 from chronos.server.gate import SECURITY_HEADERS, Gate, Receive, Scope, Send, host_of
 from chronos.server.patience import answered
-from chronos.server.problems import CONTENT_TYPE, HttpProblem, describe
+from chronos.server.problems import CONTENT_TYPE, describe
 from chronos.server.processes.forwarding import Ways
 from chronos.server.processes.link import Link
 from chronos.server.processes.messages import Brief, Who
 from chronos.server.processes.reads import asking
-from chronos.server.routing import APPLIED, TOO_LARGE, Routes, body_bound
+from chronos.server.routing import Routes
 from chronos.store.following import Behind
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
 
-EVENT_STREAM = "text/event-stream"
 NOT_HERE = (Behind, FormatUnreadable, LogFailed, StateDamaged)
 """What the files cannot tell, main is asked."""
 
@@ -101,19 +97,14 @@ class Edge:
         if endpoint.permission != PUBLIC and not _is_told_here(asking.get()):
             await self._pass_on(scope, receive, send)
             return
-        principal: Principal = scope.get("chronos.principal", ANONYMOUS)
-        check_permission(endpoint, principal)
-        raw = await _body(receive, body_bound(endpoint, self._body_bytes_max)) if endpoint.method != "GET" else b""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        call = read_call(
-            endpoint, principal=principal, headers=headers, query=scope["query_string"], path=path, raw=raw
-        )
+        call = await call_of(endpoint, path, scope, receive, self._body_bytes_max)
         try:
             reply = await answered(endpoint, call)
         except NOT_HERE:
-            await self._pass_on(scope, receive, send, body=raw)
+            await self._pass_on(scope, receive, send, body=call.raw)
         else:
-            await _send(endpoint, reply, receive, send)
+            index = 0 if endpoint.permission == PUBLIC else asking.get().applied
+            await send_reply(endpoint, reply, receive, send, index=index)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, *, body: bytes | None = None) -> None:
         scope["chronos.counted"] = True  # by main
@@ -139,62 +130,6 @@ def _kinds() -> dict[str, type[ChronosError]]:
     for kind in kinds:  # grows while it is walked
         kinds.extend(kind.__subclasses__())
     return {kind.slug: kind for kind in kinds}
-
-
-async def _body(receive: Receive, most: int) -> bytes:
-    found = bytearray()
-    while True:
-        message = await receive()
-        found += message.get("body", b"")
-        if len(found) > most:
-            raise HttpProblem(413, "payload-too-large", TOO_LARGE)
-        if not message.get("more_body", False):
-            return bytes(found)
-
-
-async def _send(endpoint: Endpoint, reply: Reply, receive: Receive, send: Send) -> None:
-    given = dict(reply.headers)
-    if endpoint.method == "GET" and endpoint.permission != PUBLIC:
-        given[APPLIED] = str(asking.get().applied)
-    if reply.stream is not None:
-        kind = EVENT_STREAM if reply.content_type == "application/json" else reply.content_type
-        await send(_start(endpoint, reply, {**given, "Content-Type": f"{kind}; charset=utf-8"}))
-        await _stream(reply.stream, receive, send)
-        return
-    raw = reply.text if reply.text is not None else msgspec.json.encode(reply.value)
-    await send(_start(endpoint, reply, {**given, "Content-Type": reply.content_type, "Content-Length": str(len(raw))}))
-    await send({"type": "http.response.body", "body": raw})
-
-
-def _start(endpoint: Endpoint, reply: Reply, headers: dict[str, str]) -> dict[str, Any]:
-    pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    return {"type": "http.response.start", "status": reply.status or endpoint.status, "headers": pairs}
-
-
-async def _stream(pieces: Any, receive: Receive, send: Send) -> None:
-    """Send a stream until it ends, or the client has left."""
-    sending = asyncio.create_task(_send_all(pieces, send))
-    leaving = asyncio.create_task(_until_left(receive))
-    try:
-        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            sending.result()
-    finally:
-        for task in (sending, leaving):
-            task.cancel()
-        await asyncio.gather(sending, leaving, return_exceptions=True)
-
-
-async def _send_all(pieces: Any, send: Send) -> None:
-    async with aclosing(pieces) as opened:
-        async for piece in opened:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _until_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _refuse(error: ChronosError, send: Send) -> None:

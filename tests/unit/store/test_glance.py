@@ -1,0 +1,185 @@
+"""Pages that are found on the loop: what they leave to a thread, and what they do not read from files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from msgspec.structs import replace
+from tests.unit.executions import an_execution
+
+from chronos.model.execution import Execution, Status
+from chronos.model.job import Job, JobSpec
+from chronos.model.target import HttpTarget
+from chronos.store import glance, segment
+from chronos.store.history import HistorySettings
+from chronos.store.offload import Inline
+from chronos.store.port import Changes, Result
+from chronos.store.records import AFTER_ALL, RecordFilter
+from chronos.store.sqlite import SqliteState, StateSettings
+from chronos.store.state import JobFilter
+from chronos.store.tables import JOBS, OPEN
+
+T = TypeVar("T")
+EVERYTHING = RecordFilter(namespace="default")
+
+
+class Counting(Inline):
+    """Does work right here, and counts what came to places where is searched."""
+
+    searches = 0
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
+
+    async def run(self, work: Callable[[], T]) -> T:
+        Counting.searches += self._name == "chronos-search"
+        return work()
+
+
+@pytest.fixture(autouse=True)
+def searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counting, "searches", 0)
+
+
+def a_job(number: int, **spec: Any) -> Job:
+    whole = JobSpec(name=f"job-{number:03d}", target=HttpTarget(url="http://x/"), schedules=["@daily"], **spec)
+    return Job(id=f"J{number:03d}", spec=whole, revision=1, created_at_us=0, updated_at_us=0)
+
+
+def ended(instant: int, job: str = "J1", **more: Any) -> Execution:
+    return an_execution(job, instant, Status.SUCCESS, ended_at_us=instant * 1_000_000, **more)
+
+
+def asked(folder: Path, ask: Callable[[SqliteState], Any], **history: int) -> Any:
+    """Return what `ask` answers about a new state in `folder`."""
+
+    async def run() -> Any:
+        state = SqliteState(folder, StateSettings(history=HistorySettings(**history)), offload=Counting)
+        await state.start()
+        Counting.searches = 0  # the start has opened files there
+        try:
+            return await ask(state)
+        finally:
+            await state.stop()
+
+    return asyncio.run(run())
+
+
+def commit(state: SqliteState, *executions: Execution, jobs: tuple[Job | None, ...] = (), gone: str = "") -> None:
+    changes = Changes(Result(), ended=[one for one in executions if one.is_terminal])
+    changes.puts = {(OPEN.name, one.id): one for one in executions if not one.is_terminal}
+    changes.puts |= {(JOBS.name, job.id): job for job in jobs if job is not None}
+    if gone:
+        changes.puts[JOBS.name, gone] = None
+    index = state.applied_index + 1
+    state.commit([changes], index, index * 1_000_000)
+
+
+def test_the_first_page_of_executions_is_found_on_the_loop(tmp_path: Path) -> None:
+    async def ask(state: SqliteState) -> None:
+        for instant in range(30):
+            commit(state, ended(instant), an_execution("J2", instant, Status.PENDING))
+            if instant % 10 == 0:
+                await state.flush()
+        found = await state.find_records(EVERYTHING, AFTER_ALL, 50)
+        assert [record.scheduled_s for record in found if isinstance(record, Execution)] == [
+            instant for instant in range(29, 4, -1) for _ in "12"
+        ]
+        of_job = await state.find_records(replace(EVERYTHING, job_id="J1"), AFTER_ALL, 3)
+        assert of_job == [ended(29), ended(28), ended(27)]
+        assert Counting.searches == 0
+        await state.find_records(replace(EVERYTHING, statuses=(Status.FAILED,)), AFTER_ALL, 3)
+        await state.find_records(EVERYTHING, (9, "occ_"), 3)
+        assert Counting.searches == 2
+
+    asked(tmp_path, ask)
+
+
+def test_what_was_written_lately_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glance, "WRITTEN_MAX", 20)
+    read: list[str] = []
+    real = segment.SegmentReader.select
+
+    def noting(self: segment.SegmentReader, statement: str, bindings: Any) -> Any:
+        read.append(statement)
+        return real(self, statement, bindings)
+
+    monkeypatch.setattr(segment.SegmentReader, "select", noting)
+
+    async def ask(state: SqliteState) -> None:
+        for instant in range(40):
+            commit(state, ended(instant))
+            await state.flush()
+        assert await state.find_records(EVERYTHING, AFTER_ALL, 19) == [ended(instant) for instant in range(39, 20, -1)]
+        assert read == []
+        assert await state.find_records(EVERYTHING, AFTER_ALL, 25) == [ended(instant) for instant in range(39, 14, -1)]
+        assert read
+
+    asked(tmp_path, ask)
+
+
+def test_what_reaches_into_a_closed_segment_is_searched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glance, "WRITTEN_MAX", 0)
+
+    async def ask(state: SqliteState) -> None:
+        for instant in range(20):
+            commit(state, ended(instant))
+            await state.flush()
+        assert [info.closed_us > 0 for info in state.history.infos] == [True, False]
+        assert len(await state.find_records(EVERYTHING, AFTER_ALL, 5)) == 5
+        assert Counting.searches == 0
+        assert len(await state.find_records(EVERYTHING, AFTER_ALL, 15)) == 15
+        assert Counting.searches == 1
+
+    asked(tmp_path, ask, segment_rows=12)
+
+
+def test_what_retention_takes_is_not_shown_from_memory(tmp_path: Path) -> None:
+    async def ask(state: SqliteState) -> None:
+        for instant in range(20):
+            commit(state, ended(instant, "J1" if instant % 2 else "J2"))
+            await state.flush()
+        closed = next(info.number for info in state.history.infos if info.closed_us)
+        assert await state.archive.thin(closed, "job_id", "J1", 100) == 6
+        left = await state.find_records(EVERYTHING, AFTER_ALL, 50)
+        assert len(left) == 14
+        assert await state.archive.remove([closed]) == 1
+        assert len(await state.find_records(EVERYTHING, AFTER_ALL, 50)) == 8
+
+    asked(tmp_path, ask, segment_rows=12)
+
+
+def test_a_crowd_in_memory_is_left_to_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glance, "REMEMBERED_MAX", 5)
+
+    async def ask(state: SqliteState) -> None:
+        commit(state, *map(ended, range(6)))
+        assert len(await state.find_records(EVERYTHING, AFTER_ALL, 9)) == 6
+        assert Counting.searches == 1
+
+    asked(tmp_path, ask)
+
+
+def test_jobs_that_no_file_has_yet_are_listed_and_those_gone_are_not(tmp_path: Path) -> None:
+    async def ask(state: SqliteState) -> None:
+        commit(state, jobs=tuple(a_job(number) for number in range(5)))
+        await state.flush()
+        commit(state, jobs=(a_job(7), a_job(3, description="changed")), gone="J001")
+        assert state.overlaid == 3
+        jobs, total = await state.find_jobs(JobFilter(namespace="default"), ("", ""), 4)
+        assert ([job.id for job in jobs], total) == (["J000", "J002", "J003", "J004"], 5)
+        assert jobs[2].spec.description == "changed"
+        found, total = await state.find_jobs(JobFilter(namespace="default"), ("job-003", "J003"), 4)
+        assert ([job.id for job in found], total) == (["J004", "J007"], 5)
+        assert Counting.searches == 0
+        found, total = await state.find_jobs(JobFilter(text="changed"), ("", ""), 4)
+        assert ([job.id for job in found], total) == (["J003"], 1)
+        assert Counting.searches == 1
+        await state.flush()
+        assert state.overlaid == 0
+
+    asked(tmp_path, ask)
