@@ -40,6 +40,9 @@ from chronos.store.state import JobFilter
 LIMIT_MAX = 256
 """Longer pages take their time: they are searched for in a thread."""
 
+OVERLAID_MAX = 200
+"""When more jobs have changed that the file does not have yet, they are laid over it in a thread."""
+
 WRITTEN_MAX = 5_000
 """So many records are kept in memory besides, once they are in a segment: some seconds' worth."""
 
@@ -58,9 +61,14 @@ FEW = 100
 _RANGES = (RANGE_PREFIX, -1)
 
 
-def is_plain(wanted: JobFilter) -> bool:
-    """Whether all jobs are wanted, of one namespace or of all: then an index has their places."""
-    return not wanted.text and not wanted.tags and wanted.enabled is None
+def is_plain(wanted: JobFilter, changed: Collection[str], limit: int) -> bool:
+    """Whether all jobs are wanted, of one namespace or of all: then an index has their places.
+
+    Args:
+        changed: The jobs that the file does not have as they are now.
+    """
+    is_narrowed = wanted.text or wanted.tags or wanted.enabled is not None
+    return not is_narrowed and limit <= LIMIT_MAX and len(changed) <= OVERLAID_MAX
 
 
 def is_first_page(wanted: RecordFilter, before: Position, limit: int) -> bool:

@@ -66,10 +66,10 @@ class Found(NamedTuple):
     total: int | None
 
 
-class Places(NamedTuple):
-    """(name, id) of jobs on a page, in this order, and how many there are on all pages."""
+class Listed(NamedTuple):
+    """The ids of a page of jobs, by name, and how many there are on all pages."""
 
-    places: list[tuple[str, str]]
+    ids: list[str]
     total: int
 
 
@@ -108,10 +108,10 @@ def find_jobs_under(
     return Found(page[:limit], None if total is None else total - hidden + len(shown))
 
 
-def job_places(
+def list_jobs(
     db: apsw.Connection, changed: Mapping[str, Job | None], namespace: str | None, after: tuple[str, str], limit: int
-) -> Places:
-    """Return where up to `limit` jobs behind `after` stand, of one namespace or of all, as if the file had `changed`.
+) -> Listed:
+    """Return which jobs come up to `limit` behind `after`, of one namespace or of all, as if the file had `changed`.
 
     An index is read, and no job; but the jobs that have changed are counted one by one.
     """
@@ -124,7 +124,7 @@ def job_places(
     shown = [job for job in changed.values() if job is not None and namespace in (None, job.namespace)]
     page = [(name, key) for name, key in rows if key not in changed]
     page += [(job.name, job.id) for job in shown if (job.name, job.id) > after]
-    return Places(sorted(page)[:limit], total - hidden + len(shown))
+    return Listed([key for _, key in sorted(page)[:limit]], total - hidden + len(shown))
 
 
 def _by_text(db: apsw.Connection, asked: dict[str, Any], after: tuple[str, str], limit: int) -> Found:

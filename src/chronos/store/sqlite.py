@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from chronos.errors import Draining
 from chronos.failpoints import reach
@@ -26,6 +26,7 @@ from chronos.store.archive import Archive
 from chronos.store.cache import NOTHING, Cache
 from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
+from chronos.store.generation import Generation
 from chronos.store.glance import Glance, is_first_page, is_plain
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.keeping import days_kept, rules_of
@@ -60,13 +61,6 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-LISTED_MAX = 256
-"""Longer lists of jobs are read in a thread."""
-
-OVERLAID_MAX = 200
-"""When more jobs have changed that the file does not have yet, they are laid over it in a thread."""
-
-
 class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the state's files are kept.
 
@@ -80,24 +74,6 @@ class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     checkpoint_pages: int = 4_000
     pages_max: int = 0
     history: HistorySettings = HistorySettings()
-
-
-class _Generation(Struct):
-    """What has changed between two flushes.
-
-    Attributes:
-        fresh: Keys of `puts` that are not in state.db; deleting one forgets it.
-        jobs: The jobs among `puts`, by id; None for those that are gone. Searches for jobs lay them over the file.
-        days: How long each of `records` is kept; 0 is as long as the server says for all.
-        journal: While history is folded once more, every version of `records`, with the entry that made it.
-    """
-
-    puts: dict[Key, Any] = field(default_factory=dict)
-    fresh: set[Key] = field(default_factory=set)
-    jobs: dict[str, Job | None] = field(default_factory=dict)
-    records: dict[tuple[str, int], Record] = field(default_factory=dict)
-    days: dict[tuple[str, int], int] = field(default_factory=dict)
-    journal: list[Journaled] = field(default_factory=list)
 
 
 class SqliteState:
@@ -136,8 +112,8 @@ class SqliteState:
         self._writer: StateWriter | None = None
         self._reader: StateReader | None = None
         self._searcher: StateReader | None = None
-        self._dirty = _Generation()
-        self._flushing = _Generation()
+        self._dirty = Generation()
+        self._flushing = Generation()
         self._cache = Cache(self._settings.cached_bytes)
         self._remember = self._cache.put
         self._open: dict[str, Execution] = {}
@@ -306,21 +282,21 @@ class SqliteState:
             if self._index == self._flushed:
                 return
             batch = self._flushing = self._dirty
-            self._dirty = _Generation()
+            self._dirty = Generation()
             index, time_us = self._index, self._time_us
             written = False
             try:
                 await self._writing.run(partial(self._write, batch, index, time_us))
+                self._glance.written(batch.records)
                 written = True
             finally:
                 if not written:
                     self._take_back(batch)
-                self._flushing = _Generation()
-            self._glance.written(batch.records)
+                self._flushing = Generation()
             self._flushed = index
         await self._checkpoint_if_long()
 
-    def _write(self, batch: _Generation, index: int, time_us: int) -> None:
+    def _write(self, batch: Generation, index: int, time_us: int) -> None:
         """History first: through a power cut it has then everything that state no longer has."""
         assert self._writer is not None
         reach("state.flush-before")
@@ -332,7 +308,7 @@ class SqliteState:
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us)
 
-    def _take_back(self, batch: _Generation) -> None:
+    def _take_back(self, batch: Generation) -> None:
         """Nobody knows how far the write has come, so nothing of it counts as fresh; writing it again is harmless."""
         newer = self._dirty
         newer.fresh -= batch.puts.keys()
@@ -445,7 +421,7 @@ class SqliteState:
 
     async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         changed = self._changed_jobs()
-        if is_plain(wanted) and limit <= LISTED_MAX and len(changed) <= OVERLAID_MAX:
+        if is_plain(wanted, changed, limit):
             return self._list_jobs(changed, wanted.namespace, after, limit)
         assert self._searcher is not None
         search = partial(self._searcher.find_jobs, wanted, after, limit)
@@ -459,8 +435,7 @@ class SqliteState:
         if self._reader is None or self._writer is None:
             raise Draining
         with translated(self._path):
-            places, total = self._reader.job_places(changed, namespace, after, limit)
-        keys = [key for _, key in places]
+            keys, total = self._reader.list_jobs(changed, namespace, after, limit)
         self.read_ahead(JOBS, keys)
         return [job for key in keys if (job := self.get(JOBS, key)) is not None], total
 
@@ -480,8 +455,8 @@ class SqliteState:
         if self._writer is None:
             raise Draining
         with translated(self._path):
-            ended = (self._dirty.records, self._flushing.records)
-            return self._glance.find(self._open, ended, self._history.infos, wanted, limit)
+            layers = (self._dirty.records, self._flushing.records)
+            return self._glance.find(self._open, layers, self._history.infos, wanted, limit)
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
         # By the keys, newest versions last: most look-ups find nothing among thousands that have just ended.

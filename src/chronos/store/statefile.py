@@ -14,7 +14,7 @@ from chronos.model.formats import STATE
 from chronos.model.job import Job
 from chronos.model.times import PlanRow
 from chronos.store import jobsearch
-from chronos.store.jobsearch import Found, Places
+from chronos.store.jobsearch import Found, Listed
 from chronos.store.jobtables import MARK, JobTables
 from chronos.store.sqlitefile import (
     CHECKED_BYTES_MAX,
@@ -326,11 +326,11 @@ class StateReader:
         """Return the same with jobs laid over the file that it does not have yet, by id; None are those gone."""
         return jobsearch.find_jobs_under(self._db, changed, wanted, after, limit)
 
-    def job_places(
+    def list_jobs(
         self, changed: Mapping[str, Job | None], namespace: str | None, after: tuple[str, str], limit: int
-    ) -> Places:
-        """Return where up to `limit` jobs behind `after` stand, with `changed` laid over the file; no job is read."""
-        return jobsearch.job_places(self._db, changed, namespace, after, limit)
+    ) -> Listed:
+        """Return the ids of up to `limit` jobs behind `after`, with `changed` laid over the file; no job is read."""
+        return jobsearch.list_jobs(self._db, changed, namespace, after, limit)
 
     def plan_rows(self, after: str, limit: int) -> list[PlanRow]:
         """Return what a start has to know of up to `limit` jobs with ids above `after`, by id."""
