@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 IDLE_S = 1.0
 SWEEP_S = 10.0
 SWEEP_LATE_US = 5_000_000
+SWEPT_AT_ONCE = 1_000
+"""Executions looked at before others have their turn: a millisecond."""
 LAST_TURN_S = 5.0
 BEHIND_US = 20_000
 """What is due for longer and has not been claimed waits; claimed is it ahead of its time, as a rule."""
@@ -313,9 +315,11 @@ class Scheduler:
         while True:
             await asyncio.sleep(SWEEP_S)
             late_us = self.now_us - SWEEP_LATE_US
-            for execution in self._readings.open_executions():
+            for number, execution in enumerate(self._readings.open_executions(), 1):
                 if ready_us(execution) < late_us:
                     self._wakeups.rearm(execution.id)
+                if number % SWEPT_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             self._wake.set()
 
     # What happens elsewhere, noted.

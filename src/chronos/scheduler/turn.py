@@ -17,6 +17,7 @@ from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.deliveries import definition, delivery_of
 from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
+from chronos.scheduler.plan import GRACE_MIN_S
 from chronos.scheduler.planner import Verdict, owed
 from chronos.scheduler.ports import Commands
 from chronos.scheduler.settings import SchedulerSettings
@@ -77,21 +78,22 @@ class Turn:
         """Propose one entry if anything is due; return whether there was."""
         now_us = self._agenda.now_us
         shard = self._agenda.shard
-        to_s = (now_us + self._lead.look(now_us)) // 1_000_000
+        to_s = self._to_s(shard, now_us)
+        has_to_wait = bool(shard.catchup_to_s) and self._is_too_much(shard, to_s, now_us)
+        if has_to_wait:
+            to_s = shard.hwm_s
         due = self._agenda.book.due(to_s) if to_s > shard.hwm_s else []
-        if self._takes_long(due, shard.hwm_s, to_s):
+        verdict = None if self._takes_long(due, shard.hwm_s, to_s) else await self._decide(due, shard, to_s, now_us)
+        size = _bytes_of(verdict) if verdict is not None else 0
+        if verdict is None or size > ENTRY_BYTES:
             await self._decide_behind_the_mark(due, shard, now_us)
-            return True
-        verdict = await self._decide(due, shard, to_s, now_us)
-        size = OWED_BYTES * len(verdict.occurrences) + RANGE_BYTES * len(verdict.ranges)
-        if size > ENTRY_BYTES:
-            await self._decide_behind_the_mark(due, shard, now_us)
-            return True
+            due, verdict, size = [], Verdict(), 0  # whoever stands in the line goes on meanwhile
         asked = self._ask(now_us, (ENTRY_BYTES - size) // ATTEMPT_BYTES)
-        if not due and not asked:
-            return False
-        await self._propose(due, verdict, asked, shard, to_s, now_us)
-        return True
+        if due or asked:
+            await self._propose(due, verdict, asked, shard, to_s, now_us)
+        elif has_to_wait:
+            await asyncio.sleep(TOO_MUCH_S)
+        return bool(due or asked or has_to_wait)
 
     async def _propose(
         self, due: list[str], verdict: Verdict, asked: list[StartAttempt], shard: Shard, to_s: int, now_us: int
@@ -123,6 +125,23 @@ class Turn:
             self._after_start(asked, results[-1], now_us)
 
     # What is owed.
+
+    def _to_s(self, shard: Shard, now_us: int) -> int:
+        """Return up to which second to decide: as far as the lead reaches; of a crowd that is late, its first second.
+
+        What is later than its grace is decided as a whole, for its missed-run policy looks at all of it.
+        """
+        to_s = (now_us + self._lead.look(now_us)) // 1_000_000
+        first = self._agenda.book.peek()
+        if first is None or first >= to_s or _is_late(shard, now_us):
+            return to_s
+        crowd = self._agenda.book.crowd(to_s, DUE_MAX)
+        return to_s if crowd * (to_s - first + 1) <= DUE_MAX else max(first, shard.hwm_s + 1)
+
+    def _is_too_much(self, shard: Shard, to_s: int, now_us: int) -> bool:
+        """Whether one entry cannot hold it: it would go to the catch-up, and has to wait while that is busy."""
+        fit = ENTRY_BYTES // (OWED_BYTES + RANGE_BYTES) if _is_late(shard, now_us) else DUE_MAX
+        return self._agenda.book.crowd(to_s, fit + 1) > fit
 
     def _takes_long(self, due: list[str], from_s: int, to_s: int) -> bool:
         """Whether to say what is owed would keep everybody else waiting; the catch-up does it in small steps."""
@@ -254,3 +273,12 @@ class Turn:
 
 def _by_priority(execution: Execution) -> tuple[int, int]:
     return -execution.priority, execution.attempts[-1].not_before_us
+
+
+def _is_late(shard: Shard, now_us: int) -> bool:
+    """Whether something may be later than its grace, and then goes by its missed-run policy."""
+    return shard.hwm_s <= now_us // 1_000_000 - GRACE_MIN_S
+
+
+def _bytes_of(verdict: Verdict) -> int:
+    return OWED_BYTES * len(verdict.occurrences) + RANGE_BYTES * len(verdict.ranges)

@@ -6,10 +6,12 @@ from itertools import pairwise
 import pytest
 from tests.unit.scheduler.harness import BEGIN_S, Node, World, in_turn, lasting
 
+from chronos.cluster.memory import MemoryLog
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.model.execution import Execution, Status
 from chronos.scheduler import settler, turn
 from chronos.store.commandlog import CommandLogSettings
+from chronos.store.commands import Catchup, decode_entry
 from chronos.store.tables import META
 from chronos.testing import virtual_time
 
@@ -173,6 +175,38 @@ async def test_more_jobs_than_fit_into_an_entry_all_run_at_their_second(
         assert [(await node.one(job)).status for job in jobs] == [Status.SUCCESS] * 100
     assert len(world.sent) == len({sent.id for sent in world.sent}) == 100
     assert max(sent.at for sent in world.sent) < 31
+
+
+@virtual_time
+async def test_whoever_may_start_does_while_more_is_due_each_second_than_can_be_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turn, "DUE_MAX", 20)
+    world = World(latency=0.6)
+    async with Node(world) as node:
+        for n in range(30):
+            await node.create(f"job{n}", "* * * * * *")
+        begun = world.now
+        await world.until(begun + 60)
+    last = max(sent.at for sent in world.sent)
+    assert begun + 50 < last
+    assert len({sent.job for sent in world.sent if sent.at > begun + 30}) == 30
+
+
+@virtual_time
+async def test_a_crowd_that_is_late_but_in_time_is_decided_second_by_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "DUE_MAX", 20)
+    monkeypatch.setattr(turn, "ENTRY_BYTES", 20 * turn.OWED_BYTES)
+    world = World()
+    async with Node(world) as node:
+        jobs = [await node.create(f"job{n}", "10-13 0 12 * * *", concurrency="allow") for n in range(15)]
+        await world.until(9)
+        world.latency = lambda: 3.0 if 9 < world.now < 12 else 0.002
+        await world.until(30)
+        assert [await node.told(job) for job in jobs] == [[(n, "success") for n in range(10, 14)]] * 15
+        entries = [decode_entry(entry.data) async for entry in MemoryLog(world.disk).tail(1)]
+    made_up_for = [command for entry in entries for command in entry.commands if isinstance(command, Catchup)]
+    assert not [command for command in made_up_for if command.occurrences]
 
 
 @virtual_time
