@@ -101,16 +101,14 @@ def test_with_immediate_a_run_is_ahead_of_the_first_instant() -> None:
 
 
 def test_instants_that_pass_during_a_long_run_are_skipped_or_can_be_queued() -> None:
-    world, mode = World("2024-01-01 08:00:30"), Cron("* * * * *", "UTC")
+    world, mode = World("2024-01-01 08:30:00"), Cron("0 * * * *", "UTC")
     world.wait_until(mode.first_s(world.now))
-    world.wait_until(150.0)  # 08:03:00: the run of 08:01 took two minutes
+    world.wait_until(6.5 * 3600)  # 15:00: the run of 09:00 took six hours
 
-    assert mode.passed(world.now) == 3
-    queued = mode.tick_s(1, world.now)
-    assert queued is not None
-    assert queued < world.monotonic_s
-    assert mode.tick_s(2, world.now) == world.monotonic_s
-    assert world.wait_until(mode.tick_s(3, world.now)) == "2024-01-01 08:04:00"
+    assert mode.passed(world.now) == 7
+    queued = [mode.tick_s(n, world.now) for n in range(1, 7)]
+    assert queued == [(n + 0.5) * 3600 for n in range(1, 7)]
+    assert world.wait_until(mode.tick_s(7, world.now)) == "2024-01-01 16:00:00"
 
 
 def test_skipping_a_year_of_minutes_counts_them_and_goes_on() -> None:
@@ -149,6 +147,16 @@ def test_a_clock_set_back_by_months_while_a_tick_is_waited_for_moves_that_tick()
     world.set_wall("2024-01-01 08:30:00")
     assert world.wait_until(mode.tick_s(0, world.now)) == "2024-01-01 09:00:00"
     assert world.wait_until(mode.tick_s(1, world.now)) == "2024-01-01 10:00:00"
+
+
+def test_a_clock_set_back_far_is_noticed_however_long_nobody_looked() -> None:
+    world, mode = World("2024-06-01 00:59:00"), Cron("0 * * * *", "UTC")
+    world.wait_until(mode.first_s(world.now))
+    assert world.wait_until(mode.next_s(RUN, world.now)) == "2024-06-01 02:00:00"
+    assert mode.tick_s(2, world.now) is not None
+    world.wait_until(world.monotonic_s + 7200)  # 04:00
+    world.set_wall("2024-06-01 00:00:00")
+    assert world.wait_until(mode.tick_s(2, world.now)) == "2024-06-01 01:00:00"
 
 
 def test_the_one_instant_of_at_is_the_last_one() -> None:
