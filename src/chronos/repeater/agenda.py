@@ -106,6 +106,7 @@ class TickingAgenda:
         self._mode = mode
         self._on_busy = on_busy
         self._concurrency = concurrency
+        self._never_early = bool(getattr(mode, "never_early", False))
         self._next = 0
         self._owed = 0
         self._held_until_s: float | None = None
@@ -181,14 +182,17 @@ class TickingAgenda:
         return Step.START
 
     def _after_advice(self, now: Moment) -> Step:
-        """Start when the wait that an answer asked for is over; the ticks meanwhile are not made up for."""
+        """Start when the wait that an answer asked for is over; the ticks meanwhile are not made up for.
+
+        Where runs are only at ticks, it is the first tick from then on that starts one.
+        """
         assert self._held_until_s is not None
         if now.monotonic_s < self._held_until_s:
             return Step.WAIT
         self._held_until_s = None
         self._owed = 0
         self._go_to(max(self._next, self._mode.passed(now)), now)
-        return Step.START
+        return Step.WAIT if self._never_early else Step.START
 
     def _go_past(self, now: Moment) -> int:
         """Go on to the first tick that is not due yet, and return how many were."""

@@ -14,6 +14,7 @@ from tests.unit.repeater.virtual import EPOCH_S, Recorder, Script, VirtualMachin
 from chronos.repeater.agenda import Agenda, FollowingAgenda, OnBusy, TickingAgenda
 from chronos.repeater.engine import Engine, Plan
 from chronos.repeater.httpaware import HttpRules
+from chronos.repeater.modes.cron import Cron
 from chronos.repeater.modes.interval import Interval
 from chronos.repeater.modes.rate_limit import RateLimit
 from chronos.repeater.modes.retries import Exponential
@@ -249,6 +250,14 @@ def test_an_http_answer_never_lets_a_rate_be_exceeded() -> None:
     plan = Plan(ARGV, stops=Stops(times=3), http=HttpRules())
     bench = Bench(FollowingAgenda(RateLimit("1/60s")), lambda n: Script(out=busy), plan).run()
     assert bench.starts_s == [0, 60, 120]
+
+
+def test_an_http_answer_moves_no_run_off_the_schedule_of_cron() -> None:
+    busy = b"HTTP/1.1 503 X\nRetry-After: 90\n\n"
+    plan = Plan(ARGV, stops=Stops(times=3), http=HttpRules())
+    bench = Bench(TickingAgenda(Cron("* * * * *", "UTC")), lambda n: Script(out=busy if n == 1 else b""), plan).run()
+    first_s = 60 - EPOCH_S % 60
+    assert bench.starts_s == [first_s, first_s + 120, first_s + 180]
 
 
 @given(
