@@ -12,7 +12,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.acceptance.rpr.typed import PROGRAM, a_line, environment, raw, rpr, running
+from tests.acceptance.rpr.typed import PROGRAM, a_line, measured, raw, rpr, running
 
 from chronos.cli.rpr.subcommands import SUBCOMMANDS
 
@@ -532,9 +531,5 @@ def test_row_98_memory_does_not_grow_with_the_runs() -> None:
 
 def peak_kib(*args: str) -> int:
     """Return the most memory that `rpr` itself has had at once."""
-    report = "import resource, sys; from chronos.cli.rpr import run; code = run(sys.argv[1:]); "
-    report += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-    done = subprocess.run(
-        [PROGRAM[0], "-c", report, *args], capture_output=True, check=True, timeout=120, env=environment()
-    )
-    return int(done.stdout)
+    done, _ = raw(measured(*args))
+    return int(done.stderr.split()[-1])

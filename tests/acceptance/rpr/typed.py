@@ -89,3 +89,10 @@ def a_line(process: subprocess.Popen[bytes]) -> bytes:
         assert piece, f"rpr has ended or is silent after {line!r}"
         line += piece
     return line
+
+
+def measured(*args: str) -> list[str]:
+    """Return a command line that runs `rpr` and says last, on stderr, how many KiB of memory it had at most."""
+    program = "import re, sys; from chronos.cli.rpr import run; code = run(sys.argv[1:]); "
+    program += "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1], file=sys.stderr)"
+    return [sys.executable, "-c", f"{program}; sys.exit(code)", *args]

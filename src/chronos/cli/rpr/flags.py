@@ -59,7 +59,8 @@ S, D, C, N, T = Kind.SWITCH, Kind.DURATION, Kind.COUNT, Kind.NUMBER, Kind.TEXT
 EVERY = ("interval", "count", "duration")
 TICKING = (*EVERY, "cron")
 STRATEGIES = ("exponential", "fibonacci", "linear", "polynomial", "decorrelated-jitter")
-ADAPTIVE = ("adaptive", "load-adaptive")
+BOUNDED = ("adaptive", "load-adaptive", "genetic", "chaos")
+ADAPTIVE = (*BOUNDED, "learn")
 
 TIMING = "Timing"
 STOPPING = "When to stop"
@@ -72,7 +73,7 @@ OBSERVED = "Health and metrics"
 FLAGS = (
     Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), EVERY),
     Flag("cron", T, TIMING, "Cron expression, or @daily and its like.", (), ("cron",), metavar="EXPRESSION"),
-    Flag("timezone", T, TIMING, "Time zone of the expression.", ("--tz",), ("cron",), metavar="ZONE"),
+    Flag("timezone", T, TIMING, "Time zone; this machine's unless said.", ("--tz",), ("cron", "learn"), metavar="ZONE"),
     Flag("rate", T, TIMING, "How many runs in how long, for example 100/1h.", ("-r",), ("rate-limit",), metavar="N/D"),
     Flag(
         "retry-pattern",
@@ -85,12 +86,13 @@ FLAGS = (
     ),
     Flag("show-next", S, TIMING, "Say on stderr when the next run is allowed.", ("-n",), ("rate-limit",)),
     Flag("base-interval", D, TIMING, "The interval it starts from.", ("-b",), ADAPTIVE),
-    Flag("min-interval", D, TIMING, "Never wait less than this.", (), ADAPTIVE),
-    Flag("max-interval", D, TIMING, "Never wait more than this.", (), ADAPTIVE),
+    Flag("min-interval", D, TIMING, "Never wait less than this.", (), BOUNDED),
+    Flag("max-interval", D, TIMING, "Never wait more than this.", (), BOUNDED),
     Flag("slow-threshold", N, TIMING, "Slower than this many base intervals: wait longer.", (), ("adaptive",)),
     Flag("fast-threshold", N, TIMING, "Faster than this many base intervals: wait less.", (), ("adaptive",)),
-    Flag("failure-threshold", N, TIMING, "Success less likely than this opens the circuit.", (), ("adaptive",)),
-    Flag("show-metrics", S, TIMING, "Print interval, success and circuit after each run.", ("-m",), ADAPTIVE[:1]),
+    Flag("failure-threshold", N, TIMING, "Success less likely than this is bad.", (), ("adaptive", "learn")),
+    Flag("show-metrics", S, TIMING, "Print interval, success and circuit after each run.", ("-m",), ("adaptive",)),
+    Flag("intensity", N, TIMING, "How wild: from 0, an interval, to 1.", (), ("chaos",)),
     Flag("target-cpu", N, TIMING, "Busier than this (percent): wait longer.", (), ("load-adaptive",)),
     Flag("target-memory", N, TIMING, "Fuller than this (percent): wait longer.", (), ("load-adaptive",)),
     Flag("target-load", N, TIMING, "A load average above this: wait longer.", (), ("load-adaptive",)),

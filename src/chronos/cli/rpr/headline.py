@@ -6,15 +6,18 @@ from chronos.cli.rpr.asked import Asked
 from chronos.repeater.port import Mode
 from chronos.repeater.showing import shown_s
 
+DRAWN = ("decorrelated-jitter", "genetic", "chaos")
 
-def headline(asked: Asked, mode: Mode) -> str:
-    """Return the mode and its stop conditions in a line."""
+
+def headline(asked: Asked, mode: Mode, seed: int) -> str:
+    """Return the mode and its stop conditions in a line, and the seed where chance has a part."""
     lead = {
         "interval": f"🕐 Interval execution: {_every(asked)}",
         "count": f"🔢 Count execution: {asked.get('times')} times",
         "duration": f"⏱️  Duration execution: for {_shown(asked, 'for')}",
     }.get(asked.subcommand.name, f"{asked.subcommand.name}: {mode.describe()}")
-    return ", ".join([lead, *_rest(asked)])
+    chance = [f"seed {seed}"] if asked.subcommand.name in DRAWN or "jitter" in asked.values else []
+    return ", ".join([lead, *_rest(asked), *chance])
 
 
 def _rest(asked: Asked) -> list[str]:

@@ -39,7 +39,7 @@ def agenda_of(asked: Asked, mode: Mode) -> Agenda:
 
 
 def zone_of(asked: Asked) -> str:
-    """Return the zone that a cron expression is read in: the one that was typed, or this machine's."""
+    """Return the zone that a cron expression, or a day, is read in: the one that was typed, or this machine's."""
     from chronos.cli.localzone import local_zone
 
     return asked.get("timezone") or local_zone(os.environ) or "UTC"
@@ -110,6 +110,29 @@ def _load_adaptive(asked: Asked, _seed: int) -> Mode:
     return LoadAdaptive(asked.get("base_interval"), HostLoad(), **typed, **_interval_bounds(asked))
 
 
+def _genetic(asked: Asked, seed: int) -> Mode:
+    from chronos.repeater.load import HostLoad
+    from chronos.repeater.modes.genetic import Genetic
+    from chronos.timing.clock import dice
+
+    return Genetic(asked.get("base_interval"), dice(seed), source=HostLoad(), **_interval_bounds(asked))
+
+
+def _learn(asked: Asked, _seed: int) -> Mode:
+    from chronos.repeater.modes.learn import Learn
+
+    typed = _typed(asked, threshold="failure_threshold")
+    return Learn(asked.get("base_interval"), zone_of(asked), **typed, immediate=not asked.is_on("no_immediate"))
+
+
+def _chaos(asked: Asked, seed: int) -> Mode:
+    from chronos.repeater.modes.chaos import Chaos
+    from chronos.timing.clock import dice
+
+    typed = _typed(asked, intensity="intensity")
+    return Chaos(asked.get("base_interval"), dice(seed), **typed, **_interval_bounds(asked))
+
+
 def _delays(asked: Asked, _seed: int) -> Mode:
     from chronos.repeater.modes.retries import Delays
 
@@ -168,4 +191,7 @@ MAKERS: dict[str, Callable[[Asked, int], Mode]] = {
     "rate-limit": _rate_limit,
     "adaptive": _adaptive,
     "load-adaptive": _load_adaptive,
+    "genetic": _genetic,
+    "learn": _learn,
+    "chaos": _chaos,
 }

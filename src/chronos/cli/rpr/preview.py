@@ -15,11 +15,11 @@ SHOWN = 5
 SHOWN_MAX = 1000
 
 
-def preview(asked: Asked, mode: Mode, clock: Clock) -> str:
+def preview(asked: Asked, mode: Mode, seed: int, clock: Clock) -> str:
     """Return the lines that `--dry-run` prints."""
     now = Moment(clock.boottime(), clock.time())
     first_s = mode.first_s(now)
-    lines = [headline(asked, mode), f"Command: [{' '.join(asked.plan.argv)}]", "Starts:"]
+    lines = [headline(asked, mode, seed), f"Command: [{' '.join(asked.plan.argv)}]", "Starts:"]
     count = min(asked.get("next", SHOWN), asked.get("times", SHOWN_MAX), SHOWN_MAX)
     starts = _ticks(mode, now, count) if isinstance(mode, Ticking) else iter([first_s])
     lines += [f"  {_when(asked, start_s - now.monotonic_s, now)}" for start_s in starts]

@@ -35,12 +35,12 @@ def repeat(asked: Asked, clock: Clock) -> int:
     Raises:
         Invalid: It cannot be begun: the mode refuses its numbers, or a file cannot be used.
     """
-    seed = asked.get("seed")
-    mode = mode_of(asked, int.from_bytes(SystemChance().bytes(8), "big") if seed is None else seed)
+    seed = asked.get("seed", int.from_bytes(SystemChance().bytes(4), "big"))
+    mode = mode_of(asked, seed)
     if asked.is_on("dry_run"):
         from chronos.cli.rpr.preview import preview
 
-        return _show(preview(asked, mode, clock))
+        return _show(preview(asked, mode, seed, clock))
     agenda = agenda_of(asked, mode)
     with contextlib.ExitStack() as stack:
         # What may refuse to begin comes before the machine, which takes the signals.
@@ -54,7 +54,7 @@ def repeat(asked: Asked, clock: Clock) -> int:
         tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
         engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown])
         if asked.is_on("verbose"):
-            machine.print(OUT, header(headline(asked, mode), asked.plan.argv))
+            machine.print(OUT, header(headline(asked, mode, seed), asked.plan.argv))
         engine.run()
         return finish(asked, engine, tally, agenda, last, machine.print)
 

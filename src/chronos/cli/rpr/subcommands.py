@@ -104,6 +104,27 @@ SUBCOMMANDS = (
         ("base_interval",),
         "rpr load-adaptive --base-interval 10s -- make test",
     ),
+    Subcommand(
+        "genetic",
+        ("gen", "g"),
+        "Let the interval evolve to what works best.",
+        ("base_interval",),
+        "rpr genetic --base-interval 10s -- curl -fsS http://localhost/",
+    ),
+    Subcommand(
+        "learn",
+        ("ln",),
+        "Learn at which times of the day it fails, and avoid them.",
+        ("base_interval",),
+        "rpr learn --base-interval 5m -- curl -fsS http://localhost/",
+    ),
+    Subcommand(
+        "chaos",
+        ("ch",),
+        "Run at random times, with rushes and lulls.",
+        ("base_interval",),
+        "rpr chaos --base-interval 10s --intensity 0.5 --seed 7 -- curl -fsS http://localhost/",
+    ),
 )
 
 BY_NAME = {name: each for each in SUBCOMMANDS for name in (each.name, *each.aliases)}
