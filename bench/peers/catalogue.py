@@ -20,6 +20,7 @@ PACKAGES = {
 """Debian's package of a program."""
 
 AT_ONCE = "64 at a time"
+APSCHEDULER_3 = ("apscheduler==3.11.3", "sqlalchemy==2.0.58", "aiohttp==3.14.5", "urllib3==2.8.0")
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,16 @@ PEERS: dict[str, Peer] = {
     ),
     "apscheduler-3-memory": Peer(
         driver="apscheduler3.py",
-        python=("apscheduler==3.11.3", "aiohttp==3.14.5"),
+        python=APSCHEDULER_3,
         setup=f"`AsyncIOScheduler`, coroutines with one aiohttp session, {AT_ONCE}, no misfire limit",
         survives="nothing",
         creates_a_second=2_000,
     ),
     "apscheduler-3-sqlite": Peer(
         driver="apscheduler3.py",
-        python=("apscheduler==3.11.3", "aiohttp==3.14.5", "sqlalchemy==2.0.58"),
+        python=APSCHEDULER_3,
         server="sqlite:///{folder}/jobs.sqlite",
-        setup=f"the same with `SQLAlchemyJobStore` on SQLite, {AT_ONCE}",
+        setup="`BackgroundScheduler`, 64 threads with one urllib3 pool, `SQLAlchemyJobStore` on SQLite",
         survives="jobs and their next run, fsynced; no outcomes, and what was running is forgotten",
         creates_a_second=40,
     ),
