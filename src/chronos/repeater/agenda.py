@@ -45,8 +45,8 @@ class Agenda(Protocol):
         """Return what is to be done with `running` runs on. After START and RESTART it may be asked again at once."""
         ...
 
-    def ended(self, run: Run, now: Moment) -> None:
-        """Take note of a run that has ended."""
+    def ended(self, run: Run, now: Moment, *, is_last: bool) -> None:
+        """Take note of a run that has ended; after the last one nothing is skipped any more."""
         ...
 
     def wake_s(self, running: int) -> float | None:
@@ -77,8 +77,11 @@ class FollowingAgenda:
         self._due_s = None
         return Step.START
 
-    def ended(self, run: Run, now: Moment) -> None:
+    def ended(self, run: Run, now: Moment, *, is_last: bool) -> None:
+        # The mode is told of the last one, too: it may be asked what it has learned.
         due_s = self._mode.next_s(run, now)
+        if is_last:
+            return
         self.is_over = due_s is None
         if due_s is not None and run.advice_s is not None:
             advised_s = run.ended_s + run.advice_s
@@ -133,7 +136,9 @@ class TickingAgenda:
                 return Step.RESTART
         return self._from_queue() if is_free else Step.WAIT
 
-    def ended(self, run: Run, now: Moment) -> None:
+    def ended(self, run: Run, now: Moment, *, is_last: bool) -> None:
+        if is_last:
+            return
         if run.advice_s is not None:
             self._held_until_s = run.ended_s + run.advice_s
         elif self._is_due(now):

@@ -259,8 +259,7 @@ class Engine:
         run = running.run(exit_code, now, ok=fate is Fate.OK, advice_s=advice.seconds if advice else None)
         seen = Seen(fate, changed=self._has_changed(running, fate), matched=verdict.matched)
         self._tally.add(seen, exit_code)
-        if self._tally.may_start():
-            self._agenda.ended(run, now)
+        self._agenda.ended(run, now, is_last=not self._tally.may_start())
         report = Report(run, fate, running.attempt, reason or verdict.reason, running.capture, advice)
         for listener in self._listeners:
             listener.ended(report)

@@ -42,7 +42,7 @@ class _Metrics(_Quiet):
     def ended(self, report: Report) -> None:
         from chronos.repeater.modes.adaptive import State
 
-        state = getattr(self._mode, "state", None)
+        state = getattr(getattr(self._mode, "mode", self._mode), "state", None)  # what jitter moves, or the mode itself
         if isinstance(state, State):
             success, circuit = f"{state.success_probability:.1%}", state.circuit.value
             line = f"📊 Adaptive Metrics: Interval={shown_s(state.interval_s)}, Success={success}, Circuit={circuit}\n"

@@ -51,22 +51,22 @@ class JitteredWaits:
     """A mode that waits after each run, with each wait longer or shorter by up to a fraction of it."""
 
     def __init__(self, mode: Mode, fraction: float, seed: int, *, never_early: bool) -> None:
-        self._mode = mode
+        self.mode = mode
         self._fraction = fraction
         self._seed = seed
         self._asked = 0
         self.never_early = never_early
 
     def first_s(self, now: Moment) -> float:
-        return self._moved(self._mode.first_s(now), now)
+        return self._moved(self.mode.first_s(now), now)
 
     def next_s(self, last: Run, now: Moment) -> float | None:
         self._asked += 1
-        planned_s = self._mode.next_s(last, now)
+        planned_s = self.mode.next_s(last, now)
         return None if planned_s is None else self._moved(planned_s, now)
 
     def describe(self) -> str:
-        return _described(self._mode, self._fraction, never_early=self.never_early)
+        return _described(self.mode, self._fraction, never_early=self.never_early)
 
     def _moved(self, planned_s: float, now: Moment) -> float:
         spread_s = self._fraction * (planned_s - now.monotonic_s)
@@ -79,7 +79,7 @@ class JitteredTicks:
     """A mode with ticks, each moved by up to a fraction of the gap to the next one."""
 
     def __init__(self, mode: Spaced, fraction: float, seed: int, *, never_early: bool) -> None:
-        self._mode = mode
+        self.mode = mode
         self._fraction = fraction
         self._seed = seed
         self._next = 0
@@ -87,7 +87,7 @@ class JitteredTicks:
         self.never_early = never_early
 
     def first_s(self, now: Moment) -> float:
-        first_s = self._mode.first_s(now)
+        first_s = self.mode.first_s(now)
         self._at_once = first_s <= now.monotonic_s
         return first_s + self._offset_s(0)
 
@@ -97,22 +97,22 @@ class JitteredTicks:
         return None if tick_s is None else max(now.monotonic_s, tick_s)
 
     def tick_s(self, n: int, now: Moment) -> float | None:
-        tick_s = self._mode.tick_s(n, now)
+        tick_s = self.mode.tick_s(n, now)
         return None if tick_s is None else tick_s + self._offset_s(n)
 
     def passed(self, now: Moment) -> int:
-        return self._mode.passed(now)
+        return self.mode.passed(now)
 
     def gap_s(self, n: int) -> float:
-        return self._mode.gap_s(n)
+        return self.mode.gap_s(n)
 
     def describe(self) -> str:
-        return _described(self._mode, self._fraction, never_early=self.never_early)
+        return _described(self.mode, self._fraction, never_early=self.never_early)
 
     def _offset_s(self, n: int) -> float:
         if n == 0 and self._at_once:
             return 0.0
-        return offset_s(self._seed, n, self._fraction * self._mode.gap_s(n), never_early=self.never_early)
+        return offset_s(self._seed, n, self._fraction * self.mode.gap_s(n), never_early=self.never_early)
 
 
 def _described(mode: Mode, fraction: float, *, never_early: bool) -> str:

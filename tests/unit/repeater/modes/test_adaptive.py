@@ -99,6 +99,12 @@ def test_waits_grow_while_runs_fail() -> None:
     assert found[-1] == 2
 
 
+@pytest.mark.parametrize(("took_s", "then_s"), [(1.9, 3.8), (2.1, 4), (7.9, 4), (8.1, 4.2)])
+def test_what_is_fast_and_what_is_slow_are_shares_of_the_base_interval(took_s: float, then_s: float) -> None:
+    first, second = driven(Adaptive(4), lambda _: Answer(True, took_s), runs=2)
+    assert second.started_s - first.ended_s == pytest.approx(then_s)
+
+
 def test_without_immediate_the_first_run_is_one_interval_later() -> None:
     assert starts(Adaptive(5, immediate=False), runs=1) == [5]
 
