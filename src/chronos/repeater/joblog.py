@@ -8,9 +8,12 @@ was ended by a signal has Exitval 0 and its number in Signal; one that timed out
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
+from collections.abc import Iterator
 from types import TracebackType
+from typing import NamedTuple
 
 from chronos.errors import Invalid
 from chronos.repeater.engine import Report
@@ -19,6 +22,14 @@ from chronos.repeater.stops import Fate
 HEADER = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
 TIMED_OUT = 124
 _TAIL_BYTES = 1024 * 1024
+_EPOCH_S_MAX = 16_000_000_000  # in the year 2477; nothing that was run is later
+
+
+class Past(NamedTuple):
+    """A run of an earlier repetition; `ok` by its exit code, patterns are not in the file."""
+
+    started_at: float
+    ok: bool
 
 
 class Joblog:
@@ -44,6 +55,12 @@ class Joblog:
         except Invalid:
             os.close(self._fd)
             raise
+
+    def past(self) -> list[Past]:
+        """Return the runs at the end of the file, as many as fit in a megabyte, in its order."""
+        size = os.fstat(self._fd).st_size
+        tail = os.pread(self._fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        return list(_past(tail))
 
     def __enter__(self) -> Joblog:
         return self
@@ -92,6 +109,19 @@ class Joblog:
         data = text.encode("utf-8", "surrogateescape")
         while data:
             data = data[os.write(self._fd, data) :]
+
+
+def _past(tail: bytes) -> Iterator[Past]:
+    for line in tail.split(b"\n")[:-1]:
+        fields = line.split(b"\t")
+        if len(fields) != HEADER.count("\t") + 1 or not fields[0].isdigit():
+            continue
+        try:
+            started_at = float(fields[2])
+        except ValueError:
+            continue
+        if math.isfinite(started_at) and 0 <= started_at < _EPOCH_S_MAX:
+            yield Past(started_at, fields[6] == fields[7] == b"0")
 
 
 def _last_number(tail: bytes, path: str) -> int:

@@ -99,6 +99,15 @@ class Ticking(Mode, Protocol):
         ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A mode that can learn from runs of an earlier repetition."""
+
+    def remember(self, started_at: float, *, ok: bool) -> None:
+        """Take note of a run that started at an epoch second. Asked before `first_s`, in the order of the runs."""
+        ...
+
+
 class Load(NamedTuple):
     """How busy the host is.
 

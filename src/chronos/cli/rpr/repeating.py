@@ -14,6 +14,7 @@ from chronos.cli.rpr.telling import told_by
 from chronos.repeater.agenda import Agenda
 from chronos.repeater.engine import Engine, Listener, Report
 from chronos.repeater.machine import ERR, OUT
+from chronos.repeater.port import Mode, Remembering
 from chronos.repeater.showing import Blocks, Json, Lines, Raw, Reasons, header, reason_of, statistics
 from chronos.repeater.stops import Tally
 from chronos.repeater.unix import Input, UnixMachine
@@ -45,6 +46,8 @@ def repeat(asked: Asked, clock: Clock) -> int:
     with contextlib.ExitStack() as stack:
         # What may refuse to begin comes before the machine, which takes the signals.
         joblog = _joblog(asked, stack)
+        if joblog:
+            _remember(mode, joblog)
         stdin = _input(asked, stack)
         logs: list[Listener] = [joblog] if joblog else []
         logs += _observed(asked, agenda, clock, stack)
@@ -80,6 +83,14 @@ def _joblog(asked: Asked, stack: contextlib.ExitStack) -> Joblog | None:
     from chronos.repeater.joblog import Joblog
 
     return stack.enter_context(Joblog(path, asked.plan.argv, resume=asked.is_on("resume")))
+
+
+def _remember(mode: Mode, joblog: Joblog) -> None:
+    """Tell a mode that learns of the runs that the log has."""
+    learner = getattr(mode, "mode", mode)
+    if isinstance(learner, Remembering):
+        for run in joblog.past():
+            learner.remember(run.started_at, ok=run.ok)
 
 
 def _input(asked: Asked, stack: contextlib.ExitStack) -> Input | None:

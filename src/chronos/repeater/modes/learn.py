@@ -105,11 +105,14 @@ class Learn:
         self._immediate = immediate
         self.history = History(max(SLOT_S_MIN, math.ceil(RUNS_PER_SLOT * base_s)))
 
+    def remember(self, started_at: float, *, ok: bool) -> None:
+        self.history.note(self._on_wall(started_at), ok=ok)
+
     def first_s(self, now: Moment) -> float:
         return now.monotonic_s if self._immediate else now.monotonic_s + self._base_s
 
     def next_s(self, last: Run, now: Moment) -> float | None:
-        self.history.note(self._on_wall(last.started_at), ok=last.ok)
+        self.remember(last.started_at, ok=last.ok)
         due_s = max(now.monotonic_s, last.ended_s + self._base_s)
         return due_s + self._passed_over_s(now.wall_s + due_s - now.monotonic_s)
 

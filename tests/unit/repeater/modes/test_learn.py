@@ -10,7 +10,7 @@ from tests.unit.repeater.modes.driving import START_AT, Answer, driven, gaps, st
 
 from chronos.repeater.modes.interval import Interval
 from chronos.repeater.modes.learn import DAY_S, History, Learn
-from chronos.repeater.port import Mode, ModeInvalid, Run
+from chronos.repeater.port import Mode, ModeInvalid, Remembering, Run
 from chronos.timing.clock import dice
 
 HOUR_S = 3600
@@ -60,6 +60,20 @@ def test_after_three_days_it_avoids_four_fifths_of_a_bad_window_and_a_control_do
     assert in_window(control, bad, 4) >= 0.95 * (bad[1] - bad[0]) * HOUR_S / base_s
     assert in_window(learned, bad, 4) <= 0.2 * in_window(control, bad, 4)
     assert outside(learned, bad, 4) >= 0.9 * outside(control, bad, 4)
+
+
+def test_what_an_earlier_repetition_saw_counts_from_the_first_run_on() -> None:
+    mode, bad = Learn(300, "Europe/Berlin"), (23.0, 24.0)
+    assert isinstance(mode, Remembering)
+    for days in (3, 2, 1):
+        for since in range(0, DAY_S, 300):
+            at = START_AT - days * DAY_S + since
+            mode.remember(at, ok=not bad[0] <= hour(at) < bad[1])
+
+    first, second = driven(mode, lambda _: Answer(ok=True), runs=2)
+
+    assert hour(first.started_at) == pytest.approx(23.2, abs=0.1)
+    assert hour(second.started_at) == 0
 
 
 def test_a_window_that_is_good_again_is_found_out_within_days() -> None:

@@ -62,6 +62,7 @@ def test_a_strategy_says_what_it_does_in_one_line(make: Make) -> None:
         (Polynomial(0.05, exponent=2, attempts=4), [0.05, 0.2, 0.45]),
         (Delays([1, 2, 4]), [1, 2, 4]),
         (Delays([1, 0], attempts=5), [1, 0, 0, 0]),
+        (Delays([5]), [5]),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -73,8 +74,9 @@ def test_a_delay_counts_from_the_end_of_the_run_before() -> None:
     assert starts(Linear(10, attempts=3), runs=3, took_s=5) == [0, 15, 40]
 
 
-def test_three_attempts_are_the_default() -> None:
+def test_three_attempts_are_the_default_and_one_is_enough() -> None:
     assert len(starts(Exponential(1), runs=100)) == 3
+    assert len(starts(Exponential(1, attempts=1), runs=100)) == 1
 
 
 def test_decorrelated_jitter_begins_with_its_base_and_is_repeated_by_its_seed() -> None:
