@@ -19,6 +19,7 @@ from tests.acceptance.fences import Fence, commands, fences
 from chronos.cli.chronosctl.root import cli
 from chronos.cli.chronosctl.session import Session
 from chronos.cli.chronosctl.yamlfile import dump_yaml, load_yaml
+from chronos.cli.rpr.config import configured
 from chronos.errors import ChronosError
 from chronos.model.formats import Marker
 from chronos.model.job import JobSpec
@@ -82,6 +83,9 @@ UNRUN = {
     "chronos restore newer.backup --base older.backup --data-dir there --as-of 2027-01-01T09:00:00Z": (
         "no server of a test was there then; tests/integration/server/test_backup_round_trip.py does it"
     ),
+    "rpr interval --every 1m --health-port 8081 --metrics-port 9091 -- ./work.sh": (
+        "it stays; tests/acceptance/rpr/test_rows.py asks what is served"
+    ),
     "promtool check metrics < metrics.txt": "promtool is optional; the tests of the metrics run it where it is",
 }
 # Blocks that show something and are typed nowhere.
@@ -93,7 +97,7 @@ def of_kind(*kinds: str) -> list[Any]:
 
 
 def test_every_block_says_what_it_is_and_is_looked_at() -> None:
-    looked_at = {"console", "sh", "yaml", "json", "python", "js", "go", "ini", "sql"} | SHOWN
+    looked_at = {"console", "sh", "yaml", "json", "toml", "python", "js", "go", "ini", "sql"} | SHOWN
     # A `receiver=` is run by the tests of signatures, in its own language.
     unread = [fence for fence in fences() if fence.kind not in looked_at and not fence.option("receiver")]
     assert [f"{fence} {fence.kind!r}" for fence in unread] == []
@@ -148,6 +152,13 @@ def test_every_yaml_is_what_it_is_for(fence: Fence, tmp_path: Path) -> None:
             file = tmp_path / "chronos.yaml"
             file.write_text(dump_yaml(document))
             assert load(file, environ={}, flags={}, feature_types=manifest.sections()).notes == []
+
+
+@pytest.mark.parametrize("fence", of_kind("toml"))
+def test_every_toml_configures_rpr(fence: Fence, tmp_path: Path) -> None:
+    file = tmp_path / "rpr.toml"
+    file.write_text(fence.text)
+    assert configured("interval", {"config": str(file)}, {})
 
 
 @pytest.mark.parametrize("fence", of_kind("json"))

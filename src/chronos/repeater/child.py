@@ -15,6 +15,9 @@ READ_BYTES = 65_536
 REST_S = 1.0
 """How long output is still read after a group has ended: somebody who left the group may hold the pipe."""
 
+REST_BYTES_MAX = 1024 * 1024
+"""No pipe holds more."""
+
 
 class Child:
     """A command in a session of its own, so that it can be ended with everything it has started.
@@ -23,6 +26,7 @@ class Child:
         streams: Descriptor → stream, for those that are still open.
         exit_code: None while it runs.
         rest_until_s: When to stop reading, once it has ended.
+        rest_bytes: How much may be left to read then.
     """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], stdin: int | IO[bytes]) -> None:
@@ -31,6 +35,7 @@ class Child:
         self.streams = {_fd(self._process.stdout): OUT, _fd(self._process.stderr): ERR}
         self.exit_code: int | None = None
         self.rest_until_s = 0.0
+        self.rest_bytes = REST_BYTES_MAX
 
     def read(self, fd: int) -> bytes:
         """Return what there is on a stream that can be read; nothing at its end, and it is closed then."""
@@ -40,6 +45,8 @@ class Child:
             data = b""
         if not data:
             self._close(fd)
+        if self.exit_code is not None:
+            self.rest_bytes -= len(data)
         return data
 
     def reap(self) -> bool:

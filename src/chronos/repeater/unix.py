@@ -155,12 +155,23 @@ class UnixMachine:
                     child.rest_until_s = self._clock.boottime() + REST_S
         found: list[Event] = []
         for child in [each for each in self._children.values() if each.exit_code is not None]:
-            if not child.streams or self._clock.boottime() >= child.rest_until_s:
+            if not child.streams or self._is_enough(child):
                 child.close()
                 del self._children[child.pid]
                 assert child.exit_code is not None
                 found.append(Ended(child.pid, child.exit_code))
         return found
+
+    def _is_enough(self, child: Child) -> bool:
+        """Whether to wait no longer for the rest of the output of a command that has ended."""
+        if self._clock.boottime() < child.rest_until_s:
+            return False
+        # What a slow reader has kept us from reading is still in the pipe, unless we are asked to end.
+        is_held = any(self._outlets[stream].is_full for stream in child.streams.values())
+        if is_held and child.rest_bytes > 0 and not self._asked:
+            child.rest_until_s = self._clock.boottime() + REST_S
+            return False
+        return True
 
     def _signals(self) -> list[Event]:
         found: list[Event] = []

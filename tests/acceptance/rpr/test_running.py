@@ -183,6 +183,26 @@ def test_when_the_reader_goes_it_ends_quietly() -> None:
     assert done.stderr == b"141\n"
 
 
+def test_a_reader_that_takes_its_time_gets_everything() -> None:
+    line = f"{shlex.join(PROGRAM)} c -t 1 -- head -c 3000000 /dev/zero | {{ sleep 2; wc -c; }}"
+    done, _ = raw(["sh", "-c", line])
+    assert int(done.stdout) == 3_000_000
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_the_shell_has_closed_is_nobodys_else(closed: str, tmp_path: Path) -> None:
+    line = f"{shlex.join(PROGRAM)} c -t 2 -v -- sh -c 'echo x >> ran; echo x; echo y >&2' {closed}"
+    done, _ = raw(["sh", "-c", line], cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "ran").read_text() == "x\nx\n"
+
+
+def test_a_full_disk_is_named() -> None:
+    done, _ = raw(["sh", "-c", f"{shlex.join(PROGRAM)} i -e 10ms -- echo x > /dev/full"])
+    assert done.returncode == 1
+    assert done.stderr == b"Error: cannot write output: No space left on device\n"
+
+
 def test_what_is_left_in_the_group_is_ended_with_the_run() -> None:
     done = rpr("c", "-t", "2", "--", "sh", "-c", "sleep 100 >/dev/null 2>&1 & echo $!")
     assert done.code == 0

@@ -23,6 +23,7 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> int:
     """Do what was typed and return the exit code."""
+    _open_standard_streams()
     try:
         return _run(words)
     except ChronosError as exc:
@@ -31,6 +32,15 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:  # before the engine takes the signals
         say("interrupted")
         return INTERRUPTED
+
+
+def _open_standard_streams() -> None:
+    """Take the places of streams that the shell has closed, so that nothing else is opened there and written to."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def say(message: str) -> None:
