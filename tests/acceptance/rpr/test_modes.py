@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from tests.acceptance.rpr.typed import rpr
 
 
@@ -31,3 +32,26 @@ def test_learn_goes_on_with_what_the_joblog_knows(tmp_path: Path) -> None:
 
     assert (knowing.code, knowing.lines) == (0, ["x"])
     assert (unknowing.code, len(unknowing.lines)) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "head", "starts"),
+    [
+        ("exp -bd 1s -a 9 -md 5s", "fails", ["0s", "1s", "3s", "7s", "12s"]),
+        ("fib -bd 1s -a 4", "fails", ["0s", "1s", "2s", "4s"]),
+        ("lin -inc 1s -a 4 --next 2", "fails", ["0s", "1s"]),
+        ("poly -bd 1s -a 4", "fails", ["0s", "1s", "5s", "14s"]),
+        ("dj -bd 1s -a 2", "fails", ["0s", "1s"]),
+        ("delays --delays 1s,10m", "fails", ["0s", "1s", "10m1s"]),
+        ("rl -r 3/1m --next 4", "succeeds", ["0s", "0s", "0s", "1m"]),
+        ("adaptive -b 1s", "succeeds", ["0s", "800ms", "1.4s", "1.8s", "2s"]),
+        ("learn -b 1m --tz UTC --next 3", "succeeds", ["0s", "1m", "2m"]),
+        ("chaos -b 1m --intensity 0 --next 3", "succeeds", ["0s", "1m", "2m"]),
+        ("genetic -b 1m --next 2", "succeeds", ["0s", "1m"]),
+    ],
+)
+def test_a_dry_run_shows_the_starts_of_modes_that_go_by_their_runs_too(line: str, head: str, starts: list[str]) -> None:
+    done = rpr(*line.split(), "--dry-run", "--", "false")
+    assert done.code == 0
+    assert done.lines[2] == f"Starts, if each run {head} at once:"
+    assert [each.removeprefix("  after ").replace("1m0s", "1m") for each in done.lines[3:]] == starts

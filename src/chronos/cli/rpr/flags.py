@@ -146,7 +146,7 @@ FLAGS = (
     ),
     Flag("exit-code", T, RUNNING, "Which exit code to end with.", (), (), ("summary", "last")),
     Flag("dry-run", S, RUNNING, "Say what would be done and when, and do nothing."),
-    Flag("next", C, RUNNING, "How many starts --dry-run shows (5).", (), TICKING),
+    Flag("next", C, RUNNING, "How many starts --dry-run shows (5)."),
     Flag("success-pattern", T, VERDICT, "A run whose output matches has succeeded.", (), metavar="REGEX"),
     Flag("failure-pattern", T, VERDICT, "A run whose output matches has failed; it wins.", (), metavar="REGEX"),
     Flag("case-insensitive", S, VERDICT, "Patterns do not tell A from a."),

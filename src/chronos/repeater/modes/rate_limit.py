@@ -43,7 +43,8 @@ class RateLimit:
         self._running: tuple[int, ...] = ()
 
     def first_s(self, now: Moment) -> float:
-        return max(now.monotonic_s, self._begin_task(_us(now.monotonic_s)) / SECOND_US)
+        self._begin_task(_us(now.monotonic_s))
+        return now.monotonic_s
 
     def next_s(self, last: Run, now: Moment) -> float | None:
         now_us = _us(now.monotonic_s)
@@ -53,7 +54,7 @@ class RateLimit:
         self._forget(now_us)
         is_retry = bool(self._retries) and self._retry_slot_us(now_us) <= self._task_slot_us(now_us)
         slot = self._begin_retry(now_us) if is_retry else self._begin_task(now_us)
-        return max(now.monotonic_s, slot / SECOND_US)
+        return now.monotonic_s if slot == now_us else slot / SECOND_US
 
     def describe(self) -> str:
         rate = f"{self._rate.starts_max} starts in any {format_duration(self._rate.window_us)} at most"
