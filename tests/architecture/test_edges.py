@@ -14,7 +14,7 @@ A_REQUEST = {"server/gate.py __call__"}
 A_SUBSCRIBER = {"server/subscribers.py _handle"}
 A_SERVICES_TURN = {
     "dispatch/executor.py _outcome",
-    "dispatch/executor.py _went",
+    "dispatch/executor.py _start",
     "dispatch/executor.py _look",
     "dispatch/executor.py _tell",
     "testing/simulation/loop.py _work",  # what is raised in a thread belongs to whoever waits for it

@@ -25,11 +25,15 @@ class Expiring(Protocol):
         ...
 
 
+Sweep = dict[Expiring, None]
+"""What is looked at together."""
+
+
 class Deadlines:
     """Makes deadlines that share a timer."""
 
     def __init__(self) -> None:
-        self._sweeps: dict[int, dict[Expiring, None]] = {}
+        self._sweeps: dict[int, Sweep] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_number = 0
@@ -38,8 +42,8 @@ class Deadlines:
         """Return a deadline that begins when its block is entered."""
         return Deadline(self, seconds)
 
-    def add(self, deadline: Expiring, loop: asyncio.AbstractEventLoop) -> int:
-        """Take a deadline in; returns the number of the sweep that will look at it."""
+    def add(self, deadline: Expiring, loop: asyncio.AbstractEventLoop) -> Sweep:
+        """Take a deadline in; returns the sweep that will look at it, to take out of it what was met."""
         number = math.ceil(deadline.at / GRAIN_S)
         if number * GRAIN_S < deadline.at:
             number += 1  # fractions round
@@ -49,12 +53,7 @@ class Deadlines:
             if self._timer is None or number < self._timer_number:
                 self._set_timer(loop)
         sweep[deadline] = None
-        return number
-
-    def remove(self, deadline: Expiring, number: int) -> None:
-        """Forget a deadline that was met."""
-        if (sweep := self._sweeps.get(number)) is not None:
-            sweep.pop(deadline, None)
+        return sweep
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -81,7 +80,7 @@ class Deadline:
         at: The loop's time in seconds; 0 before the block.
     """
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_number", "_seconds", "_task", "at")
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_seconds", "_sweep", "_task", "at")
 
     def __init__(self, deadlines: Deadlines, seconds: float) -> None:
         self._deadlines = deadlines
@@ -106,7 +105,7 @@ class Deadline:
         loop = self._task.get_loop()
         self._cancelling = self._task.cancelling()
         self.at = loop.time() + self._seconds
-        self._number = self._deadlines.add(self, loop)
+        self._sweep = self._deadlines.add(self, loop)
         return self
 
     def __exit__(
@@ -114,7 +113,7 @@ class Deadline:
     ) -> None:
         task, self._task = self._task, None
         assert task is not None
-        self._deadlines.remove(self, self._number)
+        self._sweep.pop(self, None)
         # Somebody else's wish to stop, made meanwhile, is let through.
         if self._expired and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -234,7 +234,8 @@ class LocalExecutor:
         return [held for execution_id in self._attempts for held in self._attempts_of(execution_id)]
 
     def _forget(self, held: Held) -> None:
-        self._hosts.forget(held)
+        if held.host is not None:
+            self._hosts.forget(held.host)
         execution_id = held.delivery.execution_id
         latest = self._attempts[execution_id]
         if latest is not held:
@@ -319,8 +320,18 @@ class LocalExecutor:
         held.stage = Stage.RUNNING
         held.started_us = int(self._clock.time() * 1e6)
         self._running += 1
-        if self._begin is None or not self._went(held, self._begin):
+        try:
+            begun = self._begin(held.delivery, partial(self._note, held)) if self._begin is not None else None
+        except Exception:
+            # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
+            self._end(held, _internal(held.delivery), self._now_us())
+            self._ask_turn()
+            return
+        if begun is None:
             self._run_task(held, self._outcome(held))
+        else:
+            self._note_lateness(held)
+            held.under_way = begun
 
     def _note_lateness(self, held: Held) -> None:
         due_us = held.delivery.due_us or held.delivery.not_before_us
@@ -333,21 +344,6 @@ class LocalExecutor:
             self._telemetry.observe_all("start_lateness_seconds", late_s)
 
     # Without a task.
-
-    def _went(self, held: Held, begin: Begin) -> bool:
-        """Begin an attempt that needs no task; returns whether it is one."""
-        try:
-            begun = begin(held.delivery, partial(self._note, held))
-        except Exception:
-            # The edge where one attempt's turn ends: a bug in one dispatcher must not stop every other attempt.
-            self._end(held, _internal(held.delivery), self._now_us())
-            self._ask_turn()
-            return True
-        if begun is None:
-            return False
-        self._note_lateness(held)
-        held.under_way = begun
-        return True
 
     def _note(self, held: Held) -> None:
         held.ended_us = int(self._clock.time() * 1e6)
@@ -418,7 +414,7 @@ class LocalExecutor:
             waited = Waited(host_cap=late_ms) if held.queued else Waited(capacity=late_ms)
         held.stage = Stage.ENDED
         self._running -= 1
-        if (place := self._hosts.leave(held)) is not None:
+        if held.host is not None and (place := self._hosts.leave(held.host)) is not None:
             self._due.add(place)
         self._forget(held)
         self._report(held.delivery, outcome, held.started_us, ended_us, waited)

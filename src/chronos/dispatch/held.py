@@ -130,12 +130,14 @@ class HostLine:
     """How many run at a host, and who waits for room there.
 
     Attributes:
+        key: Its namespace and name.
         known: How many attempts know of it; when nobody does any more, it may be forgotten.
     """
 
-    __slots__ = ("known", "line", "most", "running")
+    __slots__ = ("key", "known", "line", "most", "running")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, key: tuple[str, str], most: int) -> None:
+        self.key = key
         self.most = most
         self.known = self.running = 0
         self.line = Line()
@@ -161,19 +163,16 @@ class HostLines:
         key = (delivery.namespace, name)
         host = self._hosts.get(key)
         if host is None:
-            host = self._hosts[key] = HostLine(self._per_host_max)
+            host = self._hosts[key] = HostLine(key, self._per_host_max)
         host.known += 1
         return host
 
-    def forget(self, held: Held) -> None:
-        """An attempt is held no more."""
-        host = held.host
-        if host is None:
-            return
+    def forget(self, host: HostLine) -> None:
+        """An attempt there is held no more."""
         host.known -= 1
         if not host.known:
             self.waiting -= host.line.size
-            self._hosts.pop((held.delivery.namespace, host_of(held.delivery.target) or ""))
+            del self._hosts[host.key]
 
     def may_go(self, place: Place) -> bool:
         """Return whether there is room at its host, and take it; if not, it stands in line."""
@@ -188,11 +187,8 @@ class HostLines:
         host.running += 1
         return True
 
-    def leave(self, held: Held) -> Place | None:
-        """Give the room of one that ran back; return who comes next."""
-        host = held.host
-        if host is None:
-            return None
+    def leave(self, host: HostLine) -> Place | None:
+        """Give the room of one that ran there back; return who comes next."""
         host.running -= 1
         while host.line.size:
             self.waiting -= 1

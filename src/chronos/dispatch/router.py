@@ -29,7 +29,7 @@ from chronos.dispatch.port import (
 )
 from chronos.dispatch.redaction import Redactor, secrets_of
 from chronos.dispatch.targets import ByTarget
-from chronos.dispatch.underway import Beginner, Told, UnderWay
+from chronos.dispatch.underway import Beginner, Planner, Start, Told, UnderWay
 from chronos.model.target import Target
 from chronos.timing.clock import Clock
 
@@ -121,7 +121,7 @@ class Router:
             if concerns(delivery):
                 return None
         ticket = self._admit(delivery.namespace, way.host)
-        return _Begun(self, way.dispatcher, delivery, ticket, told) if isinstance(ticket, Ticket) else None
+        return _Begun(self, way.begin, delivery, ticket, told) if isinstance(ticket, Ticket) else None
 
     def _way(self, target: Target) -> _Way | None:
         """Return how deliveries to a target begin; None where they need a task."""
@@ -133,7 +133,10 @@ class Router:
             if not around.by_target:
                 asked.append(around.concerns)
         host, dispatcher = host_of(target), self._beginners.get(str(target.__struct_config__.tag))
-        return _Way(dispatcher, host, tuple(asked)) if host is not None and dispatcher is not None else None
+        if host is None or dispatcher is None:
+            return None
+        planned = dispatcher.plan(target) if isinstance(dispatcher, Planner) else None
+        return _Way(planned or dispatcher.begin, host, tuple(asked))
 
     async def tell_cancelled(self, delivery: Delivery) -> None:
         """Tell the target to stop, where it can be told. Whether it heard is its own business."""
@@ -227,7 +230,7 @@ class _Way(Struct, frozen=True):
         asked: What is asked of each delivery: whether it concerns a wrapper after all.
     """
 
-    dispatcher: Beginner
+    begin: Start
     host: str
     asked: tuple[Callable[[Delivery], bool], ...] = ()
 
@@ -251,30 +254,28 @@ class _Begun:
     """
 
     __slots__ = (
-        "_deadlines",
         "_has_come",
         "_inner",
         "_is_late",
-        "_number",
         "_router",
         "_seconds",
+        "_sweep",
         "_ticket",
         "_told",
         "at",
     )
 
-    def __init__(self, router: Router, dispatcher: Beginner, delivery: Delivery, ticket: Ticket, told: Told) -> None:
+    def __init__(self, router: Router, begin: Start, delivery: Delivery, ticket: Ticket, told: Told) -> None:
         self._router = router
-        self._deadlines = router.deadlines
         self._ticket = ticket
         self._told = told
         self._is_late = self._has_come = False
         self._seconds = delivery.timeout_us / 1e6
         loop = asyncio.get_running_loop()
         self.at = loop.time() + self._seconds
-        self._number = self._deadlines.add(self, loop)
+        self._sweep = router.deadlines.add(self, loop)
         try:
-            self._inner: UnderWay = dispatcher.begin(delivery, self._hear)
+            self._inner: UnderWay = begin(delivery, self._hear)
         except BaseException:
             self._end(Verdict.NOTHING)
             raise
@@ -294,10 +295,11 @@ class _Begun:
     def outcome(self) -> Outcome | None:
         """See `UnderWay.outcome`."""
         try:
-            outcome = self._came()
+            outcome = self._inner.outcome() if self._has_come and not self._is_late else self._came()
         except BaseException:
             self._end(Verdict.NOTHING)
             raise
+        self._has_come = False
         if outcome is not None:
             self._end(Verdict.ANSWERED if type(outcome) is Delivered else verdict_of(outcome))
         return outcome
@@ -306,18 +308,18 @@ class _Begun:
         self._has_come = True
         self._told()
 
-    def _came(self) -> Outcome | None:
+    def _came(self) -> Outcome:
+        """Return what it has come to now that its time is up."""
         if self._has_come:
-            self._has_come = False
             outcome = self._inner.outcome()
-            if outcome is not None or not self._is_late:
+            if outcome is not None:
                 return outcome
             self._inner.stop()
         return _too_late(self._seconds)
 
     def _end(self, verdict: Verdict) -> None:
         self._inner = _ENDED  # it knows us as we know it
-        self._deadlines.remove(self, self._number)
+        self._sweep.pop(self, None)
         self._router.leave(self._ticket, verdict)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from chronos.dispatch.port import Delivery, Outcome
+from chronos.model.target import Target
 
 Told = Callable[[], None]
 """Called when there is something to ask `UnderWay.outcome` for; maybe before what was begun is returned."""
@@ -33,6 +34,19 @@ class Beginner(Protocol):
 
     def begin(self, delivery: Delivery, told: Told) -> UnderWay:
         """Begin to deliver; see `Dispatcher.deliver`. Who is told no more when the deadline is over, stops it."""
+        ...
+
+
+Start = Callable[[Delivery, Told], UnderWay]
+"""Begins a delivery; see `Beginner.begin`."""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """What a beginner offers besides, if it begins sooner when it has seen the target before."""
+
+    def plan(self, target: Target) -> Start | None:
+        """Return what begins deliveries to this target that nothing wraps, as often as it is called; None: `begin`."""
         ...
 
 

@@ -63,8 +63,9 @@ def test_no_more_run_at_a_host_than_may_and_nobody_who_waits_is_forgotten(steps:
         elif step == "end" and running:
             one = running.pop(0)
             one.stage = Stage.ENDED
-            place = hosts.leave(one)
-            hosts.forget(one)
+            assert one.host is not None
+            place = hosts.leave(one.host)
+            hosts.forget(one.host)
             held.remove(one)
             if place is not None:
                 waiting.remove(place[2])
@@ -72,7 +73,8 @@ def test_no_more_run_at_a_host_than_may_and_nobody_who_waits_is_forgotten(steps:
         elif step == "drop" and waiting:
             one = waiting.pop(0)
             one.stage = Stage.DROPPED
-            hosts.forget(one)
+            assert one.host is not None
+            hosts.forget(one.host)
             held.remove(one)
         by_host = Counter(one.host for one in running)
         assert all(count <= 3 for count in by_host.values())

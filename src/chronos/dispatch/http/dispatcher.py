@@ -19,7 +19,7 @@ from chronos.dispatch.http.tls import tls_context
 from chronos.dispatch.port import Delivery, Outcome
 from chronos.dispatch.redaction import Redactor, are_secrets_in_play, secrets_of
 from chronos.dispatch.targets import ByTarget
-from chronos.dispatch.underway import Told, UnderWay, awaited
+from chronos.dispatch.underway import Start, Told, UnderWay, awaited
 from chronos.errors import ConfigInvalid
 from chronos.model.target import HttpTarget, Target
 from chronos.timing.clock import Clock
@@ -62,7 +62,7 @@ class HttpDispatcher:
         self, guard: EgressGuard, clock: Clock, settings: HttpSettings | None = None, client: HttpClient | None = None
     ) -> None:
         self._clock = clock
-        self._plans = ByTarget(_plan)
+        self._plans = ByTarget(self._plan)
         self._client = client or hot_client(guard, clock, settings or HttpSettings())
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -76,10 +76,18 @@ class HttpDispatcher:
         plan = None if are_secrets_in_play() else self._plans.of(target)
         if plan is None:
             return self._built(self._sending(delivery, target), build_request, told)
-        now_s, prepared = self._clock.time(), plan.prepared
-        ready = Wanted(prepared.url, prepared.method, prepared.wire(delivery, now_s), plan.verify)
-        sending = Sending(delivery, target, NO_SECRETS, now_s, plan.delivered)
-        return Attempt(self._client, self._clock, sending, ready, None, told)
+        return plan.begin(delivery, told)
+
+    def plan(self, target: Target) -> Start | None:
+        """Return what begins deliveries to a target whose requests are prepared; see `Planner.plan`."""
+        plan = self._plans.of(target)
+        return plan.begin if plan is not None else None
+
+    def _plan(self, target: Target) -> _Plan | None:
+        """Return the plan; None where each request is built. With a secret in it, one is made and forgotten."""
+        assert isinstance(target, HttpTarget)
+        prepared = None if secrets_of(target) else prepare(target)
+        return _Plan(self._client, self._clock, target, prepared) if prepared is not None else None
 
     async def tell_cancelled(self, delivery: Delivery) -> Outcome | None:
         """Ask the target to stop, at its `cancel_url`; None when it has none. The deadline is the caller's."""
@@ -106,23 +114,25 @@ class HttpDispatcher:
         return Attempt(self._client, self._clock, sending, wanted(request, sending.target), request, told)
 
 
-class _Plan(Struct, frozen=True):
-    """What all requests to a target have in common.
+class _Plan:
+    """What all requests to a target have in common, and what empty answers come to, by status, once there was one."""
 
-    Attributes:
-        delivered: What empty answers come to, by status, once there was one.
-    """
+    __slots__ = ("_client", "_clock", "_delivered", "_prepared", "_target", "_verify")
 
-    prepared: Prepared
-    verify: bool
-    delivered: dict[int, Outcome]
+    def __init__(self, client: HttpClient, clock: Clock, target: HttpTarget, prepared: Prepared) -> None:
+        self._client = client
+        self._clock = clock
+        self._target = target
+        self._prepared = prepared
+        self._verify = not target.tls_skip_verify
+        self._delivered: dict[int, Outcome] = {}
 
-
-def _plan(target: Target) -> _Plan | None:
-    """Return the plan of a target; None where each request is built. With a secret in it, one is made and forgotten."""
-    assert isinstance(target, HttpTarget)
-    prepared = None if secrets_of(target) else prepare(target)
-    return _Plan(prepared, not target.tls_skip_verify, {}) if prepared is not None else None
+    def begin(self, delivery: Delivery, told: Told) -> UnderWay:
+        """See `Beginner.begin`."""
+        now_s, prepared = self._clock.time(), self._prepared
+        ready = Wanted(prepared.url, prepared.method, prepared.wire(delivery, now_s), self._verify)
+        sending = Sending(delivery, self._target, NO_SECRETS, now_s, self._delivered)
+        return Attempt(self._client, self._clock, sending, ready, None, told)
 
 
 def hot_client(guard: EgressGuard, clock: Clock, settings: HttpSettings) -> HotClient:
