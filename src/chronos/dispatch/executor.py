@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from chronos.dispatch.held import Held, HostLines, Line, Stage, by_priority
+from chronos.dispatch.held import Held, HostLines, Line, Stage, by_priority, crowds_in
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -24,7 +24,7 @@ from chronos.dispatch.port import (
     OnDone,
     Outcome,
 )
-from chronos.dispatch.underway import Begin
+from chronos.dispatch.underway import Begin, Expect
 from chronos.failpoints import reach
 from chronos.model.execution import NOT_WAITED, Waited
 from chronos.telemetry import Telemetry
@@ -71,6 +71,7 @@ class LocalExecutor:
     Args:
         deliver: Usually `Router.deliver`.
         begin: Usually `Router.begin`; what it begins takes no task.
+        expect: Usually `Router.expect`; told of crowds while they are held.
         on_done: Called on the loop with every batch of ended attempts; must not raise.
         tell_cancelled: Called for a cancelled attempt that had begun; usually `Router.tell_cancelled`.
         rest_s: After a turn, what ends within it is seen to together, unless somebody waits for room: a turn for
@@ -85,12 +86,14 @@ class LocalExecutor:
         settings: ExecutorSettings | None = None,
         *,
         begin: Begin | None = None,
+        expect: Expect | None = None,
         tell_cancelled: TellCancelled | None = None,
         telemetry: Telemetry | None = None,
         rest_s: float = 0.0,
     ) -> None:
         self._deliver = deliver
         self._begin = begin
+        self._expect = expect
         self._on_done = on_done
         self._clock = clock
         self._settings = settings or ExecutorSettings()
@@ -141,8 +144,12 @@ class LocalExecutor:
                 self._hold(delivery, now_us)
         if self._count:
             self._idle.clear()
-        if not self._draining:
-            self._turn()
+        if self._draining:
+            return
+        if self._expect is not None:
+            for delivery, size in crowds_in(deliveries, now_us):
+                self._expect(delivery, size)
+        self._turn()
 
     async def recall(self, execution_ids: list[str]) -> dict[str, str]:
         """Return `dropped`, `sent` or `unknown` for each id. See `Executor.recall`.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import Delivery, Outcome
 from chronos.dispatch.underway import UnderWay
+
+CROWD, SOON_US = 32, 2_000_000
+"""So many that are due at one host at one instant are a crowd, which is announced when it comes so soon."""
 
 USUAL_PRIORITY = 5
 AGEING_US = 10_000_000
@@ -76,6 +80,27 @@ def by_priority(place: Place) -> Place:
     due_us, number, held = place
     better = held.delivery.priority - USUAL_PRIORITY
     return (due_us - better * AGEING_US, number, held) if better else place
+
+
+def crowds_in(deliveries: Sequence[Delivery], now_us: int) -> Iterator[tuple[Delivery, int]]:
+    """Yield one of each crowd that is due soon, and how many it has; of those only that follow one another, as the
+    crowd of one schedule does."""
+    if len(deliveries) < CROWD:
+        return
+    first, due_us, count = deliveries[0], -1, 0
+    for delivery in deliveries:
+        if delivery.not_before_us == due_us and _is_beside(delivery, first):
+            count += 1
+            continue
+        if count >= CROWD and now_us < due_us <= now_us + SOON_US:
+            yield first, count
+        first, due_us, count = delivery, delivery.not_before_us, 1
+    if count >= CROWD and now_us < due_us <= now_us + SOON_US:
+        yield first, count
+
+
+def _is_beside(one: Delivery, other: Delivery) -> bool:
+    return one.target is other.target or host_of(one.target) == host_of(other.target)
 
 
 class Line:

@@ -123,6 +123,12 @@ class Router:
         ticket = self._admit(delivery.namespace, way.host)
         return _Begun(self, way.begin, delivery, ticket, told) if isinstance(ticket, Ticket) else None
 
+    def expect(self, delivery: Delivery, count: int) -> None:
+        """Get ready for a crowd, where it is one that is begun and its host is well; see `underway.Expect`."""
+        way = self._ways.of(delivery.target)
+        if way is not None and way.planner is not None and (delivery.namespace, way.host) not in self._remembered:
+            way.planner.expect(delivery.target, count)
+
     def _way(self, target: Target) -> _Way | None:
         """Return how deliveries to a target begin; None where they need a task."""
         any_delivery = to_nobody(target)
@@ -135,8 +141,9 @@ class Router:
         host, dispatcher = host_of(target), self._beginners.get(str(target.__struct_config__.tag))
         if host is None or dispatcher is None:
             return None
-        planned = dispatcher.plan(target) if isinstance(dispatcher, Planner) else None
-        return _Way(planned or dispatcher.begin, host, tuple(asked))
+        planner = dispatcher if isinstance(dispatcher, Planner) else None
+        planned = planner.plan(target) if planner is not None else None
+        return _Way(planned or dispatcher.begin, host, tuple(asked), planner)
 
     async def tell_cancelled(self, delivery: Delivery) -> None:
         """Tell the target to stop, where it can be told. Whether it heard is its own business."""
@@ -232,7 +239,8 @@ class _Way(Struct, frozen=True):
 
     begin: Start
     host: str
-    asked: tuple[Callable[[Delivery], bool], ...] = ()
+    asked: tuple[Callable[[Delivery], bool], ...]
+    planner: Planner | None
 
 
 class _Ended:

@@ -49,9 +49,17 @@ class Planner(Protocol):
         """Return what begins deliveries to this target that nothing wraps, as often as it is called; None: `begin`."""
         ...
 
+    def expect(self, target: Target, count: int) -> None:
+        """Get ready for so many deliveries to this target that will begin together, soon. Must return at once."""
+        ...
+
 
 Begin = Callable[[Delivery, Told], UnderWay | None]
 """Begins a delivery, or returns None: nothing was done, and this one is to be delivered by a task."""
+
+
+Expect = Callable[[Delivery, int], None]
+"""Is told of one of so many deliveries to a place that will begin together, before they do. Must not raise."""
 
 
 async def awaited(begin: Callable[[Told], UnderWay]) -> Outcome:

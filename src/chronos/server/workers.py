@@ -122,6 +122,7 @@ class Workers:
             self._house.clock,
             executor_of(self._house.settings, share=share),
             begin=self._router.begin,
+            expect=self._router.expect,
             tell_cancelled=self._router.tell_cancelled,
             telemetry=self._house.telemetry,
         )

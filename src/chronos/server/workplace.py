@@ -161,7 +161,7 @@ async def equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIte
     breakers = breakers_of(given.settings)
     router = Router(dispatchers, clock, around=host.arounds, breakers=breakers, settings=hosts_of(given.settings))
     async with router:
-        yield Tools(router.deliver, router.tell_cancelled, breakers, router.begin)
+        yield Tools(router.deliver, router.tell_cancelled, breakers, router.begin, router.expect)
 
 
 def _install(host: WorkerHost, given: Handover) -> None:

@@ -92,6 +92,9 @@ class LibraryClient:
         except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError) as failed:
             raise unanswered(failed) from None
 
+    def warm(self, url: HttpUrl, count: int, *, verify: bool) -> None:
+        """The library makes connections as it needs them."""
+
     async def aclose(self) -> None:
         """See `HttpClient.aclose`."""
         for kept in self._idle.values():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.dispatch.fakes import a_delivery
 
-from chronos.dispatch.held import Held, HostLines, Line, Place, Stage
+from chronos.dispatch.held import SOON_US, Held, HostLines, Line, Place, Stage, crowds_in
 
 
 @given(st.lists(st.one_of(st.integers(0, 50), st.none())))
@@ -82,3 +83,27 @@ def test_no_more_run_at_a_host_than_may_and_nobody_who_waits_is_forgotten(steps:
         assert hosts.waiting >= len(waiting)
     assert bool(hosts.waiting) >= bool(waiting)
     assert len(hosts._hosts) == len({one.host for one in held})
+
+
+@pytest.mark.parametrize(
+    ("due_us", "hosts", "found"),
+    [
+        ([7] * 40, ["a"] * 40, [40]),
+        ([7] * 40, ["a", "b"] * 20, []),
+        ([7] * 40 + [8] * 50 + [9] * 10, ["a"] * 100, [40, 50]),
+        ([7] * 80, ["a"] * 40 + ["b"] * 40, [40, 40]),
+        (list(range(1, 101)), ["a"] * 100, []),
+        ([7] * 31, ["a"] * 31, []),
+        ([0] * 40, ["a"] * 40, []),
+        ([SOON_US + 1] * 40, ["a"] * 40, []),
+        ([], [], []),
+    ],
+)
+def test_a_crowd_is_due_at_one_host_at_one_instant_and_soon(
+    due_us: list[int], hosts: list[str], found: list[int]
+) -> None:
+    deliveries = [
+        a_delivery(url=f"http://{host}.test/{n}", not_before_us=due)
+        for n, (due, host) in enumerate(zip(due_us, hosts, strict=True))
+    ]
+    assert [count for _, count in crowds_in(deliveries, 0)] == found

@@ -11,7 +11,7 @@ from tests.unit.dispatch.wires import ANSWER, Waiting, Wires, a_client, a_guard,
 
 from chronos.dispatch.http.connector import Connector
 from chronos.dispatch.http.exchange import BrokenOff, ConnectFailed, StaleConnection, Wanted
-from chronos.dispatch.http.pool import ENOUGH, LOOK_S
+from chronos.dispatch.http.pool import CONNECTING_MAX, ENOUGH, LOOK_S
 from chronos.dispatch.http.url import parse_url
 from chronos.testing import VirtualClock, virtual_time
 
@@ -232,6 +232,58 @@ async def test_a_crowd_at_a_quick_place_is_carried_by_a_few_connections() -> Non
     reads = await asyncio.gather(*(call(client) for _ in range(2_000)))
     assert {read.status for read in reads} == {200}
     assert len(wires.made) == ENOUGH
+
+
+@virtual_time
+async def test_connections_for_a_crowd_are_made_before_it_asks_and_nothing_is_sent_on_them() -> None:
+    client = a_client(wires := Wires(), per_place_max=1_000, idle_max=100)
+    client.warm(parse_url("http://a.test/"), 500, verify=True)
+    client.warm(parse_url("http://b.test/"), 3, verify=True)
+    await turns()
+    assert len(wires.made) == ENOUGH + 3
+    assert not any(wire.written for wire in wires.made)
+    client.warm(parse_url("http://a.test/"), 500, verify=True)
+    await asyncio.gather(*(call(client) for _ in range(200)))
+    assert len(wires.made) == ENOUGH + 3
+    await asyncio.sleep(10)
+    assert wires.open == 0
+    assert client.places == []
+
+
+@virtual_time
+async def test_nothing_that_is_kept_is_closed_for_a_crowd_and_no_bound_is_passed() -> None:
+    client = a_client(wires := Wires(), per_place_max=5, idle_max=8)
+    await asyncio.gather(*(call(client, "http://b.test/") for _ in range(5)))
+    client.warm(parse_url("http://a.test/"), 500, verify=True)
+    await turns()
+    assert [wire.closed for wire in wires.made] == [False] * 8
+    client.warm(parse_url("http://b.test/"), 500, verify=True)
+    client.warm(parse_url("http://c.test/"), 500, verify=True)
+    await turns()
+    assert len(wires.made) == 8
+
+
+@virtual_time
+async def test_a_crowd_whose_place_cannot_be_reached_is_told_when_it_asks() -> None:
+    client = a_client(wires := Wires())
+    wires.refuses = ConnectionRefusedError(111, "refused")
+    client.warm(parse_url("http://a.test/"), 500, verify=True)
+    await turns()
+    assert client.places == []
+    tried = len(wires.called)
+    await asyncio.sleep(10)
+    assert len(wires.called) == tried <= CONNECTING_MAX
+    with pytest.raises(ConnectFailed):
+        await call(client)
+
+
+@virtual_time
+async def test_who_asks_while_connections_are_made_for_a_crowd_gets_one_of_them() -> None:
+    client = a_client(wires := Wires(seconds=1))
+    client.warm(parse_url("http://a.test/"), 2, verify=True)
+    assert (await asyncio.gather(call(client), call(client)))[0].status == 200
+    await asyncio.sleep(3)
+    assert len(wires.made) <= 4
 
 
 @virtual_time

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from tests.unit.dispatch.fakes import Begun, Recorder, Reports, a_delivery
+from tests.unit.dispatch.fakes import Begun, Recorder, Reports, a_delivery, us
 from tests.unit.dispatch.wires import Wires, a_client, a_guard
 
-from chronos.dispatch.breaker import Circuit
+from chronos.dispatch.breaker import Circuit, Ticket, Verdict
 from chronos.dispatch.deadline import GRAIN_S
 from chronos.dispatch.executor import LocalExecutor
 from chronos.dispatch.http import HttpDispatcher
+from chronos.dispatch.http.pool import ENOUGH
 from chronos.dispatch.port import Answer, Around, Deliver, Delivered, Delivery, NoAnswer, NotSent, Outcome, Refused
 from chronos.dispatch.router import Router, RouterSettings
 from chronos.dispatch.underway import Told, UnderWay, awaited
@@ -215,6 +216,30 @@ async def test_a_bug_gives_the_place_at_the_host_back() -> None:
     with pytest.raises(IndexError):
         under_way.outcome()
     assert router.begin(a_delivery(), lambda: None) is not None
+
+
+@virtual_time
+async def test_connections_for_a_crowd_are_made_while_it_is_held_and_none_for_a_host_that_fails() -> None:
+    clock, reports, wires = VirtualClock(), Reports(), Wires()
+    dispatcher = HttpDispatcher(a_guard(lambda: ["127.0.0.1"]), clock, client=a_client(wires, idle_max=100))
+    router = Router({"http": dispatcher}, clock)
+    due_us = us(clock, 0.5)
+
+    def crowd(name: str) -> list[Delivery]:
+        return [a_delivery(f"{name}-{n}", url=f"http://{name}.test/", not_before_us=due_us) for n in range(100)]
+
+    failing = router.breakers.admit("default", "bad.test", 0.0)
+    assert isinstance(failing, Ticket)
+    router.breakers.record(failing, Verdict.FAILED, 0.0)
+    async with LocalExecutor(router.deliver, reports, clock, begin=router.begin, expect=router.expect) as executor:
+        executor.submit(crowd("good") + crowd("bad"))
+        executor.submit([a_delivery(f"few-{n}", url="http://few.test/", not_before_us=due_us) for n in range(9)])
+        await asyncio.sleep(0.4)
+        assert len(wires.made) == ENOUGH
+        assert reports.all == []
+        await asyncio.sleep(2)
+    assert len(reports.all) == 209
+    assert all(isinstance(outcome, Delivered) for outcome in reports.outcomes.values())
 
 
 @virtual_time

@@ -83,6 +83,12 @@ class HttpDispatcher:
         plan = self._plans.of(target)
         return plan.begin if plan is not None else None
 
+    def expect(self, target: Target, count: int) -> None:
+        """Make connections for a crowd; see `Planner.expect`."""
+        plan = self._plans.of(target)
+        if plan is not None:
+            plan.warm(count)
+
     def _plan(self, target: Target) -> _Plan | None:
         """Return the plan; None where each request is built. With a secret in it, one is made and forgotten."""
         assert isinstance(target, HttpTarget)
@@ -126,6 +132,10 @@ class _Plan:
         self._prepared = prepared
         self._verify = not target.tls_skip_verify
         self._delivered: dict[int, Outcome] = {}
+
+    def warm(self, count: int) -> None:
+        """Make connections for so many requests."""
+        self._client.warm(self._prepared.url, count, verify=self._verify)
 
     def begin(self, delivery: Delivery, told: Told) -> UnderWay:
         """See `Beginner.begin`."""

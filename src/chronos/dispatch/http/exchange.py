@@ -79,6 +79,13 @@ class HttpClient(Protocol):
         """
         ...
 
+    def warm(self, url: HttpUrl, count: int, *, verify: bool) -> None:
+        """Make connections for a crowd of requests that will be asked soon, as many as are enough; nothing is sent.
+
+        Whether they can be made is told to those who ask.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
         ...

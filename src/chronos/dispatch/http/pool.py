@@ -11,6 +11,7 @@ from chronos.dispatch.http.connection import Connection
 from chronos.dispatch.http.connector import Connector
 from chronos.dispatch.http.exchange import Asker, BrokenOff, Wanted
 from chronos.dispatch.http.sessions import Place
+from chronos.dispatch.http.url import HttpUrl
 from chronos.timing.clock import Clock
 
 SWEEP_S = 0.5
@@ -71,9 +72,7 @@ class HotClient:
         """Send, now or when there is a connection; see `HttpClient.ask`."""
         url = wanted.url
         place = (url.scheme, url.host, url.port, wanted.verify)
-        row = self._rows.get(place)
-        if row is None:
-            row = self._rows[place] = _Row(self, place, min(ENOUGH, self._per_place_max))
+        row = self._rows.get(place) or self._row(place)
         asked = _Asked(self, row, wanted, asker)
         connection = self._take(row) if row.idle and not wanted.is_fresh else None
         if connection is None:
@@ -129,16 +128,33 @@ class HotClient:
                 row.look_again()
             row.line_up(asked)  # bounded by its deadline; who is woken for nothing goes to the end of the line
             return
+        asked.wait_for(self._make(row, asked))
+
+    def warm(self, url: HttpUrl, count: int, *, verify: bool) -> None:
+        """See `HttpClient.warm`. Nothing that is kept is closed for it."""
+        row = self._row((url.scheme, url.host, url.port, verify))
+        row.ahead = min(count, row.enough, self._idle_max - len(self._oldest))
+        # Bounded by what may be made at a time: who makes one counts at once. The others follow one by one.
+        while row.taken < row.ahead and row.connecting < CONNECTING_MAX:
+            self._make(row, None)
+        self.tidy(row)
+
+    def _row(self, place: Place) -> _Row:
+        row = self._rows.get(place)
+        if row is None:
+            row = self._rows[place] = _Row(self, place, min(ENOUGH, self._per_place_max))
+        return row
+
+    def _make(self, row: _Row, asked: _Asked | None) -> _Making:
         row.taken += 1
         row.connecting += 1
         making = asyncio.get_running_loop().create_task(self._connector.connect(row.place, row))
         self._makings.add(making)
-        making.add_done_callback(partial(self._has_made, asked))
-        asked.wait_for(making)
+        making.add_done_callback(partial(self._has_made, row, asked))
+        return making
 
-    def _has_made(self, asked: _Asked, making: _Making) -> None:
-        """A connection was made for `asked`, or could not be."""
-        row = asked.row
+    def _has_made(self, row: _Row, asked: _Asked | None, making: _Making) -> None:
+        """A connection was made for `asked`, or for whoever comes, or could not be."""
         self._makings.discard(making)
         row.connecting -= 1
         failure = BrokenOff("the client was closed") if making.cancelled() else making.exception()
@@ -146,15 +162,17 @@ class HotClient:
             connection, row.vetted = making.result()
             failure = None if connection.is_open else BrokenOff()
         if failure is not None:
+            row.ahead = 0
             self.leave(row)
-            asked.fail(failure)
+            if asked is not None:
+                asked.fail(failure)
             return
         self._made += 1
         connection.use_until = self._clock.boottime() + AGE_S + self._made % AGE_SPREAD_S
         row.open.add(connection)
-        if row.taken < row.enough:
-            row.hand_on(None)  # who waited because so many were being made may make one now
-        if not asked.given(connection):
+        if row.taken < row.enough and not row.hand_on(None) and row.taken < row.ahead:
+            self._make(row, None)  # so many were being made that this one had to wait
+        if asked is None or not asked.given(connection):
             self.keep(row, connection)
 
     def widen(self, row: _Row) -> None:
@@ -225,6 +243,7 @@ class _Row:
         connecting: Those being made.
         vetted: What the guard allowed when the last one was made.
         enough: How many there may be for now, never more than the bound.
+        ahead: How many are made before anybody asks.
         look: The next look whether they are enough; None while nobody waits.
     """
 
@@ -234,6 +253,7 @@ class _Row:
         self.taken = 0
         self.connecting = 0
         self.enough = enough
+        self.ahead = 0
         self._answers = 0
         self._look_at = 0.0
         self.look: asyncio.TimerHandle | None = None

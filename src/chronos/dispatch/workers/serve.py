@@ -14,6 +14,7 @@ from chronos.dispatch.executor import LocalExecutor, TellCancelled
 from chronos.dispatch.port import Deliver, Done
 from chronos.dispatch.targets import Targets
 from chronos.dispatch.underway import Begin as BeginDelivery
+from chronos.dispatch.underway import Expect
 from chronos.dispatch.workers.channel import Channel
 from chronos.dispatch.workers.clock import LedClock
 from chronos.dispatch.workers.protocol import (
@@ -58,6 +59,7 @@ class Tools:
     tell_cancelled: TellCancelled | None
     breakers: Breakers
     begin: BeginDelivery | None = None
+    expect: Expect | None = None
 
 
 Equip = Callable[[bytes, Clock, Telemetry], AbstractAsyncContextManager[Tools]]
@@ -111,6 +113,7 @@ class WorkerSide:
                 self._clock,
                 begin.executor,
                 begin=tools.begin,
+                expect=tools.expect,
                 tell_cancelled=tools.tell_cancelled,
                 telemetry=self._telemetry,
                 rest_s=TOLD_TOGETHER_S,
