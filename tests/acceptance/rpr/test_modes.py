@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
 import pytest
+from tests.acceptance.fences import Fence, commands, fences
 from tests.acceptance.rpr.typed import rpr
 
 
@@ -55,3 +57,18 @@ def test_a_dry_run_shows_the_starts_of_modes_that_go_by_their_runs_too(line: str
     assert done.code == 0
     assert done.lines[2] == f"Starts, if each run {head} at once:"
     assert [each.removeprefix("  after ").replace("1m0s", "1m") for each in done.lines[3:]] == starts
+
+
+EXAMPLES = [fence for fence in fences() if fence.page == "docs/reference/rpr-modes.md" and fence.kind == "console"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_the_examples_of_the_reference_print_what_stands_there(example: Fence) -> None:
+    [command] = commands(example.text)
+    program, *words = shlex.split(command)
+    assert program == "rpr"
+    assert rpr(*words).out == example.text.partition("\n")[2]
+
+
+def test_the_reference_has_examples() -> None:
+    assert len(EXAMPLES) >= 4

@@ -146,10 +146,11 @@ def test_a_trial_counts_for_the_wait_there_really_was() -> None:
     mode.first_s(at(0))
     mode.next_s(an_ended_run(1, START_S, Answer(ok=True)), at(0))
 
-    mode.next_s(an_ended_run(2, START_S + 40, Answer(ok=True)), at(40))
+    mode.next_s(an_ended_run(2, START_S + 40, Answer(ok=True, took_s=60)), at(100))
 
     [trial] = mode._population._trials
     assert trial.gene == pytest.approx(gene_of(40, 1, 100))
+    assert trial.worth == pytest.approx(0.5 * (1 - trial.gene) + 0.3 * 0.4 + 0.2)
 
 
 def test_only_the_last_trials_are_remembered() -> None:
