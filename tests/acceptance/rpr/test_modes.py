@@ -59,6 +59,26 @@ def test_a_dry_run_shows_the_starts_of_modes_that_go_by_their_runs_too(line: str
     assert [each.removeprefix("  after ").replace("1m0s", "1m") for each in done.lines[3:]] == starts
 
 
+@pytest.mark.parametrize(
+    ("words", "wall"),
+    [
+        (["--cron", "TZ=Asia/Tokyo 0 9 * * *"], "T09:00:00+09:00 (Asia/Tokyo)"),
+        (["--cron", "0 9 * * *", "--tz", "Asia/Tokyo"], "T09:00:00+09:00 (Asia/Tokyo)"),
+        (["--cron", "0 9 * * *", "--tz", "UTC"], "T09:00:00+00:00 (UTC)"),
+    ],
+)
+def test_a_dry_run_of_cron_shows_the_wall_of_its_zone(words: list[str], wall: str) -> None:
+    done = rpr("cron", *words, "--dry-run", "--next", "2", "--", "true")
+    assert done.code == 0
+    assert [line[-len(wall) :] for line in done.lines[3:]] == [wall, wall]
+
+
+def test_an_instant_that_is_over_is_refused() -> None:
+    done = rpr("cron", "--cron", "@at 2020-01-01T00:00:00Z", "--", "true")
+    assert (done.code, done.out) == (2, "")
+    assert "--cron has no instant left" in done.err
+
+
 EXAMPLES = [fence for fence in fences() if fence.page == "docs/reference/rpr-modes.md" and fence.kind == "console"]
 
 

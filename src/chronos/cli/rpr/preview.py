@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from chronos.cli.rpr.asked import Asked
 from chronos.cli.rpr.headline import headline
-from chronos.cli.rpr.modes import zone_of
 from chronos.repeater.port import Mode, Moment, Run, Ticking
 from chronos.repeater.showing import shown_s
 from chronos.timing.clock import Clock
@@ -26,7 +25,7 @@ def preview(asked: Asked, mode: Mode, seed: int, clock: Clock) -> str:
         supposing = f", if each run {'fails' if asked.subcommand.retries else 'succeeds'} at once"
         starts = _supposed(mode, first_s, now, count, ok=not asked.subcommand.retries)
     lines = [headline(asked, mode, seed), f"Command: [{' '.join(asked.plan.argv)}]", f"Starts{supposing}:"]
-    lines += [f"  {_when(asked, start_s - now.monotonic_s, now)}" for start_s in starts]
+    lines += [f"  {_when(mode, start_s - now.monotonic_s, now)}" for start_s in starts]
     return "\n".join(lines) + "\n"
 
 
@@ -50,15 +49,16 @@ def _supposed(mode: Mode, first_s: float, now: Moment, count: int, *, ok: bool) 
         due_s = mode.next_s(run, then)
 
 
-def _when(asked: Asked, wait_s: float, now: Moment) -> str:
-    """Return an instant as it is for the mode: on the wall for cron, as a wait for everything else."""
+def _when(mode: Mode, wait_s: float, now: Moment) -> str:
+    """Return an instant as it is for the mode: on the wall of its schedule, or else as a wait."""
     wait_s = round(max(0.0, wait_s), 5)  # the last digits are those of the machine's clock
-    if asked.subcommand.name != "cron":
+    schedule = getattr(getattr(mode, "mode", mode), "schedule", None)
+    if schedule is None:
         return f"after {shown_s(wait_s)}"
     from datetime import datetime, timedelta, timezone
 
     from chronos.timing.zone import zone
 
-    name, at = zone_of(asked), round(now.wall_s + wait_s)
-    offset = timezone(timedelta(seconds=zone(name).offset_at(at)))
-    return f"{datetime.fromtimestamp(at, offset).isoformat()} ({name})"
+    at = round(now.wall_s + wait_s)
+    offset = timezone(timedelta(seconds=zone(schedule.timezone).offset_at(at)))
+    return f"{datetime.fromtimestamp(at, offset).isoformat()} ({schedule.timezone})"
