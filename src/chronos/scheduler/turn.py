@@ -43,7 +43,7 @@ TOO_MUCH_S = 0.05
 SPAN_S = 86_400
 STEPS_MAX = 2_000
 """Of a turn over more than a day: steps of counting (`Plan.steps`), about."""
-SLICE = 500
+SLICE = 100
 """Executions dealt with before others have their turn: some milliseconds."""
 _RANK = itemgetter(0, 1)
 

@@ -39,7 +39,7 @@ async def ask(config: Config, operation: str, *, namespace: str, **given: Any) -
             query = msgspec.convert(given.get("query", {}), endpoint.query) if endpoint.query is not None else None
             caller = Principal(id="offline", name="offline", permissions=frozenset({"*"}))
             reply = await endpoint.handler(Call(caller, namespace, given.get("path", {}), query=query))
-            return msgspec.to_builtins(reply.value)
+            return msgspec.json.decode(msgspec.json.encode(reply.value))  # parts of it may be encoded already
 
 
 async def _open(node: Node, running: AsyncExitStack) -> None:

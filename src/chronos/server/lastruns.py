@@ -41,6 +41,7 @@ class LastRuns:
         self._may_have_run = may_have_run
         self._known: dict[str, _Known] = {}
         self._new: set[str] = set()
+        self._looking: dict[str, asyncio.Event] = {}
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take note of what was committed. Called on the event loop; returns at once."""
@@ -59,8 +60,22 @@ class LastRuns:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 if job.id not in self._known and job.id not in self._new and self._may_have_run(job.id):
-                    group.create_task(self._look_up(job))
+                    group.create_task(self._look_up_once(job))
         return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
+
+    async def _look_up_once(self, job: Job) -> None:
+        """Look a job up, or wait for whoever does: a page that is polled asks for its jobs again before they come."""
+        while job.id not in self._known:
+            if (other := self._looking.get(job.id)) is not None:
+                await other.wait()
+                continue
+            done = self._looking[job.id] = asyncio.Event()
+            try:
+                await self._look_up(job)
+                return
+            finally:
+                del self._looking[job.id]
+                done.set()
 
     async def _look_up(self, job: Job) -> None:
         page = await self._queries.executions(job.namespace, job_id=job.id, statuses=RAN, limit=1)

@@ -35,7 +35,7 @@ from chronos.timing.clock import Chance, Clock
 Listener = Callable[[Sequence[Event]], None]
 
 RECOVERY_FLUSH_ENTRIES = 500
-EVENTS_AT_ONCE = 1_000
+EVENTS_AT_ONCE = 200
 """What listeners are told of before others have their turn."""
 
 
@@ -161,7 +161,7 @@ class CommandLog:
 
     def subscribe(self, listener: Listener, *, recovered: bool = False) -> None:
         """Call `listener` with the events of every entry, in order, after it is folded and before it is answered;
-        a thousand at a time.
+        a few hundred at a time.
 
         It must be quick, and must not raise.
 

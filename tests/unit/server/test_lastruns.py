@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -58,6 +59,29 @@ async def test_a_job_of_which_nothing_was_ever_run_is_not_looked_up() -> None:
     runs = LastRuns(cast("Queries", history), may_have_run=lambda job_id: job_id == "b")
     assert (await shown(runs), await shown(runs, "b")) == (None, ("occ_2", "success"))
     assert history.asked == ["b"]
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_many_ask_for_at_once_is_looked_up_once_also_when_the_first_leaves() -> None:
+    class Slow(History):
+        gate = asyncio.Event()
+
+        async def executions(self, *given: Any, **named: Any) -> Page[Execution]:
+            found = await super().executions(*given, **named)
+            await self.gate.wait()
+            return found
+
+    history = Slow(run(1))
+    runs = LastRuns(cast("Queries", history))
+    asking = [asyncio.create_task(shown(runs)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert history.asked == ["a"]
+    asking[0].cancel()
+    await asyncio.gather(asking[0], return_exceptions=True)
+    history.gate.set()
+    assert await asyncio.gather(*asking[1:]) == [("occ_1", "success")] * 4
+    assert history.asked == ["a", "a"]
 
 
 async def shown(runs: LastRuns, name: str = "a") -> tuple[str, str] | None:

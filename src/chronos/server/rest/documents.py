@@ -225,6 +225,40 @@ def editable(spec: JobSpec) -> dict[str, Any]:
     return document
 
 
+class _Shown:
+    """What was said last of a job.
+
+    Attributes:
+        document: What stands in it as long as nobody changes the job.
+        moving: What else stood in it; `raw` is all of it, encoded.
+    """
+
+    __slots__ = ("document", "job", "moving", "raw")
+
+    def __init__(self, job: Job, document: dict[str, Any]) -> None:
+        self.job = job
+        self.document = document
+        self.moving: _Moving | None = None
+        self.raw = msgspec.Raw()
+
+
+class _Moving(NamedTuple):
+    """What changes in a job's document by itself."""
+
+    runs: tuple[int, ...]
+    effective_us: int
+    last: LastExecution | None
+    last_success_us: int
+    overdue_since_s: int
+
+
+_shown: dict[str, _Shown] = {}
+"""By id: the same jobs are looked at again and again, and most of them say what they said."""
+
+SHOWN_MAX = 1_000
+"""One is some kilobytes."""
+
+
 def job_document(
     job: Job,
     *,
@@ -233,8 +267,8 @@ def job_document(
     last: LastExecution | None = None,
     success: Success | None = None,
     already_sent: list[str] | None = None,
-) -> dict[str, Any]:
-    """Return a job as the API shows it.
+) -> msgspec.Raw:
+    """Return a job as the API shows it: a `JobDocument`, encoded.
 
     Args:
         plan: Its compiled schedule; None when the next runs are not asked for.
@@ -242,36 +276,38 @@ def job_document(
         already_sent: Executions whose first byte had left when the change was accepted.
     """
     runs = plan.upcoming_s(now_s, NEXT_RUNS) if plan is not None and job.paused is None else []
-    document = _standing(job) | {
-        "next_run": at_s(runs[0]) if runs else None,
-        "next_runs": [at_s(run) for run in runs],
-        "effective_at": at(plan.effective_us(runs[0])) if plan is not None and runs else None,
-        "last_execution": last,
-        "last_success_at": at(success.last_us) if success is not None else None,
-        "overdue_since": at_s(success.overdue_since_s) if success is not None and success.overdue_since_s else None,
-    }
+    moving = _Moving(
+        tuple(runs),
+        plan.effective_us(runs[0]) if plan is not None and runs else 0,
+        last,
+        success.last_us if success is not None else 0,
+        success.overdue_since_s if success is not None else 0,
+    )
+    shown = _standing(job)
     if already_sent is not None:
-        document["already_sent"] = already_sent
-    return document
+        return msgspec.Raw(msgspec.json.encode({**_whole(shown.document, moving), "already_sent": already_sent}))
+    if shown.moving != moving:
+        shown.raw = msgspec.Raw(msgspec.json.encode(_whole(shown.document, moving)))
+        shown.moving = moving
+    return shown.raw
 
 
-class _Shown(NamedTuple):
-    job: Job
-    document: dict[str, Any]
+def _whole(standing: dict[str, Any], moving: _Moving) -> dict[str, Any]:
+    return {
+        **standing,
+        "next_run": at_s(moving.runs[0]) if moving.runs else None,
+        "next_runs": [at_s(run) for run in moving.runs],
+        "effective_at": at(moving.effective_us),
+        "last_execution": moving.last,
+        "last_success_at": at(moving.last_success_us),
+        "overdue_since": at_s(moving.overdue_since_s) if moving.overdue_since_s else None,
+    }
 
 
-_shown: dict[str, _Shown] = {}
-"""What documents said last of jobs, by id: the same jobs are looked at again and again."""
-
-SHOWN_MAX = 1_000
-"""One is some kilobytes."""
-
-
-def _standing(job: Job) -> dict[str, Any]:
-    """Return what stands in a job's document as long as nobody changes the job. It is shared: leave it as it is."""
+def _standing(job: Job) -> _Shown:
     known = _shown.get(job.id)
-    if known is not None and known.job == job:
-        return known.document
+    if known is not None and (known.job is job or known.job == job):
+        return known
     document = {
         "id": job.id,
         **editable(job.spec),
@@ -285,8 +321,8 @@ def _standing(job: Job) -> dict[str, Any]:
     }
     if len(_shown) >= SHOWN_MAX:
         _shown.clear()
-    _shown[job.id] = _Shown(job, document)
-    return document
+    found = _shown[job.id] = _Shown(job, document)
+    return found
 
 
 def last_execution(execution: Execution) -> LastExecution:

@@ -235,8 +235,8 @@ def _changed(core: Core, job: Job, already_sent: list[str] | None = None, **more
 
 def show(
     core: Core, job: Job, already_sent: list[str] | None = None, *, last: LastExecution | None = None
-) -> dict[str, Any]:
-    """Return a job's document. A job whose calendar cannot be used has no next runs."""
+) -> msgspec.Raw:
+    """Return a job's document, encoded. A job whose calendar cannot be used has no next runs."""
     try:
         plan = core.scheduler.plan_of(job)
     except Unprocessable:
