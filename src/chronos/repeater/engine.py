@@ -74,6 +74,7 @@ class _Running:
         self.attempt = attempt
         self.began = began
         self.capture = capture
+        self.child = 0
         self.ending: Fate | None = None
         self.end_at_s: float | None = None
         self.kill_at_s: float | None = None
@@ -166,20 +167,17 @@ class Engine:
                 self._end_one(each, Fate.TIMED_OUT, now)
             if each.kill_at_s is not None and now.monotonic_s >= each.kill_at_s:
                 each.kill_at_s = None
-                self._machine.end(self._child_of(each), now=True)
+                self._machine.end(each.child, now=True)
 
     def _end_one(self, running: _Running, why: Fate, now: Moment) -> None:
         if running.ending is None:
             running.ending = why
             running.kill_at_s = now.monotonic_s + self._plan.grace_s
-            self._machine.end(self._child_of(running), now=self._plan.grace_s <= 0)
+            self._machine.end(running.child, now=self._plan.grace_s <= 0)
 
     def _end_all(self, why: Fate, now: Moment) -> None:
         for each in self._running.values():
             self._end_one(each, why, now)
-
-    def _child_of(self, running: _Running) -> int:
-        return next(child for child, each in self._running.items() if each is running)
 
     def _wake_s(self) -> float | None:
         """Return when something is due; None: only an event can bring it."""
@@ -196,14 +194,14 @@ class Engine:
         capture = Capture(texts=plan.reads_output, fingerprint=plan.stops.on_change)
         running = _Running(tally.number, tally.attempt, self._machine.now(), capture)
         try:
-            child = self._machine.start(plan.argv, self._environment(running))
+            running.child = self._machine.start(plan.argv, self._environment(running))
         except CannotStart as exc:
             running.ending = Fate.NOT_STARTED
             self._finish(running, exc.exit_code, str(exc))
             return
         if plan.timeout_s is not None:
             running.end_at_s = running.began.monotonic_s + plan.timeout_s
-        self._running[child] = running
+        self._running[running.child] = running
 
     def _environment(self, running: _Running) -> dict[str, str]:
         last = self._tally.last_exit

@@ -297,3 +297,15 @@ def test_a_repetition_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> N
 def test_the_command_may_have_as_many_descriptors_as_the_shell_gave() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert rpr("c", "-t", "1", "--", "sh", "-c", "ulimit -n").out == f"{soft}\n"
+
+
+def test_what_a_run_does_not_need_is_not_imported() -> None:
+    program = "import sys; from chronos.cli.rpr import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    line = [PROGRAM[0], "-c", program, "interval", "-e", "1ms", "-t", "2", "-v", "--timeout", "9s", "--", "true"]
+    done, _ = raw(line)
+    imported = {name.partition(".")[0] for name in done.stderr.decode().split()}
+    assert "chronos" in imported
+    heavy = (
+        "asyncio click difflib email hashlib http json msgspec pathlib psutil random rich secrets shutil ssl tempfile"
+    )
+    assert imported & {*heavy.split(), "textual", "tomllib", "urllib"} == set()

@@ -1,3 +1,5 @@
+"""The joblog: GNU parallel's format, gone on with after a crash, never written over."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -5,52 +7,69 @@ from pathlib import Path
 import pytest
 
 from chronos.errors import Invalid
-from chronos.repeater.joblog import HEADER, Joblog, Past
+from chronos.repeater.capture import Capture
+from chronos.repeater.engine import Report
+from chronos.repeater.joblog import HEADER, Joblog
+from chronos.repeater.port import Run
+from chronos.repeater.stops import Fate
 
 
-def line(number: int, started_at: str, exit_value: int, signal: int = 0) -> str:
-    return f"{number}\t:\t{started_at}\t0.100\t0\t0\t{exit_value}\t{signal}\tmake test\n"
+def report(number: int, exit_code: int = 0, fate: Fate = Fate.OK) -> Report:
+    output = Capture(texts=False, fingerprint=False)
+    output.add(1, b"12345")
+    return Report(Run(number, 10.0, 11.5, 1_700_000_000.25, not exit_code, exit_code), fate, 1, "", output)
 
 
-def resumed(folder: Path, text: str) -> Joblog:
-    path = folder / "log"
-    path.write_text(HEADER + text)
-    return Joblog(str(path), ("make", "test"), resume=True)
+def fields(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text().splitlines()[1:]]
 
 
-def test_the_runs_of_an_earlier_repetition_can_be_read_back(tmp_path: Path) -> None:
-    text = line(1, "1700000000.125", 0) + line(2, "1700000060.000", 7) + line(3, "1700000120.000", 0, signal=9)
-    with resumed(tmp_path, text) as joblog:
-        assert joblog.last_number == 3
-        assert joblog.past() == [Past(1700000000.125, ok=True), Past(1700000060.0, ok=False), Past(1700000120.0, False)]
-
-
-@pytest.mark.parametrize("started_at", ["yesterday", "nan", "inf", "-1", "1e300"])
-def test_a_line_that_makes_no_sense_is_passed_over(tmp_path: Path, started_at: str) -> None:
-    with resumed(tmp_path, line(1, started_at, 0) + line(2, "1700000060.000", 0)) as joblog:
-        assert joblog.past() == [Past(1700000060.0, ok=True)]
-
-
-def test_a_line_that_a_crash_has_cut_off_is_passed_over(tmp_path: Path) -> None:
-    with resumed(tmp_path, line(1, "1700000000.000", 0) + "2\t:\t17000") as joblog:
-        assert joblog.last_number == 1
-        assert joblog.past() == [Past(1700000000.0, ok=True)]
-
-
-def test_of_a_long_log_only_the_end_is_read(tmp_path: Path) -> None:
-    with resumed(tmp_path, "".join(line(n, f"{n}.000", 0) for n in range(1, 40_001))) as joblog:
-        past = joblog.past()
-    assert past[-1] == Past(40_000.0, ok=True)
-    assert 20_000 < len(past) < 40_000
-
-
-def test_a_new_log_has_no_past(tmp_path: Path) -> None:
-    with Joblog(str(tmp_path / "log"), ("true",), resume=True) as joblog:
-        assert joblog.past() == []
-
-
-def test_a_log_with_lines_is_only_gone_on_with_when_that_is_said(tmp_path: Path) -> None:
+def test_a_run_is_a_line_that_parallel_would_have_written(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    path.write_text(HEADER + line(1, "1700000000.000", 0))
-    with pytest.raises(Invalid, match="go on with --resume"):
-        Joblog(str(path), ("true",), resume=False)
+    with Joblog(str(path), ("echo", "a b", "tab\there"), resume=False) as log:
+        log.ended(report(1))
+        log.ended(report(2, 7, Fate.FAILED))
+        log.ended(report(3, -9, Fate.FAILED))
+        log.ended(report(4, -15, Fate.TIMED_OUT))
+    assert path.read_text().startswith(HEADER)
+    assert fields(path)[0] == [
+        "1", ":", "1700000000.250", "1.500", "0", "5", "0", "0", "echo 'a b' 'tab here'",
+    ]  # fmt: skip
+    assert [(line[6], line[7]) for line in fields(path)] == [("0", "0"), ("7", "0"), ("0", "9"), ("124", "0")]
+
+
+def test_it_goes_on_after_the_last_whole_line_and_leaves_a_torn_one_behind(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with Joblog(str(path), ("x",), resume=True) as log:
+        assert log.last_number == 0
+        log.ended(report(41))
+    with path.open("a") as file:
+        file.write("42\t:\t17000")
+    with Joblog(str(path), ("x",), resume=True) as log:
+        assert log.last_number == 41
+        log.ended(report(42))
+    with Joblog(str(path), ("x",), resume=True) as log:
+        assert log.last_number == 42
+
+
+def test_a_header_alone_is_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(HEADER)
+    with Joblog(str(path), ("x",), resume=True) as log:
+        assert log.last_number == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "resume", "message"),
+    [
+        (HEADER, False, "go on with --resume"),
+        ("something else\n", True, "is no joblog"),
+        (HEADER + "no line of ours\n" * 100_000, True, "no line that can be read"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_left_as_it_is(text: str, resume: bool, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(text)
+    with pytest.raises(Invalid, match=message):
+        Joblog(str(path), ("x",), resume=resume)
+    assert path.read_text() == text
