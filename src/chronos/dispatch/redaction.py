@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from operator import attrgetter
 from urllib.parse import quote, quote_plus
 
@@ -40,11 +41,6 @@ def secrets_in_play(values: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _in_play.reset(token)
-
-
-def are_secrets_in_play() -> bool:
-    """Return whether `secrets_in_play` has added any."""
-    return bool(_in_play.get())
 
 
 def may_hold_secrets(target: Target) -> bool:
@@ -77,17 +73,26 @@ def secrets_of(target: Target) -> frozenset[str]:
 
 
 class Redactor:
-    """Replaces secrets, in any of their usual spellings, with stars.
-
-    Attributes:
-        longest: Bytes in the longest spelling; 0 when there is nothing to redact.
-    """
+    """Replaces secrets, in any of their usual spellings, with stars. What to look for is put together when there is
+    something to look at: most answers are empty, and it takes longer than all the rest of a delivery."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in spellings(secret)}
-        ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self.longest = max(map(len, ordered), default=0)
-        self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
+        self._secrets = frozenset(secrets)
+
+    @cached_property
+    def _forms(self) -> list[bytes]:
+        """Every spelling, the longest first."""
+        forms = {form for secret in self._secrets for form in spellings(secret)}
+        return sorted(forms, key=lambda form: (-len(form), form))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[bytes] | None:
+        return re.compile(b"|".join(map(re.escape, self._forms))) if self._forms else None
+
+    @property
+    def longest(self) -> int:
+        """Bytes in the longest spelling; 0 when there is nothing to redact."""
+        return len(self._forms[0]) if self._forms else 0
 
     def text(self, text: str) -> str:
         """Return `text` without the secrets."""
@@ -95,7 +100,7 @@ class Redactor:
 
     def __call__(self, data: bytes) -> bytes:
         """Return `data` without the secrets."""
-        return self._pattern.sub(STARS.encode(), data) if self._pattern else data
+        return self._pattern.sub(STARS.encode(), data) if data and self._pattern else data
 
     def head(self, data: bytes, size: int) -> bytes:
         """Return the first `size` bytes of `data`, redacted before they are cut."""

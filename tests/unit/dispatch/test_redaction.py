@@ -117,3 +117,11 @@ def test_every_field_of_an_http_target_that_may_hold_a_credential_is_looked_at()
     full = HttpTarget(url="http://u:p@a.test/?token=x", body="secret", cancel_url="http://u:p@a.test/", **holding)  # type: ignore[arg-type]
     map_credentials(full, note)
     assert changed == set(SECRETIVE)
+
+
+def test_what_to_look_for_is_put_together_when_there_is_something_to_look_at() -> None:
+    redactor = Redactor(["correct horse battery staple"])
+    assert redactor(b"") == b""
+    assert "_forms" not in vars(redactor)
+    assert redactor(b"a correct horse battery staple") == b"a ***"
+    assert redactor.longest > len("correct horse battery staple")

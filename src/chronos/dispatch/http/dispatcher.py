@@ -17,7 +17,7 @@ from chronos.dispatch.http.pool import HotClient
 from chronos.dispatch.http.request import Prepared, Request, RequestInvalid, build_cancel, build_request, prepare
 from chronos.dispatch.http.tls import tls_context
 from chronos.dispatch.port import Delivery, Outcome
-from chronos.dispatch.redaction import Redactor, are_secrets_in_play, secrets_of
+from chronos.dispatch.redaction import Redactor, secrets_of
 from chronos.dispatch.targets import ByTarget
 from chronos.dispatch.underway import Start, Told, UnderWay, awaited
 from chronos.errors import ConfigInvalid
@@ -73,9 +73,10 @@ class HttpDispatcher:
         """Send and judge, without a task; see `Beginner.begin`."""
         target = delivery.target
         assert isinstance(target, HttpTarget)
-        plan = None if are_secrets_in_play() else self._plans.of(target)
+        secrets = secrets_of(target)
+        plan = self._plans.of(target) if not secrets else None  # with a secret in it, a request is made and forgotten
         if plan is None:
-            return self._built(self._sending(delivery, target), build_request, told)
+            return self._built(self._sending(delivery, target, secrets), build_request, told)
         return plan.begin(delivery, told)
 
     def plan(self, target: Target) -> Start | None:
@@ -100,15 +101,15 @@ class HttpDispatcher:
         target = delivery.target
         if not isinstance(target, HttpTarget) or target.cancel_url is None:
             return None
-        sending = self._sending(delivery, replace(target, follow_redirects=0, success_codes=[]))
+        plain = replace(target, follow_redirects=0, success_codes=[])
+        sending = self._sending(delivery, plain, secrets_of(target))
         return await awaited(partial(self._built, sending, build_cancel))
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
         await self._client.aclose()
 
-    def _sending(self, delivery: Delivery, target: HttpTarget) -> Sending:
-        secrets = secrets_of(target)
+    def _sending(self, delivery: Delivery, target: HttpTarget, secrets: frozenset[str]) -> Sending:
         return Sending(delivery, target, Redactor(secrets) if secrets else NO_SECRETS, self._clock.time())
 
     def _built(self, sending: Sending, build: Build, told: Told) -> UnderWay:

@@ -30,7 +30,7 @@ costs both sides more than ten requests. To a slow target they become as many as
 
 LOOK_S, LATE_S, WIDER = 0.025, 0.005, 4
 """How often it is looked whether they are enough: where requests wait, and fewer answers have come than there are
-connections, there may be so many times as many. On a busy machine a quick target is held up for ten milliseconds, too."""
+connections, there may be so many times as many. A busy machine holds a quick target up for ten milliseconds, too."""
 
 CLOSE_S = 1.0
 """How long `aclose` waits for what it has closed to be gone."""
