@@ -99,7 +99,7 @@ class TickingAgenda:
     """For modes with ticks of their own.
 
     A tick that finds a place starts a run. One that passes while every place is taken is dealt with as `on_busy`
-    says, and one that passes while nobody looked (a busy or sleeping machine) counts as skipped but with `queue`.
+    says, and one that passes while nobody looked (a busy or sleeping machine) counts as skipped.
 
     Args:
         concurrency: How many places there are.
@@ -160,13 +160,10 @@ class TickingAgenda:
         return self._due_s is not None and now.monotonic_s >= self._due_s
 
     def _take(self, now: Moment) -> Step:
-        """Start the run of the tick that is due."""
-        late = self._go_past(now) - 1
-        if self._on_busy is OnBusy.QUEUE:
-            self._owed += late
-        else:
+        """Start the run of the tick that is due. Others that are due, too, have passed while nobody looked."""
+        self.skipped += self._go_past(now) - 1
+        if self._on_busy is not OnBusy.QUEUE:
             self._owed = 0
-            self.skipped += late
         return Step.START
 
     def _pass(self, now: Moment) -> None:
