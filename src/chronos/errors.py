@@ -123,6 +123,10 @@ class RevisionNotFound(NotFound):
     """The job has no such version."""
 
 
+class NodeUnknown(NotFound):
+    """There is no such node; register it first."""
+
+
 class Conflict(ChronosError):
     """The thing has changed since it was read."""
 
@@ -145,6 +149,10 @@ class AttemptEnded(Conflict):
 
 class NotRedrivable(Conflict):
     """Only a dead-lettered execution can be redriven."""
+
+
+class LeaseLost(Conflict):
+    """The lease is over; another may have the resource by now."""
 
 
 class VersionConflict(Conflict):

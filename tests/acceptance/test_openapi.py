@@ -129,6 +129,7 @@ def test_every_operation_succeeds_as_it_is_described(world: World) -> None:
     _look_at_schedules(world)
     _keep_keys(world)
     _tell_somebody(world)
+    _take_turns(world)
 
     missing = set(OPERATIONS) - set(world.done) - ENDLESS
     assert not missing, f"no request of this test succeeds at {sorted(missing)}"
@@ -244,6 +245,18 @@ def _tell_somebody(world: World) -> None:
     assert world.do("test_notify", body={"channels": [channel]})["results"][0]["ok"]
     for operation in ("list_lost_notices", "list_waiting_notices", "list_notify_channels"):
         world.do(operation)
+
+
+def _take_turns(world: World) -> None:
+    node, resource = {"path": {"node": "one"}}, {"path": {"resource": "database"}}
+    world.do("register_node", **node, body={"location": "here", "tags": ["big"]})
+    lease = world.do("request_lease", **resource, body={"node": "one", "request": "first"})
+    assert lease["granted"]
+    named = {"node": "one", "token": lease["token"]}
+    assert world.do("renew_lease", **resource, body=named)["token"] == lease["token"]
+    assert [one["holder"] for one in world.do("get_coordination")["resources"]] == ["one"]
+    world.do("release_lease", **resource, body=named)
+    world.do("remove_node", **node)
 
 
 def _keep_keys(world: World) -> None:

@@ -36,6 +36,7 @@ BUILT_IN = (
     BuiltIn("explain", "explain"),
     BuiltIn("export", "export"),
     BuiltIn("heartbeat", "heartbeat"),
+    BuiltIn("coordination", "coordination"),
     BuiltIn("dependencies", "dependencies"),
     BuiltIn("notify", "notify"),
 )

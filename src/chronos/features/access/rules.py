@@ -21,7 +21,16 @@ CHECK_CHARS = 6
 _SHAPE = re.compile(r"^chr_[a-z0-9]{1,12}_(?P<id>[A-Za-z0-9]{8})_[A-Za-z0-9]{32}_(?P<check>[A-Za-z0-9]{6})$")
 
 VIEWER = frozenset(
-    {"job:read", "execution:read", "schedule:read", "calendar:read", "cluster:read", "metrics:read", "self:read"}
+    {
+        "job:read",
+        "execution:read",
+        "schedule:read",
+        "calendar:read",
+        "cluster:read",
+        "coordination:read",
+        "metrics:read",
+        "self:read",
+    }
 )
 DEVELOPER = VIEWER | {
     "job:create",
@@ -38,6 +47,7 @@ DEVELOPER = VIEWER | {
     "execution:replay",
     "execution:redrive",
     "webhook:test",
+    "coordination:lease",
 }
 OPERATOR = DEVELOPER | {"job:force", "calendar:*", "breaker:*"}
 ROLES: dict[str, frozenset[str]] = {
