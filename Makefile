@@ -20,7 +20,7 @@ THROUGH_PROCESSES := $(addprefix tests/acceptance/test_,api.py access.py chronos
 
 # What samples in `make test` what it does whole here.
 DOSED := tests/simulation tests/mutants tests/torture tests/crash tests/acceptance/test_package.py tests/unit/verify
-DOSED += $(addprefix tests/unit/timing/test_,schedule_against_cronsim.py schedule_against_brute_force.py business_against_brute_force.py)
+DOSED += tests/acceptance/rpr/test_endurance.py $(addprefix tests/unit/timing/test_,schedule_against_cronsim.py schedule_against_brute_force.py business_against_brute_force.py)
 DOSED += tests/unit/repeater/modes/test_every_mode.py tests/unit/store/test_keeping_properties.py tests/unit/scheduler/test_changes_property.py
 
 help: ## Say what can be made

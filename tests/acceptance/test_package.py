@@ -61,9 +61,11 @@ def test_the_wheel_says_its_release_its_licence_and_its_commands(built: tuple[Pa
     assert f"\nVersion: {__version__}\n" in metadata
     assert "\nRequires-Python: >=3.11\n" in metadata
     assert {"licenses/LICENSE"} <= beside.keys()
-    assert {"chronos = chronos.cli.server:main", "chronosctl = chronos.cli.chronosctl:main"} <= set(
-        commands.splitlines()
-    )
+    assert {
+        "chronos = chronos.cli.server:main",
+        "chronosctl = chronos.cli.chronosctl:main",
+        "rpr = chronos.cli.rpr:main",
+    } <= set(commands.splitlines())
 
 
 def test_the_source_distribution_has_what_it_takes_to_build_and_to_test(built: tuple[Path, Path]) -> None:
@@ -87,6 +89,7 @@ def test_an_environment_that_has_nothing_else_runs_a_server_and_a_job(built: tup
     subprocess.run([str(bin_ / "python"), "-m", "pip", "check"], check=True, timeout=BUILD_S)
 
     environ = {"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
+    subprocess.run([str(bin_ / "rpr"), "count", "--times", "1", "--", "true"], env=environ, check=True, timeout=BUILD_S)
     server = subprocess.Popen(
         ["chronos", "server", "--data-dir", str(tmp_path / "data"), "--http-address", "127.0.0.1:0"],
         executable=bin_ / "chronos",
