@@ -107,7 +107,7 @@ PEERS: dict[str, Peer] = {
         processes={"postgres": "postgres"},
         setup=f"the same with `SQLAlchemyDataStore` on a new PostgreSQL with its defaults, {AT_ONCE}",
         survives="schedules and jobs, committed (`synchronous_commit=on`); results expire at once by default; what was "
-        "running is given up when its lease ends",
+        "running is told as abandoned",
         creates_a_second=60,
     ),
     "procrastinate-postgres": Peer(
@@ -133,7 +133,7 @@ PEERS: dict[str, Peer] = {
         survives="tasks, with the last second lost when the machine dies too (`appendfsync everysec`); those with an "
         "ETA come back after the visibility timeout, an hour; what was running is lost (acknowledged early)",
         recurring=UNKNOWN,
-        creates_a_second=400,
+        creates_a_second=200,
     ),
     "bullmq-redis": Peer(
         driver="bullmq/worker.mjs",
@@ -153,7 +153,7 @@ PEERS: dict[str, Peer] = {
         needs=("go",),
         processes={"dkron http": "executor", "dkron": "agent"},
         setup="one server that elects itself, the http executor that it brings; jobs through its API",
-        survives="jobs and outcomes, in its Raft log; what was running is not found again",
+        survives="by its documentation jobs and outcomes, in its Raft log",
         recurring=SECOND,
         creates_a_second=50,
     ),
