@@ -160,7 +160,7 @@ def _work_row(row: Row) -> tuple[str, ...]:
         f"{row['a_second']:,g}",
         *(f"{late[name]:,g}" if name in late else "unknown" for name in ("p50", "p99", "max")),
         f"{row['cpu_us_per_execution']:,}",
-        ", ".join(f"{name} {spent:g}" for name, spent in row["cpu_s"].items()),
+        ", ".join(f"{name} {spent:g}" for name, spent in row["cpu_s"].items() if spent),
         "?" if row.get("others_cores") is None else f"{row['others_cores']:g}",
     )
 

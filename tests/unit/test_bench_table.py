@@ -15,7 +15,7 @@ OWN = (
 PEER = (
     '{"peer": "other", "shape": "burst", "jobs": 5, "seconds": 9, "setup": "as it is", "survives": "nothing", '
     '"expected": 5, "arrived": 4, "arrived_twice": 1, "a_second": 2.5, "lateness_ms": {"p50": 1, "p99": 2, "max": 3}, '
-    '"cpu_us_per_execution": 700, "cpu_s": {"driver": 0.5, "redis": 2}, "versions": {"other": "1.2"}, '
+    '"cpu_us_per_execution": 700, "cpu_s": {"driver": 0.5, "redis": 2, "idle": 0.0}, "versions": {"other": "1.2"}, '
     '"fsync_ms": 0.5, "others_cores": 0.25}'
 )
 ABSENT = '{"peer": "absent", "shape": "burst", "jobs": 5, "seconds": 9, "survives": "all", "not_run": "no a|b here"}'
