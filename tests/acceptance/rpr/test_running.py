@@ -295,3 +295,29 @@ def test_what_a_run_does_not_need_is_not_imported() -> None:
         "asyncio click difflib email hashlib http json msgspec pathlib psutil random rich secrets shutil ssl tempfile"
     )
     assert imported & {*heavy.split(), "textual", "tomllib", "urllib"} == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "first"),
+    [
+        ("i -e 10ms -t 2", "🕐 Interval execution: every 10ms, 2 times"),
+        ("c -t 1 -e 10ms -f 1m", "🔢 Count execution: 1 times, for 1m, every 10ms"),
+        ("d -f 50ms -e 30ms", "⏱️  Duration execution: for 50ms, every 30ms"),
+        (
+            "a -b 1s -m -t 1",
+            "🧠 Adaptive execution: base interval 1s, range 100ms-30s, with metrics, 1 times",
+        ),
+        (
+            "la -b 1s -t 1",
+            "⚖️  Load-adaptive execution: base interval 1s, target CPU 70%, memory 80%, load 1.0, 1 times",
+        ),
+        ("exp -bd 1s", "📈 Exponential strategy: base delay 1s, max 1m, multiplier 2.0x"),
+        ("fib -bd 1s -md 9s", "🌀 Fibonacci strategy: base delay 1s, max 9s"),
+        ("lin -inc 1s", "📏 Linear strategy: increment 1s, max 1m"),
+        ("poly -bd 1s -exp 1.5", "🔢 Polynomial strategy: base delay 1s, exponent 1.5, max 1m"),
+        ("dj -bd 1s --seed 7", "🎲 Decorrelated jitter strategy: base delay 1s, multiplier 3.0x, max 1m, seed 7"),
+    ],
+)
+def test_verbose_begins_with_the_mode_and_its_numbers(line: str, first: str) -> None:
+    done = rpr(*line.split(), "-v", "--", "true")
+    assert done.lines[:3] == [first, "📋 Command: [true]", "🚀 Starting execution..."]

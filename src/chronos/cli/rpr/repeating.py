@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from chronos.cli.rpr.asked import Asked
-from chronos.cli.rpr.headline import headline
+from chronos.cli.rpr.headline import banner
 from chronos.cli.rpr.modes import agenda_of, mode_of
 from chronos.cli.rpr.telling import told_by
 from chronos.repeater.agenda import Agenda
@@ -57,7 +57,7 @@ def repeat(asked: Asked, clock: Clock) -> int:
         tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
         engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown])
         if asked.is_on("verbose"):
-            machine.print(OUT, header(headline(asked, mode, seed), asked.plan.argv))
+            machine.print(OUT, header(banner(asked, mode, seed), asked.plan.argv))
         engine.run()
         return finish(asked, engine, tally, agenda, last, machine.print)
 
