@@ -281,7 +281,7 @@ def test_row_65_windows_may_be_shorter_than_a_second() -> None:
 
 
 def test_row_66_room_is_kept_for_the_tries_of_a_pattern() -> None:
-    line = "rl -r 10/1h -p 0,10m,30m -f 1s -- echo x"
+    line = "rl -r 10/1h -p 0,10m,30m -f 4s -- echo x"
     done = rpr(*line.split())
     assert (done.code, done.lines) == (0, ["x"] * 3)
 
