@@ -72,7 +72,7 @@ bench: $(VENV)/.dev ## Measure against the budget
 	@$(PY) -m bench $(ARGS)
 
 reference: $(VENV)/.dev ## Write the parts of the reference that come from the code
-	@CHRONOS_WRITE_REFERENCE=1 $(PY) -m pytest tests/architecture/test_cli_reference.py tests/mutants/test_bank.py -k 'not caught'
+	@CHRONOS_WRITE_REFERENCE=1 $(PY) -m pytest tests/architecture/test_cli_reference.py tests/unit/cli/rpr/test_live_picture.py tests/mutants/test_bank.py -k 'not caught'
 
 services: ## Install what the integration tests talk to (as root on Debian)
 	@.ci/services

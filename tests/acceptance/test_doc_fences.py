@@ -86,6 +86,12 @@ UNRUN = {
     "rpr interval --every 1m --health-port 8081 --metrics-port 9091 -- ./work.sh": (
         "it stays; tests/acceptance/rpr/test_rows.py asks what is served"
     ),
+    "rpr interval --every 5s --watch -- kubectl get pods": (
+        "it is a live screen; tests/acceptance/rpr/test_watch.py presses its keys"
+    ),
+    "rpr interval --every 2s --until-match Ready --watch -- ./status.sh && ./deploy.sh": (
+        "it needs a terminal; tests/acceptance/rpr/test_watch.py has one"
+    ),
     "promtool check metrics < metrics.txt": "promtool is optional; the tests of the metrics run it where it is",
 }
 # Blocks that show something and are typed nowhere.

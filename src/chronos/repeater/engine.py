@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from chronos.repeater.agenda import Agenda, Step
 from chronos.repeater.capture import Capture
 from chronos.repeater.httpaware import Advice, HttpRules, advice_in
-from chronos.repeater.machine import CannotStart, Closed, Ended, Event, Machine, Told, Wrote
+from chronos.repeater.machine import CannotStart, Closed, Ended, Event, Machine, Steered, Told, Wrote
 from chronos.repeater.patterns import Patterns, Verdict, judge
 from chronos.repeater.port import Moment, Run
 from chronos.repeater.stops import Fate, Seen, Stops, Tally
@@ -66,6 +66,13 @@ class Listener(Protocol):
     def ended(self, report: Report) -> None: ...
 
 
+@runtime_checkable
+class Watcher(Listener, Protocol):
+    """A listener that is told of the beginning of runs, too."""
+
+    def began(self, number: int, at: Moment) -> None: ...
+
+
 class _Running:
     """A run that is on."""
 
@@ -88,6 +95,7 @@ class Engine:
     """One repetition, from its first run to its last.
 
     Attributes:
+        is_paused: No run starts by itself.
         stopped_by: The exit code of what ended it from outside; None when it ended by itself.
         error: What made going on impossible; empty.
     """
@@ -109,6 +117,8 @@ class Engine:
         self._fingerprint: bytes | None = None
         self._began = Moment(0.0, 0.0)
         self._time_is_up = False
+        self._watchers = [each for each in listeners if isinstance(each, Watcher)]
+        self.is_paused = False
         self.stopped_by: int | None = None
         self.error = ""
 
@@ -126,6 +136,35 @@ class Engine:
                 self._handle(event)
             self._act()
 
+    # What somebody who watches may want; to be called on the engine's turn (`Steered`).
+
+    def pause(self, now: Moment) -> None:
+        """Start no run until `resume`; one that is on goes on."""
+        self.is_paused = True
+
+    def resume(self, now: Moment) -> None:
+        """Go on; the ticks that have passed meanwhile are not made up for."""
+        if self.is_paused:
+            self.is_paused = False
+            self._agenda.resumed(now)
+
+    def run_now(self, now: Moment) -> None:
+        """Start a run out of turn, paused or not; nothing while one is on or when the last one has been."""
+        if not self._running and not self._is_ending() and self._tally.may_start():
+            self._start()
+
+    def quit(self, now: Moment) -> None:
+        """End as when the time is up; asked again, at once."""
+        if self._time_is_up:
+            for child in self._running:
+                self._machine.end(child, now=True)
+        self._time_is_up = True
+        self._end_all(Fate.CUT, now)
+
+    def interrupt(self, now: Moment) -> None:
+        """Take Ctrl-C, which a terminal that is read key by key makes no signal of."""
+        self._heed_signal(signal.SIGINT)
+
     def _is_done(self) -> bool:
         return self._is_ending() or not self._tally.may_start() or self._agenda.is_over
 
@@ -137,7 +176,7 @@ class Engine:
         now = self._machine.now()
         self._heed_time(now)
         self._end_late_ones(now)
-        while not self._is_ending() and self._tally.may_start():
+        while not self.is_paused and not self._is_ending() and self._tally.may_start():
             step = self._agenda.step(now, len(self._running))
             if step is Step.RESTART:
                 self._end_one(min(self._running.values(), key=lambda each: each.number), Fate.RESTARTED, now)
@@ -182,7 +221,7 @@ class Engine:
     def _wake_s(self) -> float | None:
         """Return when something is due; None: only an event can bring it."""
         now = self._machine.now()
-        wakes = [] if self._is_done() else [self._agenda.wake_s(len(self._running))]
+        wakes = [] if self._is_done() or self.is_paused else [self._agenda.wake_s(len(self._running))]
         if not self._time_is_up:
             wakes.append(self._end_s(now))
         wakes += [each.kill_at_s if each.ending else each.end_at_s for each in self._running.values()]
@@ -193,6 +232,8 @@ class Engine:
         tally.started += 1
         capture = Capture(texts=plan.reads_output, fingerprint=plan.stops.on_change)
         running = _Running(tally.number, tally.attempt, self._machine.now(), capture)
+        for watcher in self._watchers:
+            watcher.began(running.number, running.began)
         try:
             running.child = self._machine.start(plan.argv, self._environment(running))
         except CannotStart as exc:
@@ -222,6 +263,8 @@ class Engine:
                 self._finish(self._running.pop(child), exit_code)
             case Told(number):
                 self._heed_signal(number)
+            case Steered(do):
+                do(self._machine.now())
             case Closed(reason):
                 self.error = reason
                 self._stop(BROKEN_PIPE if not reason else 1, at_once=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from chronos.repeater.port import Moment
@@ -42,7 +42,13 @@ class Closed(NamedTuple):
     reason: str
 
 
-Event = Wrote | Ended | Told | Closed
+class Steered(NamedTuple):
+    """Somebody who watches wants something. `do`: what the engine is to do, on its own turn."""
+
+    do: Callable[[Moment], None]
+
+
+Event = Wrote | Ended | Told | Closed | Steered
 
 
 class CannotStart(Exception):

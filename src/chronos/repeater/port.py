@@ -100,6 +100,21 @@ class Ticking(Mode, Protocol):
 
 
 @runtime_checkable
+class Adjustable(Mode, Protocol):
+    """A mode with an interval that may be changed while it goes on."""
+
+    every_s: float
+
+    def change(self, every_s: float, now: Moment) -> None:
+        """Let the next tick be `every_s` after the one before it, never before `now`, and go on from there.
+
+        Raises:
+            ModeInvalid: The interval is none; nothing has changed.
+        """
+        ...
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """A mode that can learn from runs of an earlier repetition."""
 

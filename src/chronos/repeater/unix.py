@@ -8,11 +8,12 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import IO
 
 from chronos.repeater.child import REST_S, Child, send
-from chronos.repeater.machine import ERR, OUT, Closed, Ended, Event, Told, Wrote
+from chronos.repeater.machine import ERR, OUT, Closed, Ended, Event, Steered, Told, Wrote
 from chronos.repeater.outlet import Outlet
 from chronos.repeater.port import Moment
 from chronos.timing.clock import Clock
@@ -40,6 +41,7 @@ class UnixMachine:
         self._children: dict[int, Child] = {}
         self._outlets = {OUT: Outlet(1), ERR: Outlet(2)}
         self._told: deque[int] = deque()
+        self._steered: deque[Steered] = deque()
         self._child_ended = False
         self._closed_told = False
         self._asked = 0
@@ -104,6 +106,15 @@ class UnixMachine:
             self._drain_wakeup()
         return [*self._read(ready), *self._ended(), *self._signals()]
 
+    def steer(self, do: Callable[[Moment], None]) -> None:
+        """Let the engine do something on its next turn, which comes at once. From any thread."""
+        self._steered.append(Steered(do))
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # full: it is awake
+            os.write(self._wake_write, b"\0")
+
     def suspend(self) -> float:
         self._to_all(signal.SIGSTOP)
         began_s = self._clock.boottime()
@@ -127,11 +138,13 @@ class UnixMachine:
         now_s = self._clock.boottime()
         ends = [now_s + TURN_S_MAX, *([] if until_s is None else [until_s])]
         ends += [child.rest_until_s for child in self._children.values() if child.exit_code is not None]
-        if self._told:
+        if self._told or self._steered:
             return 0.0
         return max(0.0, min(ends) - now_s)
 
     def _drain_wakeup(self) -> None:
+        # Where we are not on the main thread, the signal has woken us before `_note` was called.
+        self._child_ended = True
         try:
             while os.read(self._wake_read, 512):
                 pass
@@ -177,6 +190,8 @@ class UnixMachine:
         found: list[Event] = []
         while self._told:
             found.append(Told(self._told.popleft()))
+        while self._steered:
+            found.append(self._steered.popleft())
         if self._outlets[OUT].is_closed and not self._closed_told:
             self._closed_told = True
             found.append(Closed(self._outlets[OUT].reason))
@@ -188,6 +203,7 @@ class UnixMachine:
             self._child_ended = True
             return
         self._told.append(number)
+        self._wake()
         if number in ASKS_TO_END:
             self._asked += 1
             if self._asked > 1:

@@ -218,3 +218,14 @@ async def test_help_explains_the_lines_and_any_key_closes_it_and_a_pause_asks_no
         app._tick()
         await app.workers.wait_for_complete()
         assert server.asked == 2
+
+
+@pytest.mark.asyncio
+async def test_it_is_there_without_colours_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = a_top(Answers(a_document()))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.native_ansi_color
+        assert "1,234.5/s success" in shown(app, "#numbers")

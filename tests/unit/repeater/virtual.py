@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chronos.repeater.engine import Report
-from chronos.repeater.machine import CannotStart, Ended, Event, Told, Wrote
+from chronos.repeater.machine import CannotStart, Ended, Event, Steered, Told, Wrote
 from chronos.repeater.port import Moment
 
 EPOCH_S = 1_700_000_000.0
@@ -46,6 +46,7 @@ class VirtualMachine:
 
     script: Callable[[int], Script]
     signals: list[tuple[float, int]] = field(default_factory=list)
+    steers: list[tuple[float, Callable[[Moment], None]]] = field(default_factory=list)
     keeps: int = 1_000_000
     now_s: float = 0.0
     starts_s: list[float] = field(default_factory=list)
@@ -86,11 +87,11 @@ class VirtualMachine:
         self.turns += 1
         assert self.turns < TURNS_MAX, "the engine turns for ever"
         ends = [child.ends_s for child in self._children.values()]
-        signals = [at for at, _ in self.signals]
+        signals = [at for at, _ in (*self.signals, *self.steers)]
         instants = [*ends, *signals, *([] if until_s is None else [until_s])]
         assert instants, "nothing will ever happen"
         self.now_s = max(self.now_s, min(instants))
-        return [*self._signals(), *self._output_and_ends()]
+        return [*self._signals(), *self._steered(), *self._output_and_ends()]
 
     def print(self, stream: int, data: bytes) -> None:
         self.printed.append((stream, data))
@@ -103,6 +104,11 @@ class VirtualMachine:
         due = [number for at, number in self.signals if at <= self.now_s]
         self.signals = [(at, number) for at, number in self.signals if at > self.now_s]
         return [Told(number) for number in due]
+
+    def _steered(self) -> list[Event]:
+        due = [do for at, do in self.steers if at <= self.now_s]
+        self.steers = [(at, do) for at, do in self.steers if at > self.now_s]
+        return [Steered(do) for do in due]
 
     def _output_and_ends(self) -> list[Event]:
         found: list[Event] = []

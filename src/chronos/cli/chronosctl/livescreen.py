@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -71,7 +72,8 @@ class Top(App[ChronosError | None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, fetch: Fetch, *, interval_s: float, server: str, sort: str = "last") -> None:
-        super().__init__()
+        # With colours of its own the library would only turn them into shades of grey.
+        super().__init__(ansi_color=True if os.environ.get("NO_COLOR") is not None else None)
         self._fetch = fetch
         self._interval_s = interval_s
         self._server = server
@@ -92,7 +94,7 @@ class Top(App[ChronosError | None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self.theme = "textual-ansi" if self.no_color else "textual-dark"
+        self.theme = "ansi-dark" if self.no_color else "textual-dark"
         self._jobs.add_columns("FAILING JOB", "FAILURES", "LAST", "WHY")
         self.set_interval(self._interval_s, self._tick)
         self.action_ask()

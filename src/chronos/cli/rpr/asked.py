@@ -27,6 +27,8 @@ EXCLUSIVE = (
     ("json", "quiet"),
     ("json", "stream"),
     ("json", "output_prefix"),
+    *(("watch", other) for other in ("json", "quiet", "verbose", "stats_only", "stream", "output_prefix", "buffer")),
+    *(("watch", other) for other in ("show_metrics", "show_next")),
     ("immediate", "no_immediate"),
     ("http_parse_json", "http_no_parse_json"),
     ("http_parse_headers", "http_no_parse_headers"),
@@ -78,6 +80,8 @@ def _check_numbers(values: Values) -> None:
     for name in ("health_port", "metrics_port"):
         if not 0 < values.get(name, 1) < 65_536:
             raise Invalid(f"{_flag(name)} must be from 1 to 65535.")
+    if values.get("watch") and values.get("stdin") == "replay":
+        raise Invalid("--watch reads the keyboard; leave out --stdin replay.")
     if values.get("resume") and not values.get("joblog"):
         raise Invalid("--resume needs --joblog FILE, the log to go on from.")
     if values.get("http_min_delay", 1.0) > values.get("http_max_delay", 1800.0) and "http_min_delay" in values:

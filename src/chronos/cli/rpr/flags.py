@@ -184,6 +184,7 @@ FLAGS = (
     Flag("stats-only", S, OUTPUT, "Show statistics at the end and nothing else."),
     Flag("output-prefix", T, OUTPUT, "Put this before every line.", ("-o",)),
     Flag("buffer", T, OUTPUT, "Pass output on as it comes, by line, or by run.", (), (), ("none", "line", "block")),
+    Flag("watch", S, OUTPUT, "Show runs on the whole screen, with what has changed; ? lists the keys.", ("-w",)),
     Flag("json", S, OUTPUT, "Print one JSON object for each run instead of its output."),
     Flag("joblog", T, OUTPUT, "Add a line for each run to this file.", (), metavar="FILE"),
     Flag("resume", S, OUTPUT, "Go on where the --joblog ends."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from chronos.repeater.unix import Input, UnixMachine
 from chronos.timing.clock import Clock, SystemChance
 
 if TYPE_CHECKING:
+    from chronos.cli.rpr.live.history import History
     from chronos.repeater.joblog import Joblog
 
 OK = 0
@@ -42,6 +44,10 @@ def repeat(asked: Asked, clock: Clock) -> int:
         from chronos.cli.rpr.preview import preview
 
         return _show(preview(asked, mode, seed, clock))
+    if asked.is_on("watch"):
+        from chronos.cli.rpr.live.watching import need_screen
+
+        need_screen(os.environ)
     agenda = agenda_of(asked, mode)
     with contextlib.ExitStack() as stack:
         # What may refuse to begin comes before the machine, which takes the signals.
@@ -53,12 +59,18 @@ def repeat(asked: Asked, clock: Clock) -> int:
         logs += _observed(asked, agenda, clock, stack)
         machine = stack.enter_context(UnixMachine(clock, stdin))
         last = LastFailure(asked.plan.timeout_s)
-        shown = [*listeners_of(asked, machine.print), *told_by(asked, mode, agenda, clock, machine.print)]
+        history = _history(asked)
+        shown = [history] if history else _shown(asked, mode, agenda, clock, machine.print)
         tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
         engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown])
         if asked.is_on("verbose"):
             machine.print(OUT, header(banner(asked, mode, seed), asked.plan.argv))
-        engine.run()
+        if history:
+            from chronos.cli.rpr.live.watching import watch
+
+            watch(asked, mode, seed, agenda, engine, machine, history, clock)
+        else:
+            engine.run()
         return finish(asked, engine, tally, agenda, last, machine.print)
 
 
@@ -66,6 +78,18 @@ def _show(text: str) -> int:
     sys.stdout.write(text)
     sys.stdout.flush()
     return OK
+
+
+def _history(asked: Asked) -> History | None:
+    if not asked.is_on("watch"):
+        return None
+    from chronos.cli.rpr.live.history import History
+
+    return History(asked.plan.timeout_s)
+
+
+def _shown(asked: Asked, mode: Mode, agenda: Agenda, clock: Clock, to: Print) -> list[Listener]:
+    return [*listeners_of(asked, to), *told_by(asked, mode, agenda, clock, to)]
 
 
 def _observed(asked: Asked, agenda: Agenda, clock: Clock, stack: contextlib.ExitStack) -> list[Listener]:

@@ -58,6 +58,13 @@ class Interval:
     def passed(self, now: Moment) -> int:
         return ticks_by(now.monotonic_s, self._origin_s, self.every_s)
 
+    def change(self, every_s: float, now: Moment) -> None:
+        every_s = need_wait("every", every_s)
+        following = self.passed(now)
+        before_s = self.tick_s(following - 1, now)
+        self.every_s = every_s
+        self._origin_s = max(now.monotonic_s, before_s + every_s) - following * every_s
+
     def gap_s(self, n: int) -> float:
         return self.every_s
 

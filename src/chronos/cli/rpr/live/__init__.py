@@ -1,0 +1,1 @@
+"""`--watch`: a repetition on the whole screen. Imported only then; its library takes its time to load."""
