@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from chronos.model.execution import Execution, Kind, RangeRecord, SkipReason, Status, execution_id
 from chronos.model.job import Concurrency, Job
-from chronos.testing.simulation.course import Course
+from chronos.testing.simulation.course import Course, Grant
 from chronos.testing.simulation.evidence import Arrival, Evidence, Violation
 from chronos.timing.duration import parse_duration
 
@@ -313,7 +313,7 @@ def _was_edited(evidence: Evidence, arrival: Arrival) -> bool:
 def _overlapping(course: Course, arrivals: list[Arrival], done: dict[tuple[str, int], float]) -> list[Violation]:
     """(5) Under forbid, queue and replace no attempt begins before the one before it was closed, or reported `done`."""
     found: list[Violation] = []
-    open_until, holder = 0.0, ""
+    open_until, holder, held = 0.0, "", None
     for arrival in sorted(arrivals, key=lambda arrival: arrival.at):
         grant = course.grants.get((arrival.execution_id, arrival.series, arrival.attempt, arrival.token))
         job: Job | None = grant.job if grant is not None else None
@@ -321,9 +321,17 @@ def _overlapping(course: Course, arrivals: list[Arrival], done: dict[tuple[str, 
         closed = done.get((arrival.execution_id, arrival.attempt), closed)
         if grant is not None and job is not None and not grant.execution.force:
             alone = Concurrency.ALLOW not in (job.spec.concurrency, (grant.first or job).spec.concurrency)
+            alone = alone and not _let_in_beside(held, grant)
             if alone and arrival.at < open_until - 1e-6 and arrival.execution_id != holder:
                 what = f"{arrival.job_name} {arrival.execution_id} began before {holder} was closed"
                 found.append(Violation("I6", what, arrival.at))
         if closed > open_until and not (grant is not None and grant.execution.force):
-            open_until, holder = closed, arrival.execution_id
+            open_until, holder, held = closed, arrival.execution_id, grant
     return found
+
+
+def _let_in_beside(held: Grant | None, grant: Grant) -> bool:
+    """Whether the job was edited to allow runs beside others once `grant` was given, and `held` was given by that."""
+    if held is None or held.job is None:
+        return False
+    return held.job.spec.concurrency is Concurrency.ALLOW and held.entry.index > grant.entry.index

@@ -16,10 +16,11 @@ from msgspec.structs import replace as with_
 
 from chronos.model.events import EventType
 from chronos.model.execution import AttemptStatus, Execution, Kind, Status
-from chronos.model.job import Pause
+from chronos.model.job import Concurrency, Pause
 from chronos.model.target import Completion, HttpTarget
 from chronos.store.port import Changes, Result
 from chronos.store.tables import JOBS, META, OPEN, SHARDS, Meta
+from chronos.testing.simulation import windows
 from chronos.testing.simulation.course import Grant, Step, course_of
 from chronos.testing.simulation.evidence import Arrival, Entry, Evidence, Operation
 from chronos.testing.simulation.invariants import judge
@@ -149,15 +150,36 @@ def test_i6_two_rights_to_send_of_one_job_are_seen(evidence: Evidence) -> None:
 
 
 def test_i6_requests_of_one_job_that_overlap_at_the_target_are_seen(evidence: Evidence) -> None:
+    first, second = arrivals_alone(evidence)
+    first.closed = second.at + 3
+    assert "I6" in rules(evidence)
+
+
+def arrivals_alone(evidence: Evidence) -> list[Arrival]:
+    """Return the first two arrivals of a job whose runs are never beside each other."""
+
     def alone(grant: Grant) -> bool:
         assert grant.job is not None
-        is_alone = grant.job.spec.concurrency.value == "forbid" and grant.execution.kind is Kind.SCHEDULE
+        is_alone = grant.job.spec.concurrency is Concurrency.FORBID and grant.execution.kind is Kind.SCHEDULE
         return is_alone and not goes_on(grant)
 
     job_id = granted(evidence, alone).execution.job_id
-    first, second = [a for a in evidence.arrivals if a.job_id == job_id][:2]
+    return [a for a in evidence.arrivals if a.job_id == job_id][:2]
+
+
+@pytest.mark.parametrize(("later", "rules_broken"), [(1, []), (-1, ["I6"])])
+def test_i6_a_run_that_an_edit_lets_in_beside_an_earlier_grant_is_no_overlap(
+    evidence: Evidence, later: int, rules_broken: list[str]
+) -> None:
+    course = course_of(evidence)
+    first, second = arrivals_alone(evidence)
+    place, other = ((a.execution_id, a.series, a.attempt, a.token) for a in (first, second))
+    grant, entry = course.grants[place], course.grants[other].entry
+    assert grant.job is not None
+    allowing = with_(grant.job, spec=with_(grant.job.spec, concurrency=Concurrency.ALLOW))
+    course.grants[place] = replace(grant, job=allowing, entry=replace(entry, index=entry.index + later))
     first.closed = second.at + 3
-    assert "I6" in rules(evidence)
+    assert [violation.rule for violation in windows._overlapping(course, [first, second], {})] == rules_broken
 
 
 def test_i7_a_terminal_state_that_changes_is_seen(evidence: Evidence) -> None:
