@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from chronos.repeater.agenda import Agenda, Step
@@ -94,6 +94,9 @@ class _Running:
 class Engine:
     """One repetition, from its first run to its last.
 
+    Args:
+        more_environment: What a run's environment has besides ours, by its number.
+
     Attributes:
         is_paused: No run starts by itself.
         stopped_by: The exit code of what ended it from outside; None when it ended by itself.
@@ -107,12 +110,14 @@ class Engine:
         machine: Machine,
         tally: Tally,
         listeners: Sequence[Listener] = (),
+        more_environment: Callable[[int], Mapping[str, str]] | None = None,
     ) -> None:
         self._plan = plan
         self._agenda = agenda
         self._machine = machine
         self._tally = tally
         self._listeners = listeners
+        self._more_environment = more_environment
         self._running: dict[int, _Running] = {}
         self._fingerprint: bytes | None = None
         self._began = Moment(0.0, 0.0)
@@ -246,7 +251,9 @@ class Engine:
 
     def _environment(self, running: _Running) -> dict[str, str]:
         last = self._tally.last_exit
+        more = self._more_environment(running.number) if self._more_environment else {}
         return {
+            **more,
             "RPR_RUN": str(running.number),
             "RPR_ATTEMPT": str(running.attempt),
             "RPR_LAST_EXIT": "" if last is None else str(last),

@@ -37,7 +37,8 @@ class Done:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RPR_", "CHRONOS_"))}
+    ours = ("RPR_", "CHRONOS_", "OTEL_", "TRACE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, **(more or {})}
 
 

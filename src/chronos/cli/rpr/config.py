@@ -81,7 +81,14 @@ def _text(value: Any) -> str:
     return value
 
 
+def _endpoint(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise ValueError("a URL in quotes, for example http://localhost:4318")
+    return value
+
+
 _PORT = _count(1, 65_535)
+OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 KEYS = (
     Key("defaults.timeout", "RPR_TIMEOUT", "timeout", _duration, "none", "`--timeout`; `0s` is none"),
     Key("defaults.max_retries", "RPR_MAX_RETRIES", "attempts", _count(1, COUNT_MAX), "`3`", "`--attempts`"),
@@ -93,6 +100,7 @@ KEYS = (
     Key("observability.health_enabled", "RPR_HEALTH_ENABLED", "health_enabled", _switch, "`false`", "serve health"),
     Key("observability.health_check_port", "RPR_HEALTH_CHECK_PORT", "health_port", _PORT, "`8080`", "`--health-port`"),
     Key("observability.address", "RPR_ADDRESS", "address", _text, "`127.0.0.1`", "the address that both listen on"),
+    Key("observability.otlp_endpoint", OTLP, "otlp_endpoint", _endpoint, "none", "send spans there; `--otlp-endpoint`"),
 )
 _ONLY = {"every": ("interval",)}
 

@@ -68,7 +68,7 @@ RUNNING = "Running the command"
 OUTPUT = "Output"
 VERDICT = "Success and failure"
 HTTP = "HTTP-aware timing"
-OBSERVED = "Health and metrics"
+OBSERVED = "Health, metrics and traces"
 
 FLAGS = (
     Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), EVERY),
@@ -199,6 +199,7 @@ FLAGS = (
     Flag("http-custom-fields", T, HTTP, "JSON fields to look at first.", (), metavar="NAME,NAME…"),
     Flag("health-port", C, OBSERVED, "Answer /health, /ready and /live on this port.", (), metavar="PORT"),
     Flag("metrics-port", C, OBSERVED, "Answer /metrics for Prometheus on this port.", (), metavar="PORT"),
+    Flag("otlp-endpoint", T, OBSERVED, "Send OpenTelemetry a span of each run.", (), metavar="URL"),
     Flag("config", T, RUNNING, "Read defaults from this TOML file.", (), metavar="FILE"),
     Flag("help", S, RUNNING, "Show this.", ("-h",)),
 )

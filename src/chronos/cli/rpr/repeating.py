@@ -24,6 +24,7 @@ from chronos.timing.clock import Clock, SystemChance
 if TYPE_CHECKING:
     from chronos.cli.rpr.live.history import History
     from chronos.repeater.joblog import Joblog
+    from chronos.repeater.spans import Tracer
 
 OK = 0
 FAILED = 1
@@ -57,12 +58,15 @@ def repeat(asked: Asked, clock: Clock) -> int:
         stdin = _input(asked, stack)
         logs: list[Listener] = [joblog] if joblog else []
         logs += _observed(asked, agenda, clock, stack)
+        tracer = _tracer(asked, stack)
+        logs += [tracer] if tracer else []
         machine = stack.enter_context(UnixMachine(clock, stdin))
         last = LastFailure(asked.plan.timeout_s)
         history = _history(asked)
         shown = [history] if history else _shown(asked, mode, agenda, clock, machine.print)
         tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
-        engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown])
+        more = tracer.environment if tracer else None
+        engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown], more)
         if asked.is_on("verbose"):
             machine.print(OUT, header(banner(asked, mode, seed), asked.plan.argv))
         if history:
@@ -98,6 +102,14 @@ def _observed(asked: Asked, agenda: Agenda, clock: Clock, stack: contextlib.Exit
     from chronos.cli.rpr.observed import observe
 
     return [observe(asked, agenda, clock, stack)]
+
+
+def _tracer(asked: Asked, stack: contextlib.ExitStack) -> Tracer | None:
+    if not asked.is_on("otlp_endpoint"):
+        return None
+    from chronos.cli.rpr.traced import trace
+
+    return trace(asked, os.environ, SystemChance(), stack)
 
 
 def _joblog(asked: Asked, stack: contextlib.ExitStack) -> Joblog | None:
