@@ -12,6 +12,7 @@ server anew for each run. One whose server or runtime is missing has a row that 
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -71,4 +72,5 @@ def measured(name: str, work: Work, cache: Path, grace_s: float) -> dict[str, An
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, as after ^C
     sys.exit(main(sys.argv[1:]))
