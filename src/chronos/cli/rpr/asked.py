@@ -29,6 +29,7 @@ EXCLUSIVE = (
     ("json", "output_prefix"),
     *(("watch", other) for other in ("json", "quiet", "verbose", "stats_only", "stream", "output_prefix", "buffer")),
     *(("watch", other) for other in ("show_metrics", "show_next")),
+    *(("output", other) for other in ("json", "quiet", "stats_only", "stream", "buffer", "output_prefix", "watch")),
     ("immediate", "no_immediate"),
     ("http_parse_json", "http_no_parse_json"),
     ("http_parse_headers", "http_no_parse_headers"),
@@ -97,7 +98,7 @@ def _plan(subcommand: Subcommand, values: Values, argv: tuple[str, ...], clock: 
         patterns=Patterns(**dict(_patterns(values))),
         http=_http(values) if values.get("http_aware") else None,
         final=subcommand.retries,
-        keeps_output=bool(values.get("json")),
+        keeps_output=bool(values.get("json") or values.get("output")),
     )
 
 

@@ -87,9 +87,17 @@ def _endpoint(value: Any) -> str:
     return value
 
 
+def _pins(value: Any) -> str:
+    if isinstance(value, dict) and all(isinstance(pin, str) for pin in value.values()):
+        return ",".join(f"{name}={pin}" for name, pin in value.items())
+    if not isinstance(value, str) or "=" not in value:
+        raise ValueError("name=SHA256, or a table of them")
+    return value
+
+
 _PORT = _count(1, 65_535)
 OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
-KEYS = (
+KEYS: tuple[Key, ...] = (
     Key("defaults.timeout", "RPR_TIMEOUT", "timeout", _duration, "none", "`--timeout`; `0s` is none"),
     Key("defaults.max_retries", "RPR_MAX_RETRIES", "attempts", _count(1, COUNT_MAX), "`3`", "`--attempts`"),
     Key("defaults.log_level", "RPR_LOG_LEVEL", "log_level", _level, "`info`", "what is said on stderr while it runs"),
@@ -101,6 +109,9 @@ KEYS = (
     Key("observability.health_check_port", "RPR_HEALTH_CHECK_PORT", "health_port", _PORT, "`8080`", "`--health-port`"),
     Key("observability.address", "RPR_ADDRESS", "address", _text, "`127.0.0.1`", "the address that both listen on"),
     Key("observability.otlp_endpoint", OTLP, "otlp_endpoint", _endpoint, "none", "send spans there; `--otlp-endpoint`"),
+    Key("plugins.dir", "RPR_PLUGINS_DIR", "plugin_dir", _text, "none", "`--plugin-dir`"),
+    Key("plugins.pins", "RPR_PLUGINS_PINS", "plugin_pins", _pins, "none", "a table; `--plugin-pins`"),
+    Key("plugins.sandbox", "RPR_PLUGINS_SANDBOX", "plugin_sandbox", _switch, "`false`", "`--plugin-sandbox`"),
 )
 _ONLY = {"every": ("interval",)}
 
@@ -148,8 +159,12 @@ def _from_file(path: str) -> Values:
     if not path:
         return {}
     by_name = {key.name: key for key in KEYS}
-    values = {}
+    values: Values = {}
     for name, value in _entries(_document(path), path):
+        if name.startswith("plugins.") and isinstance(value, dict) and name not in by_name:
+            # [plugins.NAME]: what it may hold is the plug-in's to say, when it is used.
+            values.setdefault("plugin_options", {})[name.removeprefix("plugins.")] = value
+            continue
         if name not in by_name:
             raise ConfigInvalid(
                 f"the config file cannot be used: {path} has no key `{name}`.{did_you_mean(name, by_name)}"

@@ -69,6 +69,7 @@ OUTPUT = "Output"
 VERDICT = "Success and failure"
 HTTP = "HTTP-aware timing"
 OBSERVED = "Health, metrics and traces"
+PLUGINS = "Plug-ins"
 
 FLAGS = (
     Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), EVERY),
@@ -200,6 +201,11 @@ FLAGS = (
     Flag("health-port", C, OBSERVED, "Answer /health, /ready and /live on this port.", (), metavar="PORT"),
     Flag("metrics-port", C, OBSERVED, "Answer /metrics for Prometheus on this port.", (), metavar="PORT"),
     Flag("otlp-endpoint", T, OBSERVED, "Send OpenTelemetry a span of each run.", (), metavar="URL"),
+    Flag("executor", T, PLUGINS, "Let a plug-in say what is started for each run.", (), metavar="NAME:KEY=VALUE"),
+    Flag("output", T, PLUGINS, "Show what plug-ins make of each run.", (), metavar="NAME:KEY=VALUE,…"),
+    Flag("plugin-dir", T, PLUGINS, "The directory with plug-ins.", (), metavar="DIR"),
+    Flag("plugin-pins", T, PLUGINS, "The files in it to trust.", (), metavar="NAME=SHA256,…"),
+    Flag("plugin-sandbox", S, PLUGINS, "Run every plug-in in a process of its own, with limits."),
     Flag("config", T, RUNNING, "Read defaults from this TOML file.", (), metavar="FILE"),
     Flag("help", S, RUNNING, "Show this.", ("-h",)),
 )

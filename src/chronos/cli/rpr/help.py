@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chronos.cli.rpr.flags import FLAGS, of
-from chronos.cli.rpr.subcommands import SUBCOMMANDS, Subcommand
+from chronos.cli.rpr.subcommands import PLUGIN, SUBCOMMANDS, Subcommand
 
 EXITS = (
     (0, "Every run succeeded; for modes that retry, the last one did; what was waited for has come."),
@@ -36,7 +36,7 @@ Flags are written --every 30s, --every=30s, -e 30s or -e30s. Durations: 500ms, 3
 
 def overview() -> str:
     """Return what `rpr --help` prints."""
-    modes = [_row(", ".join((each.name, *each.aliases)), each.summary, 40) for each in SUBCOMMANDS]
+    modes = [_row(", ".join((each.name, *each.aliases)), each.summary, 40) for each in (*SUBCOMMANDS, PLUGIN)]
     exits = [_row(str(code), meaning, 5) for code, meaning in EXITS]
     return "\n".join([HEAD, "MODES", *modes, "", "EXIT CODES", *exits, "", TAIL])
 
@@ -45,6 +45,8 @@ def page(subcommand: Subcommand) -> str:
     """Return what `rpr MODE --help` prints."""
     names = " | ".join((subcommand.name, *subcommand.aliases))
     needed = " ".join(f"--{name.replace('_', '-')} {_takes(subcommand, name)}" for name in subcommand.required)
+    if subcommand is PLUGIN:
+        needed = "NAME [--OPTION VALUE]…"
     lines = [f"rpr {subcommand.name}: {subcommand.summary}", "", "USAGE"]
     lines += [f"  rpr {subcommand.name} {needed} [FLAGS] -- COMMAND [ARGUMENTS]", f"  also: {names}", "", "EXAMPLE"]
     lines += [f"  {subcommand.example}"]

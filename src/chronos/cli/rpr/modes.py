@@ -139,6 +139,12 @@ def _delays(asked: Asked, _seed: int) -> Mode:
     return Delays(durations("delays", asked.get("delays")), attempts=asked.get("attempts"))
 
 
+def _plugin(asked: Asked, seed: int) -> Mode:
+    from chronos.cli.rpr.plugged import scheduler_of
+
+    return scheduler_of(asked, seed)
+
+
 def _interval_bounds(asked: Asked) -> Typed:
     bounds = _typed(asked, min_s="min_interval", max_s="max_interval")
     return {**bounds, "immediate": not asked.is_on("no_immediate")}
@@ -194,4 +200,5 @@ MAKERS: dict[str, Callable[[Asked, int], Mode]] = {
     "genetic": _genetic,
     "learn": _learn,
     "chaos": _chaos,
+    "plugin": _plugin,
 }

@@ -14,7 +14,7 @@ from chronos.cli.rpr.modes import agenda_of, mode_of
 from chronos.cli.rpr.telling import told_by
 from chronos.repeater.agenda import Agenda
 from chronos.repeater.engine import Engine, Listener, Report
-from chronos.repeater.machine import ERR, OUT
+from chronos.repeater.machine import ERR, OUT, Machine
 from chronos.repeater.port import Mode, Remembering
 from chronos.repeater.showing import Blocks, Json, Lines, Raw, Reasons, header, reason_of, statistics
 from chronos.repeater.stops import Tally
@@ -60,7 +60,8 @@ def repeat(asked: Asked, clock: Clock) -> int:
         logs += _observed(asked, agenda, clock, stack)
         tracer = _tracer(asked, stack)
         logs += [tracer] if tracer else []
-        machine = stack.enter_context(UnixMachine(clock, stdin))
+        unix = stack.enter_context(UnixMachine(clock, stdin))
+        machine = _machine(asked, unix)
         last = LastFailure(asked.plan.timeout_s)
         history = _history(asked)
         shown = [history] if history else _shown(asked, mode, agenda, clock, machine.print)
@@ -72,10 +73,18 @@ def repeat(asked: Asked, clock: Clock) -> int:
         if history:
             from chronos.cli.rpr.live.watching import watch
 
-            watch(asked, mode, seed, agenda, engine, machine, history, clock)
+            watch(asked, mode, seed, agenda, engine, unix, history, clock)
         else:
             engine.run()
         return finish(asked, engine, tally, agenda, last, machine.print)
+
+
+def _machine(asked: Asked, unix: UnixMachine) -> Machine:
+    if "executor" not in asked.values:
+        return unix
+    from chronos.cli.rpr.plugged import machine_of
+
+    return machine_of(asked, unix)
 
 
 def _show(text: str) -> int:
@@ -145,6 +154,10 @@ def listeners_of(asked: Asked, to: Print) -> list[Listener]:
         return []
     level = "debug" if asked.is_on("verbose") else asked.get("log_level", "info")
     reasons = [] if level == "error" else [Reasons(to, verbose=level == "debug", timeout_s=asked.plan.timeout_s)]
+    if "output" in asked.values:
+        from chronos.cli.rpr.plugged import outputs_of
+
+        return [*outputs_of(asked, to), *reasons]
     return [*reasons] if asked.is_on("stats_only") else [_output(asked, to), *reasons]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from chronos.cli.rpr.words import take_apart
-from chronos.errors import ChronosError
+from chronos.errors import ChronosError, Unavailable
 from chronos.timing.clock import SystemClock
 
 OK = 0
@@ -26,6 +26,9 @@ def run(words: Sequence[str]) -> int:
     _open_standard_streams()
     try:
         return _run(words)
+    except Unavailable as exc:  # what was begun cannot go on
+        say(" ".join(str(exc).split()))
+        return FAILED
     except ChronosError as exc:
         say(" ".join(str(exc).split()))
         return USAGE
@@ -53,6 +56,10 @@ def say(message: str) -> None:
 
 
 def _run(words: Sequence[str]) -> int:
+    if (rest := _of_plugins(words)) is not None:
+        from chronos.cli.rpr.plugins import plugins
+
+        return plugins(rest)
     line = take_apart(words)
     if line.asks:
         from chronos.cli.rpr import help as pages
@@ -69,7 +76,17 @@ def _run(words: Sequence[str]) -> int:
     clock = SystemClock()
     name = line.subcommand.name
     values = configured(name, read_flags(name, line.flags), os.environ)
+    if line.plugin:
+        values |= {"plugin": line.plugin, "plugin_typed": dict(line.options)}
     return repeat(asked(line.subcommand, values, line.argv, clock), clock)
+
+
+def _of_plugins(words: Sequence[str]) -> list[str] | None:
+    """Return the words of `rpr plugins`, without it; None when it is something else."""
+    config = 2 if words[:1] == ["--config"] else 1 if words and words[0].startswith("--config=") else 0
+    if words[config : config + 1] != ["plugins"]:
+        return None
+    return [*words[:config], *words[config + 1 :]]
 
 
 def _version() -> str:

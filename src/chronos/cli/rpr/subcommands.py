@@ -127,4 +127,8 @@ SUBCOMMANDS = (
     ),
 )
 
-BY_NAME = {name: each for each in SUBCOMMANDS for name in (each.name, *each.aliases)}
+PLUGIN = Subcommand(
+    "plugin", (), "Run when a plug-in says so; `rpr plugins --help` says more.", (), "rpr plugin NAME --times 5 -- date"
+)
+
+BY_NAME = {name: each for each in (*SUBCOMMANDS, PLUGIN) for name in (each.name, *each.aliases)}

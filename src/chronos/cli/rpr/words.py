@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from chronos.cli.rpr.flags import BY_SPELLING, FLAGS, Flag, Kind
 from chronos.cli.rpr.near import did_you_mean
-from chronos.cli.rpr.subcommands import BY_NAME, Subcommand
+from chronos.cli.rpr.subcommands import BY_NAME, PLUGIN, Subcommand
 from chronos.errors import Invalid
 
 HELP = ("--help", "-h")
@@ -26,12 +26,15 @@ class Line(NamedTuple):
         flags: In one form each, in the order they were typed: `--every=30s`, `--quiet`.
         argv: The command to repeat; empty when there is none.
         asks: `version` or `help`, when that is all that is wanted.
+        plugin: The one that `rpr plugin` names; its options are in `options`.
     """
 
     subcommand: Subcommand | None = None
     flags: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     asks: str = ""
+    plugin: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def take_apart(words: Sequence[str]) -> Line:
@@ -51,8 +54,21 @@ def take_apart(words: Sequence[str]) -> Line:
         raise Invalid("subcommand required, for example `rpr interval --every 30s -- date`; `rpr --help` lists them.")
     subcommand = _subcommand(rest.pop(0))
     typed, argv = _split(rest)
+    if subcommand is PLUGIN:
+        return _plugin(before, typed, argv)
     flags = tuple(_flags(typed, subcommand))
     return Line(subcommand, (*before, *flags), argv, "help" if "--help" in flags else "")
+
+
+def _plugin(before: list[str], typed: list[str], argv: tuple[str, ...]) -> Line:
+    from chronos.cli.rpr.pluginwords import plugin_words
+
+    words = plugin_words(typed)
+    flags = tuple(_flags(list(words.rest), PLUGIN))
+    asks = "help" if "--help" in flags else ""
+    if not words.name and not asks:
+        raise Invalid("`rpr plugin` needs the name of a plug-in; `rpr plugins list` lists those there are.")
+    return Line(PLUGIN, (*before, *flags), argv, asks, words.name, words.options)
 
 
 def _config(word: str, rest: list[str]) -> str:

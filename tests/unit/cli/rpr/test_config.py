@@ -95,7 +95,24 @@ def test_what_is_wrong_in_the_file_is_refused_with_its_place(text: str, message:
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.env)
 def test_a_wrong_value_in_the_environment_is_refused_by_name(key: Key) -> None:
     name = key.env
-    if name == "RPR_ADDRESS":
-        return  # any text is an address until somebody listens there
+    if name in ("RPR_ADDRESS", "RPR_PLUGINS_DIR"):
+        return  # any text is an address until somebody listens there, and a directory until somebody looks
     with pytest.raises(ConfigInvalid, match=f"^{name}: `bogus` is not "):
         configured("count", {}, {name: "bogus"})
+
+
+def test_plug_ins_are_configured_with_their_pins_and_their_options(tmp_path: Path) -> None:
+    path = tmp_path / "rpr.toml"
+    pin = "0" * 64
+    path.write_text(f'[plugins]\ndir = "there"\n[plugins.pins]\na = "{pin}"\nb = "{pin}"\n[plugins.a]\nbase = "1s"\n')
+    found = configured("interval", {"config": str(path)}, {})
+    assert found["plugin_dir"] == "there"
+    assert found["plugin_pins"] == f"a={pin},b={pin}"
+    assert found["plugin_options"] == {"a": {"base": "1s"}}
+
+
+def test_pins_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rpr.toml"
+    path.write_text("[plugins.pins]\na = 1\n")
+    with pytest.raises(ConfigInvalid, match=r"plugins\.pins: .* is not name=SHA256, or a table"):
+        configured("interval", {"config": str(path)}, {})
