@@ -385,7 +385,9 @@ def test_rows_74_and_75_the_next_instant(expression: str, zone: str, clock: str,
     line = [*PROGRAM[:2], program, "cron", "--cron", expression, "--tz", zone, "--dry-run", "--next", "1"]
     done, _ = raw([*line, "--", "true"])
     assert done.returncode == 0
-    assert done.stdout.decode().splitlines()[-1] == f"  {first} ({zone})"
+    utc = datetime.fromisoformat(first).astimezone(UTC).isoformat().replace("+00:00", "Z")
+    shown = f"{first} ({zone})" if zone == "UTC" else f"{first} ({zone})  {utc}"
+    assert done.stdout.decode().splitlines()[-1] == f"  {shown}"
 
 
 def answer(head: str, body: str = "") -> tuple[str, ...]:

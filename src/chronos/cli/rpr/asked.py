@@ -15,7 +15,8 @@ from chronos.repeater.stops import Stops
 from chronos.timing.clock import Clock
 
 CONCURRENCY_MAX = 256
-POSITIVE = ("every", "times", "for", "max_failures", "attempts", "concurrency", "http_max_delay")
+NEXT_MAX = 1000
+POSITIVE = ("every", "times", "for", "max_failures", "attempts", "concurrency", "http_max_delay", "next")
 EXCLUSIVE = (
     ("quiet", "stream"),
     ("quiet", "verbose"),
@@ -78,6 +79,8 @@ def _check_numbers(values: Values) -> None:
             raise Invalid(f"{_flag(name)} must be more than 0.")
     if values.get("concurrency", 1) > CONCURRENCY_MAX:
         raise Invalid(f"--concurrency must be at most {CONCURRENCY_MAX}.")
+    if values.get("next", 1) > NEXT_MAX:
+        raise Invalid(f"--next must be at most {NEXT_MAX}.")
     for name in ("health_port", "metrics_port"):
         if not 0 < values.get(name, 1) < 65_536:
             raise Invalid(f"{_flag(name)} must be from 1 to 65535.")

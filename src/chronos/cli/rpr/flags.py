@@ -174,7 +174,7 @@ FLAGS = (
         (),
         ("summary", "last"),
     ),
-    Flag("dry-run", S, RUNNING, "Say what would be done and when, and do nothing."),
+    Flag("dry-run", S, RUNNING, "Say what would be done and when, and do nothing; with --json as one object."),
     Flag("next", C, RUNNING, "How many starts --dry-run shows (5)."),
     Flag("success-pattern", T, VERDICT, "A run whose output matches has succeeded.", (), metavar="REGEX"),
     Flag("failure-pattern", T, VERDICT, "A run whose output matches has failed; it wins.", (), metavar="REGEX"),

@@ -50,7 +50,12 @@ def _load_adaptive(asked: Asked) -> str:
 
 
 def _seed(asked: Asked, seed: int) -> list[str]:
-    return [f"seed {seed}"] if asked.subcommand.name in DRAWN or "jitter" in asked.values else []
+    return [f"seed {seed}"] if is_drawn(asked) else []
+
+
+def is_drawn(asked: Asked) -> bool:
+    """Whether chance has a part in it."""
+    return asked.subcommand.name in DRAWN or "jitter" in asked.values
 
 
 def _rest(asked: Asked) -> list[str]:

@@ -2,31 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
-from chronos.cli.rpr.asked import Asked
-from chronos.cli.rpr.headline import headline
+from chronos.cli.rpr.asked import NEXT_MAX, Asked
+from chronos.cli.rpr.headline import headline, is_drawn
 from chronos.repeater.port import Mode, Moment, Run, Ticking
 from chronos.repeater.showing import shown_s
-from chronos.timing.clock import Clock
+from chronos.repeater.stops import Stops
+from chronos.timing.clock import Clock, utc
+from chronos.timing.zone import zone
 
 SHOWN = 5
-SHOWN_MAX = 1000
+
+
+class Start(NamedTuple):
+    """A start that would be. `zone`: the schedule's; empty where the mode goes by waits."""
+
+    wait_s: float
+    at: float
+    zone: str = ""
+
+    @property
+    def local(self) -> str:
+        """The instant on the wall of the zone."""
+        offset = timezone(timedelta(seconds=zone(self.zone).offset_at(round(self.at))))
+        return datetime.fromtimestamp(round(self.at), offset).isoformat()
+
+    @property
+    def utc(self) -> str:
+        """The instant in UTC: to the second where it is on a wall, else to the millisecond."""
+        at = round(self.at) if self.zone else self.at
+        return utc(at).isoformat(timespec="seconds" if self.zone else "milliseconds").replace("+00:00", "Z")
 
 
 def preview(asked: Asked, mode: Mode, seed: int, clock: Clock) -> str:
-    """Return the lines that `--dry-run` prints."""
+    """Return what `--dry-run` prints: lines, or one JSON object with `--json`."""
     now = Moment(clock.boottime(), clock.time())
-    first_s = mode.first_s(now)
-    count = min(asked.get("next", SHOWN), asked.get("times", SHOWN_MAX), SHOWN_MAX)
-    if isinstance(mode, Ticking):
-        supposing, starts = "", _ticks(mode, now, count)
-    else:
-        supposing = f", if each run {'fails' if asked.subcommand.retries else 'succeeds'} at once"
-        starts = _supposed(mode, first_s, now, count, ok=not asked.subcommand.retries)
+    starts = list(_starts(asked, mode, now))
+    if asked.is_on("json"):
+        import json
+
+        return json.dumps(_object(asked, mode, seed, starts), ensure_ascii=False) + "\n"
+    supposing = "" if isinstance(mode, Ticking) else f", if each run {_ends(asked)} at once"
     lines = [headline(asked, mode, seed), f"Command: [{' '.join(asked.plan.argv)}]", f"Starts{supposing}:"]
-    lines += [f"  {_when(mode, start_s - now.monotonic_s, now)}" for start_s in starts]
+    lines += [f"  {_when(start)}" for start in starts]
+    lines += [] if starts else ["  none: the time is up before the first one"]
     return "\n".join(lines) + "\n"
+
+
+def _ends(asked: Asked) -> str:
+    return "fails" if asked.subcommand.retries else "succeeds"
+
+
+def _object(asked: Asked, mode: Mode, seed: int, starts: Sequence[Start]) -> dict[str, object]:
+    return {
+        "mode": asked.subcommand.name,
+        "describes": mode.describe(),
+        "command": list(asked.plan.argv),
+        "seed": seed if is_drawn(asked) else None,
+        "timezone": starts[0].zone or None if starts else None,
+        "supposing": None if isinstance(mode, Ticking) else f"each run {_ends(asked)} at once",
+        "starts": [
+            {
+                "run": number,
+                "wait_s": start.wait_s,
+                "utc": start.utc,
+                "local": start.local if start.zone else None,
+            }
+            for number, start in enumerate(starts, 1)
+        ],
+    }
+
+
+def _starts(asked: Asked, mode: Mode, now: Moment) -> Iterator[Start]:
+    """Yield the first starts, those after the end of the time that is given left out."""
+    first_s = mode.first_s(now)
+    count = min(asked.get("next", SHOWN), asked.get("times", NEXT_MAX))
+    if isinstance(mode, Ticking):
+        seconds = _ticks(mode, now, count)
+    else:
+        seconds = _supposed(mode, first_s, now, count, ok=not asked.subcommand.retries)
+    end_s = _end_s(asked.plan.stops, now)
+    schedule = getattr(getattr(mode, "mode", mode), "schedule", None)
+    for start_s in seconds:
+        if start_s >= end_s:
+            return
+        wait_s = round(max(0.0, start_s - now.monotonic_s), 5)  # the last digits are those of the machine's clock
+        yield Start(wait_s, now.wall_s + wait_s, schedule.timezone if schedule else "")
+
+
+def _end_s(stops: Stops, now: Moment) -> float:
+    ends = [] if stops.for_s is None else [now.monotonic_s + stops.for_s]
+    ends += [] if stops.until_at is None else [now.monotonic_s + stops.until_at - now.wall_s]
+    return min(ends, default=math.inf)
 
 
 def _ticks(mode: Ticking, now: Moment, count: int) -> Iterator[float]:
@@ -49,16 +120,9 @@ def _supposed(mode: Mode, first_s: float, now: Moment, count: int, *, ok: bool) 
         due_s = mode.next_s(run, then)
 
 
-def _when(mode: Mode, wait_s: float, now: Moment) -> str:
-    """Return an instant as it is for the mode: on the wall of its schedule, or else as a wait."""
-    wait_s = round(max(0.0, wait_s), 5)  # the last digits are those of the machine's clock
-    schedule = getattr(getattr(mode, "mode", mode), "schedule", None)
-    if schedule is None:
-        return f"after {shown_s(wait_s)}"
-    from datetime import datetime, timedelta, timezone
-
-    from chronos.timing.zone import zone
-
-    at = round(now.wall_s + wait_s)
-    offset = timezone(timedelta(seconds=zone(schedule.timezone).offset_at(at)))
-    return f"{datetime.fromtimestamp(at, offset).isoformat()} ({schedule.timezone})"
+def _when(start: Start) -> str:
+    """Return an instant as it is for the mode: on the wall of its schedule and in UTC, or else as a wait."""
+    if not start.zone:
+        return f"after {shown_s(start.wait_s)}"
+    elsewhere = "" if start.zone == "UTC" else f"  {start.utc}"
+    return f"{start.local} ({start.zone}){elsewhere}"
