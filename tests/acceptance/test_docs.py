@@ -180,6 +180,7 @@ def run(command: str, *, server: str, target: str, folder: Path) -> str:
 
 def placed(text: str, *, server: str, target: str) -> str:
     """Return an example with the addresses of this run."""
+    text = text.replace("chronos://127.0.0.1:8080", server.replace("http://", "chronos://"))
     text = re.sub(r"http://127\.0\.0\.1:8080|(?<![\w/.])localhost:8080", server, text)
     return text.replace("http://127.0.0.1:9000", target)
 

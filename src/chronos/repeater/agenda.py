@@ -32,7 +32,8 @@ class Agenda(Protocol):
         is_over: Nothing will ever be due again, whatever becomes of what runs.
     """
 
-    skipped: int
+    @property
+    def skipped(self) -> int: ...
 
     @property
     def is_over(self) -> bool: ...

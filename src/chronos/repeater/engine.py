@@ -9,7 +9,18 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from chronos.repeater.agenda import Agenda, Step
 from chronos.repeater.capture import Capture
 from chronos.repeater.httpaware import Advice, HttpRules, advice_in
-from chronos.repeater.machine import CannotStart, Closed, Ended, Event, Machine, Steered, Told, Wrote
+from chronos.repeater.machine import (
+    CannotStart,
+    Closed,
+    Ended,
+    Event,
+    GivenUp,
+    Machine,
+    Revoked,
+    Steered,
+    Told,
+    Wrote,
+)
 from chronos.repeater.patterns import Patterns, Verdict, judge
 from chronos.repeater.port import Moment, Run
 from chronos.repeater.stops import Fate, Seen, Stops, Tally
@@ -273,8 +284,13 @@ class Engine:
             case Steered(do):
                 do(self._machine.now())
             case Closed(reason):
-                self.error = reason
+                self.error = f"cannot write output: {reason}" if reason else ""
                 self._stop(BROKEN_PIPE if not reason else 1, at_once=True)
+            case Revoked(child):
+                self._end_one(self._running[child], Fate.REVOKED, self._machine.now())
+            case GivenUp(reason):
+                self.error = reason
+                self._stop(1, at_once=False)
 
     def _heed_signal(self, number: int) -> None:
         if number == signal.SIGTSTP:
@@ -304,6 +320,8 @@ class Engine:
         fate = _fate(running, exit_code, verdict)
         if fate is Fate.TIMED_OUT:
             reason = "timeout"
+        if fate is Fate.REVOKED:
+            reason = "its turn was over before it was"
         run = running.run(exit_code, now, ok=fate is Fate.OK, advice_s=advice.seconds if advice else None)
         seen = Seen(fate, changed=self._has_changed(running, fate), matched=verdict.matched)
         self._tally.add(seen, exit_code)

@@ -48,7 +48,19 @@ class Steered(NamedTuple):
     do: Callable[[Moment], None]
 
 
-Event = Wrote | Ended | Told | Closed | Steered
+class Revoked(NamedTuple):
+    """The child has to end: what it was allowed to do is not its own any more."""
+
+    child: int
+
+
+class GivenUp(NamedTuple):
+    """There is no going on, and why. What runs is asked to end."""
+
+    reason: str
+
+
+Event = Wrote | Ended | Told | Closed | Steered | Revoked | GivenUp
 
 
 class CannotStart(Exception):

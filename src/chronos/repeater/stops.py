@@ -14,6 +14,7 @@ class Fate(Enum):
     TIMED_OUT = "timed out"
     NOT_STARTED = "not started"
     CUT = "cut"  # by the end of the time that was given, or by a signal
+    REVOKED = "revoked"  # its turn was over before it was
     RESTARTED = "restarted"  # by the tick after it
 
     @property

@@ -109,10 +109,11 @@ class UnixMachine:
     def steer(self, do: Callable[[Moment], None]) -> None:
         """Let the engine do something on its next turn, which comes at once. From any thread."""
         self._steered.append(Steered(do))
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):  # full: it is awake
+    def wake(self) -> None:
+        """Let `wait` return early. Any thread may call it, as long as the machine is on."""
+        with suppress(BlockingIOError):  # it is full: awake already
             os.write(self._wake_write, b"\0")
 
     def suspend(self) -> float:
@@ -203,7 +204,7 @@ class UnixMachine:
             self._child_ended = True
             return
         self._told.append(number)
-        self._wake()
+        self.wake()
         if number in ASKS_TO_END:
             self._asked += 1
             if self._asked > 1:

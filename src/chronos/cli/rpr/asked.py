@@ -32,6 +32,7 @@ EXCLUSIVE = (
     *(("watch", other) for other in ("show_metrics", "show_next")),
     *(("output", other) for other in ("json", "quiet", "stats_only", "stream", "buffer", "output_prefix", "watch")),
     ("immediate", "no_immediate"),
+    ("coordinate", "watch"),  # a key can start a run, which has to wait for its turn
     ("http_parse_json", "http_no_parse_json"),
     ("http_parse_headers", "http_no_parse_headers"),
 )
@@ -88,6 +89,10 @@ def _check_numbers(values: Values) -> None:
         raise Invalid("--watch reads the keyboard; leave out --stdin replay.")
     if values.get("resume") and not values.get("joblog"):
         raise Invalid("--resume needs --joblog FILE, the log to go on from.")
+    if values.get("on_coordinator_loss") and not values.get("coordinate"):
+        raise Invalid("--on-coordinator-loss needs --coordinate chronos://HOST:PORT/RESOURCE.")
+    if values.get("coordinate") and values.get("concurrency", 1) > 1:
+        raise Invalid("--coordinate gives one turn at a time; leave --concurrency out.")
     if values.get("http_min_delay", 1.0) > values.get("http_max_delay", 1800.0) and "http_min_delay" in values:
         raise Invalid("--http-min-delay must not be more than --http-max-delay.")
 

@@ -70,6 +70,7 @@ VERDICT = "Success and failure"
 HTTP = "HTTP-aware timing"
 OBSERVED = "Health, metrics and traces"
 PLUGINS = "Plug-ins"
+TURNS = "Many machines"
 
 FLAGS = (
     Flag("every", D, TIMING, "Time from one start to the next.", ("-e",), EVERY),
@@ -206,6 +207,20 @@ FLAGS = (
     Flag("plugin-dir", T, PLUGINS, "The directory with plug-ins.", (), metavar="DIR"),
     Flag("plugin-pins", T, PLUGINS, "The files in it to trust.", (), metavar="NAME=SHA256,…"),
     Flag("plugin-sandbox", S, PLUGINS, "Run every plug-in in a process of its own, with limits."),
+    Flag(
+        "coordinate",
+        T,
+        TURNS,
+        "Take turns with others that name the same resource of a server.",
+        metavar="chronos://HOST:PORT/RESOURCE",
+    ),
+    Flag(
+        "on-coordinator-loss",
+        T,
+        TURNS,
+        "What to do when that server does not answer (wait).",
+        choices=("wait", "alone", "stop"),
+    ),
     Flag("config", T, RUNNING, "Read defaults from this TOML file.", (), metavar="FILE"),
     Flag("help", S, RUNNING, "Show this.", ("-h",)),
 )

@@ -23,6 +23,7 @@ from chronos.timing.clock import Clock, SystemChance
 
 if TYPE_CHECKING:
     from chronos.cli.rpr.live.history import History
+    from chronos.repeater.coordination import Turns
     from chronos.repeater.joblog import Joblog
     from chronos.repeater.spans import Tracer
 
@@ -60,8 +61,13 @@ def repeat(asked: Asked, clock: Clock) -> int:
         logs += _observed(asked, agenda, clock, stack)
         tracer = _tracer(asked, stack)
         logs += [tracer] if tracer else []
+        turns = _turns(asked, clock, stack)
         unix = stack.enter_context(UnixMachine(clock, stdin))
         machine = _machine(asked, unix)
+        if turns:
+            from chronos.cli.rpr.coordinated import taking_turns
+
+            agenda, machine = taking_turns(turns, agenda, machine, unix.wake, stack)
         last = LastFailure(asked.plan.timeout_s)
         history = _history(asked)
         shown = [history] if history else _shown(asked, mode, agenda, clock, machine.print)
@@ -119,6 +125,14 @@ def _tracer(asked: Asked, stack: contextlib.ExitStack) -> Tracer | None:
     from chronos.cli.rpr.traced import trace
 
     return trace(asked, os.environ, SystemChance(), stack)
+
+
+def _turns(asked: Asked, clock: Clock, stack: contextlib.ExitStack) -> Turns | None:
+    if not asked.get("coordinate"):
+        return None
+    from chronos.cli.rpr.coordinated import turns_of
+
+    return turns_of(asked, clock, stack)
 
 
 def _joblog(asked: Asked, stack: contextlib.ExitStack) -> Joblog | None:
@@ -200,7 +214,7 @@ def verdict(asked: Asked, engine: Engine, tally: Tally, last: LastFailure) -> tu
     """Return the exit code, and the line that goes with it; none when there is nothing to say."""
     if engine.stopped_by is not None:
         said = "interrupted" if engine.stopped_by >= 128 and engine.stopped_by != 141 else ""
-        return engine.stopped_by, f"cannot write output: {engine.error}" if engine.error else said
+        return engine.stopped_by, engine.error or said
     message = ""
     if not tally.is_success():
         why = (
