@@ -72,42 +72,50 @@ def begins(log: Path) -> list[tuple[str, int]]:
     """Return who began under which token, in order; every run has to end before the next one begins."""
     lines = [line.split() for line in log.read_text().splitlines()]
     if lines[-1][0] == "begin":
-        lines.pop()  # it is on, or was ended with its `rpr`
+        lines.pop()  # it is on
     pairs = list(zip(lines[::2], lines[1::2], strict=True))
     assert [(first[0], second) for first, second in pairs] == [("begin", ["end", first[1]]) for first, _ in pairs]
     return [(first[1], int(first[2])) for first, _ in pairs]
 
 
-def more(processes: list[subprocess.Popen[bytes]], runs: int) -> None:
-    """Wait until each has run so many times more."""
+def highest(log: Path) -> int:
+    """Return the highest token that anybody has begun under."""
+    return max(int(line.split()[2]) for line in log.read_text().splitlines() if line.startswith("begin"))
+
+
+def newer(processes: list[subprocess.Popen[bytes]], token: int) -> None:
+    """Wait until each has had a turn under a higher token."""
     for process in processes:
-        for _ in range(runs):
-            a_line(process)
+        while (line := a_line(process)) == b"held\n" or int(line) <= token:
+            pass  # what it has printed before
 
 
 @pytest.mark.timeout(120)
 def test_never_two_at_once_though_the_server_and_the_holder_are_killed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
     os.mkfifo(tmp_path / "gate")
     with a_house(tmp_path) as house, ExitStack() as stack:
         flags = ["i", "-e", "20ms", "--grace", "500ms", *house.coordinate, "--", "sh", "-c", WORK, "sh"]
         one, two, three = (stack.enter_context(running(*flags, name, cwd=tmp_path, env=house.env)) for name in NAMES)
-        more([one, two, three], 2)
+        newer([one, two, three], 0)
 
         house.kill()
+        before = highest(log)
         house.start()
-        more([one, two, three], 2)
+        newer([one, two, three], before)
 
         (tmp_path / "hold.one").touch()
         while a_line(one) != b"held\n":
             pass  # the runs before
         one.kill()
+        of_one = highest(log)
         (tmp_path / "gate").write_text("\n")  # what it has begun ends in time, though nobody looks after it
-        more([two, three], 2)
+        newer([two, three], of_one)
 
+        found = begins(log)
         for process in (two, three):
             process.send_signal(signal.SIGTERM)
             assert process.wait(COMMAND_S) == 130
-    found = begins(tmp_path / "log")
     tokens = [token for _, token in found]
     assert tokens == sorted(set(tokens)), "each higher than the one before"
     last_of_one = max(n for n, (name, _) in enumerate(found) if name == "one")
