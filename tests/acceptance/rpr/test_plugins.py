@@ -164,6 +164,14 @@ def test_a_line_that_makes_no_sense_is_refused_before_anything_runs(place: Path,
     refused(rpr(*words, env=trusting(place)), said)
 
 
+@pytest.mark.parametrize("flag", ["--executor", "--output"])
+def test_a_plug_in_that_is_not_there_leaves_no_trace_and_no_dry_run_passes_it(place: Path, flag: str) -> None:
+    words = ["c", "-t", "1", flag, "nothing", "--joblog", "log", "--", "date"]
+    refused(rpr(*words, cwd=place, env=trusting(place)), "no plug-in `nothing`")
+    assert not (place / "log").exists()
+    refused(rpr(*words[:5], "--dry-run", "--", "date", env=trusting(place)), "no plug-in `nothing`")
+
+
 @pytest.mark.parametrize("sandbox", ['"sandbox": True', ""])
 def test_a_scheduler_that_fails_ends_the_repetition_with_its_line(place: Path, sandbox: str) -> None:
     put(place, "sample", scheduler("return 0 if run.number < 2 else 1 / 0", more=sandbox))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from chronos.cli.rpr.asked import Asked
 from chronos.cli.rpr.pluginwords import named
@@ -71,23 +71,33 @@ def scheduler_of(asked: Asked, seed: int) -> Mode:
     return PluginMode(_made(asked, asked.get("plugin"), asked.get("plugin_typed", {}), Kind.SCHEDULER, seed))
 
 
-def machine_of(asked: Asked, machine: Machine) -> Machine:
-    """Return the machine that `--executor` asks for."""
-    if "executor" not in asked.values:
-        return machine
-    chosen = named(asked.get("executor"))
-    if len(chosen) > 1:
+class Plugins(NamedTuple):
+    """What `--executor` and `--output` ask for, ready to be used."""
+
+    executor: Plugged | None
+    outputs: tuple[Plugged, ...]
+
+    def machine(self, machine: Machine) -> Machine:
+        """Return what starts the runs."""
+        return PluginMachine(machine, self.executor) if self.executor else machine
+
+    def listeners(self, to: Print, timeout_s: float | None) -> list[Listener]:
+        """Return what shows the runs, in the order that was asked for; none where no output was."""
+        return [PluginOutput(to, timeout_s, output) for output in self.outputs]
+
+
+def plugins_of(asked: Asked) -> Plugins:
+    """Return the plug-ins that were asked for beside the mode.
+
+    Raises:
+        Invalid: One of them cannot be used, or not with these options.
+    """
+    executors, outputs = (named(asked.get(flag, "")) for flag in ("executor", "output"))
+    if len(executors) > 1:
         raise PluginInvalid("--executor takes one plug-in; a run is made in one way.")
-    [(name, options)] = chosen
-    return PluginMachine(machine, _made(asked, name, options, Kind.EXECUTOR))
-
-
-def outputs_of(asked: Asked, to: Print) -> list[Listener]:
-    """Return what `--output` asks for, in its order."""
-    return [
-        PluginOutput(to, asked.plan.timeout_s, _made(asked, name, options, Kind.OUTPUT))
-        for name, options in named(asked.get("output"))
-    ]
+    made = [_made(asked, name, options, Kind.EXECUTOR) for name, options in executors]
+    shown = tuple(_made(asked, name, options, Kind.OUTPUT) for name, options in outputs)
+    return Plugins(made[0] if made else None, shown)
 
 
 def _made(asked: Asked, name: str, typed: Mapping[str, str], kind: Kind, seed: int = 0) -> Plugged:

@@ -51,7 +51,7 @@ def plugin_words(words: Sequence[str]) -> PluginWords:
 def named(text: str) -> list[tuple[str, dict[str, str]]]:
     """Return the plug-ins of `a,b:key=value,key=value`, each with its options."""
     found: list[tuple[str, dict[str, str]]] = []
-    for part in text.split(","):
+    for part in text.split(",") if text else ():
         before, equals, _ = part.partition("=")
         name, colon, option = part.partition(":")
         if equals and ":" not in before and found:

@@ -23,6 +23,7 @@ from chronos.timing.clock import Clock, SystemChance
 
 if TYPE_CHECKING:
     from chronos.cli.rpr.live.history import History
+    from chronos.cli.rpr.plugged import Plugins
     from chronos.repeater.coordination import Turns
     from chronos.repeater.joblog import Joblog
     from chronos.repeater.spans import Tracer
@@ -42,6 +43,7 @@ def repeat(asked: Asked, clock: Clock) -> int:
     """
     seed = asked.get("seed", int.from_bytes(SystemChance().bytes(4), "big"))
     mode = mode_of(asked, seed)
+    plugins = _plugins(asked)
     if asked.is_on("dry_run"):
         from chronos.cli.rpr.preview import preview
 
@@ -63,14 +65,14 @@ def repeat(asked: Asked, clock: Clock) -> int:
         logs += [tracer] if tracer else []
         turns = _turns(asked, clock, stack)
         unix = stack.enter_context(UnixMachine(clock, stdin))
-        machine = _machine(asked, unix)
+        machine: Machine = plugins.machine(unix) if plugins else unix
         if turns:
             from chronos.cli.rpr.coordinated import taking_turns
 
             agenda, machine = taking_turns(turns, agenda, machine, unix.wake, stack)
         last = LastFailure(asked.plan.timeout_s)
         history = _history(asked)
-        shown = [history] if history else _shown(asked, mode, agenda, clock, machine.print)
+        shown = [history] if history else _shown(asked, plugins, mode, agenda, clock, machine.print)
         tally = Tally(asked.plan.stops, final=asked.plan.final, before=joblog.last_number if joblog else 0)
         more = tracer.environment if tracer else None
         engine = Engine(asked.plan, agenda, machine, tally, [last, *logs, *shown], more)
@@ -85,12 +87,12 @@ def repeat(asked: Asked, clock: Clock) -> int:
         return finish(asked, engine, tally, agenda, last, machine.print)
 
 
-def _machine(asked: Asked, unix: UnixMachine) -> Machine:
-    if "executor" not in asked.values:
-        return unix
-    from chronos.cli.rpr.plugged import machine_of
+def _plugins(asked: Asked) -> Plugins | None:
+    if "executor" not in asked.values and "output" not in asked.values:
+        return None
+    from chronos.cli.rpr.plugged import plugins_of
 
-    return machine_of(asked, unix)
+    return plugins_of(asked)
 
 
 def _show(text: str) -> int:
@@ -107,8 +109,10 @@ def _history(asked: Asked) -> History | None:
     return History(asked.plan.timeout_s)
 
 
-def _shown(asked: Asked, mode: Mode, agenda: Agenda, clock: Clock, to: Print) -> list[Listener]:
-    return [*listeners_of(asked, to), *told_by(asked, mode, agenda, clock, to)]
+def _shown(
+    asked: Asked, plugins: Plugins | None, mode: Mode, agenda: Agenda, clock: Clock, to: Print
+) -> list[Listener]:
+    return [*listeners_of(asked, plugins, to), *told_by(asked, mode, agenda, clock, to)]
 
 
 def _observed(asked: Asked, agenda: Agenda, clock: Clock, stack: contextlib.ExitStack) -> list[Listener]:
@@ -160,7 +164,7 @@ def _input(asked: Asked, stack: contextlib.ExitStack) -> Input | None:
     return stack.enter_context(replayed())
 
 
-def listeners_of(asked: Asked, to: Print) -> list[Listener]:
+def listeners_of(asked: Asked, plugins: Plugins | None, to: Print) -> list[Listener]:
     """Return what shows the repetition, as the flags say."""
     if asked.is_on("json"):
         return [Json(to, asked.plan.timeout_s)]
@@ -168,10 +172,8 @@ def listeners_of(asked: Asked, to: Print) -> list[Listener]:
         return []
     level = "debug" if asked.is_on("verbose") else asked.get("log_level", "info")
     reasons = [] if level == "error" else [Reasons(to, verbose=level == "debug", timeout_s=asked.plan.timeout_s)]
-    if "output" in asked.values:
-        from chronos.cli.rpr.plugged import outputs_of
-
-        return [*outputs_of(asked, to), *reasons]
+    if plugins and plugins.outputs:
+        return [*plugins.listeners(to, asked.plan.timeout_s), *reasons]
     return [*reasons] if asked.is_on("stats_only") else [_output(asked, to), *reasons]
 
 

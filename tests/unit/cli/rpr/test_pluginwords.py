@@ -45,6 +45,7 @@ def test_a_command_without_dashes_before_it_is_refused() -> None:
 
 
 def test_several_plug_ins_are_named_each_with_its_options() -> None:
+    assert named("") == []
     assert named("a") == [("a", {})]
     assert named("a:x=1,y=2,b,c:z=a:b") == [("a", {"x": "1", "y": "2"}), ("b", {}), ("c", {"z": "a:b"})]
     assert named("a:url=http://host/?q=1,b") == [("a", {"url": "http://host/?q=1"}), ("b", {})]
