@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ import msgspec
 import pytest
 from tests.acceptance.rpr.typed import rpr
 
+from chronos.repeater.exporting import BATCH_MAX, LAST_S, QUEUE_MAX, REQUEST_S, TRIES_MAX
+
 LATE_S = 20.0
+REFERENCE = (Path(__file__).resolve().parents[3] / "docs/reference/rpr-observability.md").read_text()
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -153,6 +157,20 @@ def test_a_command_that_is_not_there_is_a_span_too() -> None:
         rpr("count", "--times", "1", "--otlp-endpoint", there.url, "--", "nonexistent-cmd")
         [span] = there.spans()
     assert (span.facts["error.type"], span.facts["process.exit.code"]) == ("not_started", "127")
+
+
+def test_the_reference_has_every_attribute_and_every_bound() -> None:
+    with collector() as there:
+        rpr("count", "--times", "1", "--otlp-endpoint", there.url, "--", "false")
+        [span] = there.spans()
+    attributes = REFERENCE.partition("| attribute | |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([\w.]+)` \|", attributes, re.MULTILINE) == list(span.facts)
+    bounds = REFERENCE.partition("| bound | |")[2]
+    assert f"| spans that wait | {QUEUE_MAX:,};" in bounds
+    assert f"| spans in one request | {BATCH_MAX}," in bounds
+    assert f"| a request | {REQUEST_S:g} s " in bounds
+    assert f"| tries | {TRIES_MAX}, " in bounds
+    assert f"| the end of `rpr` | put off for up to {LAST_S:g} s " in bounds
 
 
 def test_the_file_may_name_the_collector_and_what_is_typed_wins(tmp_path: Path) -> None:
