@@ -144,7 +144,8 @@ def test_what_others_may_write_to_is_refused(place: Path, what: str) -> None:
     ("words", "said"),
     [
         (["plugin", "fibonacci", "--", "date"], "needs --base-interval (duration)"),
-        (["plugin", "fibonacci", "--base-intreval", "1s", "--", "date"], "Did you mean --base-interval?"),
+        (["plugin", "fibonacci", "--base-intreval", "1s", "--", "date"], "Did you mean `--base-interval`?"),
+        (["plugin", "fibonacci", "--base-interval", "1s", "--tmies", "3", "--", "date"], "Did you mean `--times`?"),
         (["plugin", "fibonacci", "--base-interval", "soon", "--", "date"], "--base-interval: "),
         (["plugin", "fibonacci", "--base-interval", "1s"], "command required"),
         (["plugin", "fibonaci", "--", "date"], "no plug-in `fibonaci`"),
@@ -162,6 +163,53 @@ def test_what_others_may_write_to_is_refused(place: Path, what: str) -> None:
 )
 def test_a_line_that_makes_no_sense_is_refused_before_anything_runs(place: Path, words: list[str], said: str) -> None:
     refused(rpr(*words, env=trusting(place)), said)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to somebody else")
+@pytest.mark.parametrize("what", [".", "nice.py"])
+def test_what_belongs_to_somebody_else_is_refused(place: Path, what: str) -> None:
+    os.chown(place / what, 65_534, -1)
+    refused(rpr("c", "-t", "1", "--executor", "nice", "--", "date", env=trusting(place)), "belongs to user 65534")
+
+
+def test_an_option_that_is_called_like_a_flag_of_rpr_is_refused(place: Path) -> None:
+    put(place, "sample", scheduler("return 1", options="times: int = 3"))
+    refused(rpr("plugin", "sample", "--", "date", env=trusting(place)), "its option --times is a flag of rpr")
+
+
+def installed(site: Path, text: str) -> Plugins:
+    """Install a package that offers a scheduler; returns the environment that finds it."""
+    info = site / "waits-2.5.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: waits\nVersion: 2.5\n")
+    (info / "entry_points.txt").write_text("[chronos.rpr.schedulers]\nsample = waits.sample\n")
+    (site / "waits").mkdir()
+    (site / "waits" / "__init__.py").touch()
+    (site / "waits" / "sample.py").write_text(text)
+    return {"PYTHONPATH": str(site)}
+
+
+@pytest.mark.parametrize("sandbox", ['"sandbox": True', ""])
+def test_what_a_package_offers_is_used_without_a_pin(tmp_path: Path, sandbox: str) -> None:
+    there = installed(tmp_path, scheduler("return 0 if run.number < 3 else None", more=sandbox))
+    done = rpr("plugin", "sample", "--", "sh", "-c", "echo $RPR_RUN", env=there)
+    assert (done.code, done.out) == (0, "1\n2\n3\n"), done.err
+
+
+def test_what_a_package_offers_is_listed_and_not_imported(tmp_path: Path) -> None:
+    mark = tmp_path / "was-run"
+    there = installed(tmp_path, scheduler("return 1") + f"open({str(mark)!r}, 'w')\n")
+    [sample] = json.loads(rpr("plugins", "list", "-o", "json", env=there).out)
+    assert (sample["name"], sample["kind"], sample["version"], sample["state"]) == (
+        "sample",
+        "scheduler",
+        "2.5",
+        "installed",
+    )
+    assert sample["origin"] == "package waits"
+    assert not mark.exists()
+    assert rpr("plugins", "info", "sample", env=there).code == 0
+    assert mark.exists()
 
 
 @pytest.mark.parametrize("flag", ["--executor", "--output"])

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from chronos.cli.rpr.asked import Asked
+from chronos.cli.rpr.flags import of
+from chronos.cli.rpr.near import did_you_mean
 from chronos.cli.rpr.pluginwords import named
+from chronos.cli.rpr.subcommands import PLUGIN
 from chronos.errors import ConfigInvalid
 from chronos.repeater.engine import Listener
 from chronos.repeater.machine import Machine
@@ -68,7 +71,8 @@ def loaded(source: Source, values: Mapping[str, Any]) -> Plugged:
 
 def scheduler_of(asked: Asked, seed: int) -> Mode:
     """Return the mode of `rpr plugin NAME`."""
-    return PluginMode(_made(asked, asked.get("plugin"), asked.get("plugin_typed", {}), Kind.SCHEDULER, seed))
+    name, typed = asked.get("plugin"), asked.get("plugin_typed", {})
+    return PluginMode(_made(asked, name, typed, Kind.SCHEDULER, seed))
 
 
 class Plugins(NamedTuple):
@@ -106,7 +110,21 @@ def _made(asked: Asked, name: str, typed: Mapping[str, str], kind: Kind, seed: i
     # `base-delay` and `base_delay` are one option: what is typed replaces the other.
     options = {key.replace("-", "_"): value for key, value in [*configured.items(), *typed.items()]}
     try:
+        if kind is Kind.SCHEDULER:
+            _need_apart(plugged, typed)
         plugged.create(options, seed)
     except PluginFailed as exc:
         raise PluginInvalid(str(exc)) from None
     return plugged
+
+
+def _need_apart(plugged: Plugged, typed: Mapping[str, str]) -> None:
+    """Refuse options that are called like a flag of every mode, and what is neither, with the nearest of both."""
+    options, flags = {field.name for field in plugged.fields()}, {flag.name for flag in of(PLUGIN.name)}
+    name = plugged.header.name
+    if both := sorted(options & flags):
+        raise PluginInvalid(f"plug-in `{name}`: its option --{both[0]} is a flag of rpr; its author has to rename it.")
+    for word in typed:
+        if word.replace("_", "-") not in options:
+            hint = did_you_mean(f"--{word}", [f"--{each}" for each in sorted(options | flags)])
+            raise PluginInvalid(f"plug-in `{name}` has no option --{word}.{hint} `rpr plugins info {name}` lists them.")
