@@ -10,6 +10,8 @@ import pytest
 from tests.acceptance.fences import Fence, commands, fences
 from tests.acceptance.rpr.typed import rpr
 
+from chronos.cli.chronosctl.jobfiles import parse_jobs
+
 
 def test_adaptive_says_what_it_has_learned_with_jitter_too() -> None:
     done = rpr(*["adaptive", "-b", "100ms", "-m", "-t", "2", "--jitter", "20%", "--", "true"])
@@ -92,3 +94,14 @@ def test_the_examples_of_the_reference_print_what_stands_there(example: Fence) -
 
 def test_the_reference_has_examples() -> None:
     assert len(EXAMPLES) >= 4
+
+
+def test_a_job_file_is_printed_and_nothing_is_run(tmp_path: Path) -> None:
+    done = rpr("interval", "-e", "90s", "-t", "2", "--to-job", "sync", "--", "touch", "ran", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "--times cannot be kept" in done.err
+    done = rpr("interval", "-e", "90s", "--to-job", "sync", "--", "touch", "ran", cwd=tmp_path)
+    assert done.code == 0
+    [job] = parse_jobs(done.out, "stdout")
+    assert (job.spec.name, job.spec.schedule) == ("sync", "@every 1m30s")
+    assert list(tmp_path.iterdir()) == []

@@ -177,6 +177,13 @@ FLAGS = (
     ),
     Flag("dry-run", S, RUNNING, "Say what would be done and when, and do nothing; with --json as one object."),
     Flag("next", C, RUNNING, "How many starts --dry-run shows (5)."),
+    Flag(
+        "to-job",
+        T,
+        RUNNING,
+        "Print the job file that would run the same on a server, and do nothing.",
+        metavar="NAME",
+    ),
     Flag("success-pattern", T, VERDICT, "A run whose output matches has succeeded.", (), metavar="REGEX"),
     Flag("failure-pattern", T, VERDICT, "A run whose output matches has failed; it wins.", (), metavar="REGEX"),
     Flag("case-insensitive", S, VERDICT, "Patterns do not tell A from a."),

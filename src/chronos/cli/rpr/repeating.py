@@ -48,6 +48,10 @@ def repeat(asked: Asked, clock: Clock) -> int:
         from chronos.cli.rpr.preview import preview
 
         return _show(preview(asked, mode, seed, clock))
+    if "to_job" in asked.values:
+        from chronos.cli.rpr.jobfile import job_file
+
+        return _show(job_file(asked, os.getcwd()))
     if asked.is_on("watch"):
         from chronos.cli.rpr.live.watching import need_screen
 
