@@ -31,6 +31,7 @@ SHORT: dict[str, list[str]] = {
     "million": ["--jobs", "3000", "--pairs", "300"],
     "outage_start": ["--jobs", "30", "--runs", "1"],
     "rpr": ["--every", "20", "--seconds", "1", "--starts", "3"],
+    "rpr_pace": ["--every", "20", "--seconds", "1", "--fastest", "2", "--runs", "200"],
     "state_flush": ["--executions", "10000"],
     "throughput": ["--rate", "100", "--seconds", "4"],
     "workers": ["--executions", "3000", "--in-flight", "500"],
