@@ -110,6 +110,7 @@ class Engine:
 
     Attributes:
         is_paused: No run starts by itself.
+        judge: Looks for patterns; to be replaced where the engine is not on the main thread.
         stopped_by: The exit code of what ended it from outside; None when it ended by itself.
         error: What made going on impossible; empty.
     """
@@ -135,6 +136,7 @@ class Engine:
         self._time_is_up = False
         self._watchers = [each for each in listeners if isinstance(each, Watcher)]
         self.is_paused = False
+        self.judge = judge
         self.stopped_by: int | None = None
         self.error = ""
 
@@ -333,7 +335,7 @@ class Engine:
     def _verdict(self, running: _Running) -> Verdict:
         if not self._plan.patterns.any or (running.ending and not running.ending.counts):
             return Verdict()
-        return judge(self._plan.patterns, running.capture.text())
+        return self.judge(self._plan.patterns, running.capture.text())
 
     def _advice(self, running: _Running, now: Moment) -> Advice | None:
         if self._plan.http is None:

@@ -10,6 +10,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.acceptance.rpr.typed import COMMAND_S, PROGRAM, environment, rpr
+from tests.acceptance.rpr.typed import COMMAND_S, PROGRAM, environment, raw, rpr
 
 SEQUENCE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[ -/]?[0-~]")
 
@@ -135,6 +136,17 @@ def test_what_the_command_prints_reaches_the_terminal_as_text_only() -> None:
     assert b"\\x07ok" in it.seen
 
 
+def test_patterns_are_looked_for_and_one_that_takes_too_long_is_a_failure() -> None:
+    line = ["interval", "--every", "50ms", "--watch", "--until-match", "run=4$"]
+    with watching(*line, "--", "sh", "-c", "echo run=$RPR_RUN") as it:
+        assert it.ended() == 0
+    assert SEQUENCE.sub(b"", it.seen).endswith(b"run=4\r\n")
+    line = ["count", "--times", "1", "--watch", "--success-pattern", "(a+)+$"]
+    with watching(*line, "--", "printf", "a" * 60 + "b") as it:
+        assert it.ended() == 1
+    assert b"pattern took more than" in it.seen
+
+
 def test_a_terminal_without_colours_gets_none() -> None:
     with watching("count", "--times", "2", "--every", "200ms", "--watch", "--", "false", term="vt100") as it:
         assert it.ended() == 1
@@ -149,13 +161,22 @@ def test_without_a_terminal_it_says_so_and_runs_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_it_the_library_behind_the_screen_is_not_even_loaded() -> None:
+    program = "import sys; from chronos.cli.rpr import run; code = run(sys.argv[1:]); "
+    program += "sys.exit(code or any(name in sys.modules for name in ('textual', 'rich', 'curses')))"
+    done, _ = raw([sys.executable, "-c", program, "count", "--times", "1", "--", "true"])
+    assert done.returncode == 0
+
+
 def test_a_terminal_without_a_cursor_is_refused() -> None:
     with watching("interval", "--every", "1s", "--watch", "--", "true", term="dumb") as it:
         assert it.ended() == 2
     assert b"TERM says dumb" in it.seen
 
 
-@pytest.mark.parametrize("other", ["--json", "--quiet", "--verbose", "--stats-only", "--stream", "--buffer=line"])
+@pytest.mark.parametrize(
+    "other", ["--json", "--quiet", "--verbose", "--stats-only", "--stream", "--buffer=line", "--output=x"]
+)
 def test_what_prints_beside_the_screen_is_refused(other: str) -> None:
     done = rpr("interval", "--every", "1s", "--watch", other, "--", "true")
     assert done.code == 2

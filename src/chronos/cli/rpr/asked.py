@@ -28,7 +28,10 @@ EXCLUSIVE = (
     ("json", "quiet"),
     ("json", "stream"),
     ("json", "output_prefix"),
-    *(("watch", other) for other in ("json", "quiet", "verbose", "stats_only", "stream", "output_prefix", "buffer")),
+    *(
+        ("watch", other)
+        for other in ("json", "quiet", "verbose", "stats_only", "stream", "output_prefix", "buffer", "output")
+    ),
     *(("watch", other) for other in ("show_metrics", "show_next")),
     *(("output", other) for other in ("json", "quiet", "stats_only", "stream", "buffer", "output_prefix", "watch")),
     ("immediate", "no_immediate"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -42,6 +43,9 @@ class FakeSession:
 
     def now_s(self) -> float:
         return self.at_s
+
+    def attach(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        self.asked.clear()
 
     def wait_s(self) -> float | None:
         return None if self.shown.present else 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import ClassVar
 
@@ -127,6 +128,7 @@ class Live(App[None]):
 
     def on_mount(self) -> None:
         self.theme = "ansi-dark" if self.no_color else "textual-dark"
+        self._session.attach(asyncio.get_running_loop().call_soon_threadsafe)
         self.query_one("#body").focus()
         self.set_interval(LOOK_S, self.look)
         self.look()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol
 
+from chronos.cli.rpr.live.errands import Errands
 from chronos.cli.rpr.live.history import History, Snapshot
 from chronos.repeater.agenda import Agenda
 from chronos.repeater.engine import Engine
 from chronos.repeater.port import Adjustable, Mode, Moment
 from chronos.repeater.unix import UnixMachine
 from chronos.timing.clock import Clock
+
+SERVE_S = 0.05
+"""How often it is looked whether the engine has ended, when there is no screen any more."""
 
 
 class Session(Protocol):
@@ -36,6 +42,10 @@ class Session(Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def now_s(self) -> float: ...
+
+    def attach(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """Take note of how something is done soon on the main thread, from any other."""
+        ...
 
     def wait_s(self) -> float | None:
         """Return the seconds until the next run; None when it is not known, as while one is on."""
@@ -81,6 +91,8 @@ class EngineSession:
         self._is_paused = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rpr-engine")
         self._end: Future[None] | None = None
+        self._errands = Errands()
+        engine.judge = self._errands.judge
         self.may_run_now = may_run_now
         self.snapshot = history.snapshot
 
@@ -93,11 +105,21 @@ class EngineSession:
 
         What the engine has raised is raised here.
         """
-        if not self.is_over:
+        if self._end is not None and not self.is_over:
             self.quit()
+            while not self.is_over:
+                self._errands.serve(wait_s=SERVE_S)
         self._thread.shutdown()
         if self._end is not None:
             self._end.result()
+
+    def attach(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        def wake() -> None:
+            with suppress(RuntimeError):  # the screen is gone: `finish` serves
+                soon(self._errands.serve)
+
+        self._errands.wake = wake
+        self._errands.serve()
 
     @property
     def every_s(self) -> float | None:
