@@ -38,7 +38,7 @@ def _parsed(text: str, where: str) -> ast.Module:
     except SyntaxError as exc:
         raise PluginInvalid(f"{where}: no Python: line {exc.lineno}: {exc.msg}.") from None
     except (ValueError, RecursionError, MemoryError) as exc:
-        raise PluginInvalid(f"{where}: no Python: {exc}.") from None
+        raise PluginInvalid(f"{where}: no Python: {str(exc) or 'it is nested too deeply'}.") from None
 
 
 def _literal(tree: ast.Module, where: str) -> object:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chronos.cli.rpr.plugged import pins_of
 from chronos.cli.rpr.pluginwords import named, plugin_words
@@ -61,3 +63,17 @@ def test_pins_are_read_with_and_without_their_kind() -> None:
 def test_what_pins_nothing_is_refused(text: str) -> None:
     with pytest.raises(ConfigInvalid, match="pins no plug-in"):
         pins_of(text)
+
+
+WORDS = st.sampled_from(["--base", "--base=1", "-t", "3", "--quiet", "--times", "--times=2", "-x", "--", "a", ""])
+
+
+@given(st.lists(WORDS, max_size=8))
+def test_no_word_is_lost_and_none_is_taken_twice(words: list[str]) -> None:
+    found = plugin_words(["name", *words])
+    spent = len(found.rest)
+    for name, value in found.options:
+        alone = value == "true" and f"--{name}" in words
+        spent += 1 if alone or f"--{name}={value}" in words else 2
+    assert spent == len(words)
+    assert [word for word in found.rest if word not in words] == []

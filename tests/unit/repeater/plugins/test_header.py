@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.repeater.plugins.written import EXAMPLES, scheduler, written
 
 from chronos.repeater.plugins.header import read_header
@@ -38,6 +40,7 @@ def test_there_is_an_example_of_each_kind() -> None:
         ("PLUGIN = dict(name='a')", "PLUGIN must be a literal"),
         ("PLUGIN = {[]: 1}", "PLUGIN must be a literal"),
         ("PLUGIN = {'name': 'a'}", "missing required field"),
+        ("-" * 200_000 + "1", "a.py: no Python: it is nested too deeply"),
         (scheduler("pass").replace('"sample"', '"../x"'), "a.py: PLUGIN: "),
         (scheduler("pass").replace('"sample"', '"a\\n"'), "a.py: PLUGIN: "),
         (scheduler("pass").replace('"scheduler"', '"input"'), "Invalid enum value 'input'"),
@@ -51,3 +54,18 @@ def test_what_is_no_plug_in_is_refused_in_one_line(text: str, said: str) -> None
         read_header(text, "a.py")
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@given(st.data())
+def test_whatever_stands_in_a_file_it_is_a_plug_in_or_refused(data: st.DataObject) -> None:
+    text = scheduler("return 1")
+    start = data.draw(st.integers(0, len(text)), "from")
+    end = data.draw(st.integers(start, min(len(text), start + 20)), "to")
+    odd = st.sampled_from(["[]", "-", "{**a}", "'", "\\N{x}", "\n", "1+1j"])
+    changed = text[:start] + data.draw(st.text(max_size=10) | odd, "instead") + text[end:]
+    said = "a.py: "
+    try:
+        assert read_header(changed, "a.py").kind in Kind
+    except PluginInvalid as exc:
+        said = str(exc)
+    assert said.startswith("a.py: ")
