@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from queue import Queue
 
 import msgspec
 import pytest
-from tests.acceptance.rpr.typed import rpr
+from tests.acceptance.rpr.typed import a_line, rpr, running
 
 from chronos.repeater.exporting import BATCH_MAX, LAST_S, QUEUE_MAX, REQUEST_S, TRIES_MAX
 
 LATE_S = 20.0
+SECOND_STAYS = 'echo "$RPR_RUN"; [ "$RPR_RUN" = 1 ] || exec sleep 60'
 REFERENCE = (Path(__file__).resolve().parents[3] / "docs/reference/rpr-observability.md").read_text()
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -222,6 +224,27 @@ def test_without_an_answer_runs_are_as_they_would_be_and_one_line_says_what_is_l
     assert f"Warning: 3 spans did not reach {url}/v1/traces: no answer\n" in done.err
     assert "Warning" not in quiet.err
     assert done.seconds < LATE_S
+
+
+def test_an_interrupted_repetition_sends_what_it_has_and_the_run_that_was_cut() -> None:
+    with collector() as there:
+        with running("i", "-e", "1ms", "--otlp-endpoint", there.url, "--", "sh", "-c", SECOND_STAYS) as process:
+            assert [a_line(process) for _ in range(2)] == [b"1\n", b"2\n"]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LATE_S) == 130
+        spans = there.spans()
+    assert [span.facts["rpr.result"] for span in spans] == ["ok", "cut"]
+    assert [span.status.code for span in spans] == [0, 0]
+
+
+def test_a_silent_collector_does_not_keep_an_interrupted_repetition() -> None:
+    with (
+        silent() as url,
+        running("i", "-e", "1ms", "--otlp-endpoint", url, "--", "sh", "-c", SECOND_STAYS) as process,
+    ):
+        assert [a_line(process) for _ in range(2)] == [b"1\n", b"2\n"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LATE_S) == 130
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,4 @@ def test_a_collector_that_is_silent_is_given_up() -> None:
 
 
 def test_where_nobody_listens_the_error_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert post_to(Collector("127.0.0.1", port, "/v1/traces"))(b"") == Answer("Connection refused", again=True)
+    assert post_to(Collector("127.0.0.1", 1, "/v1/traces"))(b"") == Answer("Connection refused", again=True)
