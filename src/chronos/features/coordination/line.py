@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-AGAIN_MS = 250
+AGAIN_MS = 100
 AGAIN_MS_MAX = 2_000
 SILENT_S = 6.0
 """Who has not asked for so long has left the line; three times what the last in it is told to wait."""

@@ -187,7 +187,7 @@ def test_who_asks_no_more_has_left_the_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "left_ms", "again_ms"), [(1, 9_000, 250), (2, 9_000, 500), (99, 9_000, 2_000), (1, 40, 40), (3, 0, 750)]
+    ("place", "left_ms", "again_ms"), [(1, 9_000, 100), (2, 9_000, 200), (99, 9_000, 2_000), (1, 40, 40), (3, 0, 300)]
 )
 def test_who_is_further_back_asks_less_often_and_nobody_after_the_end(place: int, left_ms: int, again_ms: int) -> None:
     assert ask_again_ms(place, left_ms) == again_ms
