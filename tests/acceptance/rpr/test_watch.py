@@ -43,6 +43,12 @@ class Terminal:
             assert piece, f"{text!r} is not to be seen in {SEQUENCE.sub(b'', new)[-2000:]!r}"
             new += piece
 
+    def close(self) -> None:
+        """Go away, as a window that is closed does; a second time it is gone already."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
     def ended(self) -> int:
         """Return the exit code; what is still printed is in `seen`."""
         while self._read():
@@ -71,12 +77,13 @@ def watching(*args: str, size: tuple[int, int] = (80, 24), term: str = "xterm-25
         [*PROGRAM, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
     )
     os.close(theirs)
+    terminal = Terminal(ours, process)
     try:
-        yield Terminal(ours, process)
+        yield terminal
     finally:
         process.kill()
         process.wait()
-        os.close(ours)
+        terminal.close()
 
 
 def test_it_shows_the_runs_and_ends_with_them_and_leaves_the_last_output() -> None:
@@ -124,6 +131,17 @@ def test_ctrl_c_and_sigterm_end_it_as_interrupted_and_nothing_it_started_is_left
         assert found
         with pytest.raises(ProcessLookupError):
             os.kill(int(found[1]), 0)
+
+
+def test_a_terminal_that_goes_away_ends_it_and_nothing_it_started_is_left() -> None:
+    with watching("interval", "--every", "1h", "--watch", "--", "sh", "-c", "echo pid=$$; exec sleep 1000") as it:
+        it.until("on for 1")
+        it.close()
+        assert it.process.wait(COMMAND_S) == 130
+    found = re.search(rb"pid=(\d+)", SEQUENCE.sub(b"", it.seen))
+    assert found
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(found[1]), 0)
 
 
 def test_what_the_command_prints_reaches_the_terminal_as_text_only() -> None:

@@ -267,6 +267,19 @@ async def test_it_leaves_when_the_repetition_has_ended_and_not_before(key: str, 
 
 
 @pytest.mark.asyncio
+async def test_it_ends_when_nobody_can_see_it_any_more() -> None:
+    session, seen = three_runs(), [True]
+    app = Live(session, "work", lambda: seen[0])
+    async with app.run_test():
+        app.look()
+        assert session.asked == []
+        seen[0] = False
+        app.look()
+        app.look()
+        assert session.asked == ["interrupt"]
+
+
+@pytest.mark.asyncio
 async def test_help_names_the_keys_and_any_key_but_those_that_scroll_closes_it() -> None:
     app = a_screen(three_runs())
     async with app.run_test(size=(40, 10)) as pilot:

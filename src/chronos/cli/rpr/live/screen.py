@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.text import Text
@@ -77,6 +78,7 @@ class Live(App[None]):
 
     Args:
         title: What is repeated, and how.
+        is_seen: Whether the terminal is still there; the repetition ends, as interrupted, when it is not.
     """
 
     CSS = """
@@ -104,13 +106,14 @@ class Live(App[None]):
     ]
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, session: Session, title: str) -> None:
+    def __init__(self, session: Session, title: str, is_seen: Callable[[], bool] = lambda: True) -> None:
         # With colours of its own the library would only turn them into shades of grey.
         super().__init__(ansi_color=True if os.environ.get("NO_COLOR") is not None else None)
         self._session = session
         self._headline = safe_line(title.replace("\n", " "))
         self._latest = Snapshot()
         self._chosen: int | None = None
+        self._is_seen = is_seen
         self._differs = True
         self._is_ending = False
         self._every = ""
@@ -143,6 +146,9 @@ class Live(App[None]):
             return  # the screen is being taken down
         if self._session.is_over:
             self.exit()
+            return
+        if not self._is_ending and not self._is_seen():
+            self.action_interrupt()
             return
         self._latest = self._session.snapshot()
         self._show_state()

@@ -18,6 +18,8 @@ from chronos.repeater.port import Mode
 from chronos.repeater.unix import UnixMachine
 from chronos.timing.clock import Clock
 
+STDERR = 2
+
 
 def need_screen(environ: Mapping[str, str]) -> None:
     """Do nothing where there is a terminal to show things on.
@@ -53,7 +55,7 @@ def watch(
         os.environ["NO_COLOR"] = "1"  # for the screen; the command has the environment from before
     session.start()
     try:
-        Live(session, title).run(mouse=False)  # the terminal's own: text can be selected
+        Live(session, title, lambda: os.isatty(STDERR)).run(mouse=False)  # the terminal's own: text can be selected
     finally:
         session.finish()
     machine.print(OUT, last_output(history))
