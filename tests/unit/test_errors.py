@@ -52,6 +52,8 @@ SLUGS = {
     "data-folder-in-use",
     "format-unreadable",
     "storage-full",
+    "lease-lost",
+    "node-unknown",
     "state-damaged",
 }
 

@@ -26,6 +26,9 @@ Send = Any
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 
+PASSED_OVER_MAX = 8 * 1024 * 1024
+"""Of a body that says to be larger, nothing is read; its connection is closed."""
+
 
 class Answering:
     """An ASGI application behind the gate.
@@ -75,7 +78,9 @@ async def call_of(
 
 async def _body(scope: Scope, headers: dict[str, str], receive: Receive, most: int) -> bytes:
     said = headers.get("content-length", "")
-    if said.isdecimal() and int(said[:20]) > most:
+    if said.isdecimal() and (size := int(said[:20])) > most:
+        if size <= PASSED_OVER_MAX and "expect" not in headers:
+            await _pass_over(scope, receive)
         raise HttpProblem(413, "payload-too-large", TOO_LARGE)
     pieces: list[bytes] = []
     while True:
@@ -90,6 +95,14 @@ async def _body(scope: Scope, headers: dict[str, str], receive: Receive, most: i
         if not message.get("more_body", False):
             scope["chronos.read"] = True
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _pass_over(scope: Scope, receive: Receive) -> None:
+    """Read a body that is refused, and keep nothing of it: who is cut off in the middle of sending sees no answer."""
+    while (message := await receive())["type"] != "http.disconnect":
+        if not message.get("more_body", False):
+            scope["chronos.read"] = True
+            return
 
 
 async def send_reply(endpoint: Endpoint, reply: Reply, receive: Receive, send: Send, *, index: int) -> None:

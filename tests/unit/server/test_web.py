@@ -223,15 +223,29 @@ async def test_half_a_body_is_not_taken_for_a_whole_one() -> None:
     assert len(seen) == before, "nothing was done"
 
 
-@pytest.mark.parametrize(("body", "length", "kept"), [(b"{", "", True), (b"{}", str(1 << 21), False)])
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        ({}, True),
+        ({"Content-Length": str(1 << 21)}, True),
+        ({"Content-Length": str(1 << 30)}, False),
+        ({"Content-Length": str(1 << 21), "Expect": "100-continue"}, False),
+    ],
+)
 @pytest.mark.asyncio
-async def test_a_connection_is_kept_when_nothing_of_the_body_is_left_in_it(
-    body: bytes, length: str, kept: bool
-) -> None:
-    answered = await ask(APP, "POST", "/jobs", body, headers={"Content-Length": length})
+async def test_a_connection_is_kept_when_nothing_of_the_body_is_left_in_it(headers: dict[str, str], kept: bool) -> None:
+    answered = await ask(APP, "POST", "/jobs", pieces=[b"{", b"{"], headers=headers)
 
-    assert answered.status == (400 if kept else 413)
+    assert answered.status == (413 if headers else 400)
     assert answered.headers.get("connection") == (None if kept else "close")
+
+
+@pytest.mark.asyncio
+async def test_who_breaks_off_a_body_that_is_too_large_is_not_waited_for() -> None:
+    large = {"Content-Length": str(1 << 21)}
+    answered = await ask(APP, "POST", "/jobs", pieces=[b"{"], headers=large, breaks_off=True)
+
+    assert (answered.status, answered.headers.get("connection")) == (413, "close")
 
 
 @pytest.mark.asyncio
