@@ -318,14 +318,17 @@ def _overlapping(course: Course, arrivals: list[Arrival], done: dict[tuple[str, 
         grant = course.grants.get((arrival.execution_id, arrival.series, arrival.attempt, arrival.token))
         job: Job | None = grant.job if grant is not None else None
         closed = arrival.closed if arrival.closed >= 0 else float("inf")
-        closed = done.get((arrival.execution_id, arrival.attempt), closed)
+        if arrival.answer == "202":  # after a restore another attempt may have its number, and a word for that one
+            closed = done.get((arrival.execution_id, arrival.attempt), closed)
         if grant is not None and job is not None and not grant.execution.force:
             alone = Concurrency.ALLOW not in (job.spec.concurrency, (grant.first or job).spec.concurrency)
             alone = alone and not _let_in_beside(held, grant)
             if alone and arrival.at < open_until - 1e-6 and arrival.execution_id != holder:
                 what = f"{arrival.job_name} {arrival.execution_id} began before {holder} was closed"
                 found.append(Violation("I6", what, arrival.at))
-        if closed > open_until and not (grant is not None and grant.execution.force):
+        # Who granted an execution's next attempt had given up the one before; a restore forgets what it knew of it.
+        is_next = arrival.execution_id == holder
+        if (is_next or closed > open_until) and not (grant is not None and grant.execution.force):
             open_until, holder, held = closed, arrival.execution_id, grant
     return found
 

@@ -182,6 +182,21 @@ def test_i6_a_run_that_an_edit_lets_in_beside_an_earlier_grant_is_no_overlap(
     assert [violation.rule for violation in windows._overlapping(course, [first, second], {})] == rules_broken
 
 
+@pytest.mark.parametrize(("closed", "rules_broken"), [(0.5, []), (3.0, ["I6"])])
+def test_i6_a_word_for_an_attempt_that_a_restore_has_forgotten_keeps_nobody_out(
+    evidence: Evidence, closed: float, rules_broken: list[str]
+) -> None:
+    course = course_of(evidence)
+    first, second = arrivals_alone(evidence)
+    again = copy.copy(first)
+    first.answer, first.closed = "202", first.at + 0.1
+    again.at, again.answer = second.at - 1, "200"
+    again.closed = again.at + closed
+    words = {(first.execution_id, first.attempt): second.at + 3}
+    found = windows._overlapping(course, [first, again, second], words)
+    assert [violation.rule for violation in found] == rules_broken
+
+
 def test_i7_a_terminal_state_that_changes_is_seen(evidence: Evidence) -> None:
     _, record = next(records(evidence))
     put_open(evidence, with_(record, status=Status.RUNNING))
