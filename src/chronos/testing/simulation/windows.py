@@ -318,8 +318,10 @@ def _overlapping(course: Course, arrivals: list[Arrival], done: dict[tuple[str, 
         grant = course.grants.get((arrival.execution_id, arrival.series, arrival.attempt, arrival.token))
         job: Job | None = grant.job if grant is not None else None
         closed = arrival.closed if arrival.closed >= 0 else float("inf")
-        if arrival.answer == "202":  # after a restore another attempt may have its number, and a word for that one
-            closed = done.get((arrival.execution_id, arrival.attempt), closed)
+        said = done.get((arrival.execution_id, arrival.attempt), closed)
+        # Work that goes on ends with its word, any other with its answer, or with a word before that. A later word is
+        # for another attempt: after a restore one may have had the same number.
+        closed = said if arrival.answer == "202" else min(said, closed)
         if grant is not None and job is not None and not grant.execution.force:
             alone = Concurrency.ALLOW not in (job.spec.concurrency, (grant.first or job).spec.concurrency)
             alone = alone and not _let_in_beside(held, grant)
