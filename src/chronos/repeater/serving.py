@@ -53,9 +53,10 @@ def _handler(pages: Mapping[str, Page]) -> type[http.server.BaseHTTPRequestHandl
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        def log_message(self, _format: str, *_: object) -> None:
             """Stderr is the command's."""
 
     return Handler

@@ -26,6 +26,7 @@ LAST_WORDS_S = 1.0
 
 ASKS_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 Input = Callable[[], IO[bytes]]
+_Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class UnixMachine:
@@ -45,7 +46,7 @@ class UnixMachine:
         self._child_ended = False
         self._closed_told = False
         self._asked = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, _Handler] = {}
         self._wake_read, self._wake_write = -1, -1
         self._wakeup_before = -1
         self._environment = dict(os.environ)
@@ -70,7 +71,7 @@ class UnixMachine:
         self._last_words()
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` returned it takes back
+            signal.signal(number, handler)
         os.close(self._wake_read)
         os.close(self._wake_write)
 

@@ -25,63 +25,63 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 # OTLP's JSON as opentelemetry/proto/trace/v1 has it, read strictly: 64-bit numbers are text, ids hexadecimal.
-class Value(msgspec.Struct, forbid_unknown_fields=True):
-    stringValue: str | None = None  # noqa: N815
-    intValue: str | None = None  # noqa: N815
+class Value(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    string_value: str | None = None
+    int_value: str | None = None
 
 
-class Attribute(msgspec.Struct, forbid_unknown_fields=True):
+class Attribute(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     key: str
     value: Value
 
 
-class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     code: int
     message: str = ""
 
 
-class Span(msgspec.Struct, forbid_unknown_fields=True):
-    traceId: str  # noqa: N815
-    spanId: str  # noqa: N815
+class Span(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    trace_id: str
+    span_id: str
     flags: int
     name: str
     kind: int
-    startTimeUnixNano: str  # noqa: N815
-    endTimeUnixNano: str  # noqa: N815
+    start_time_unix_nano: str
+    end_time_unix_nano: str
     attributes: list[Attribute]
-    parentSpanId: str = ""  # noqa: N815
+    parent_span_id: str = ""
     status: Status = Status(0)
 
     @property
     def facts(self) -> dict[str, str | None]:
-        return {each.key: each.value.stringValue or each.value.intValue for each in self.attributes}
+        return {each.key: each.value.string_value or each.value.int_value for each in self.attributes}
 
     @property
     def seconds(self) -> float:
-        return (int(self.endTimeUnixNano) - int(self.startTimeUnixNano)) / 1e9
+        return (int(self.end_time_unix_nano) - int(self.start_time_unix_nano)) / 1e9
 
 
-class Scope(msgspec.Struct, forbid_unknown_fields=True):
+class Scope(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     name: str
     version: str
 
 
-class ScopeSpans(msgspec.Struct, forbid_unknown_fields=True):
+class ScopeSpans(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     scope: Scope
     spans: list[Span]
 
 
-class Resource(msgspec.Struct, forbid_unknown_fields=True):
+class Resource(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     attributes: list[Attribute]
 
 
-class ResourceSpans(msgspec.Struct, forbid_unknown_fields=True):
+class ResourceSpans(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     resource: Resource
-    scopeSpans: list[ScopeSpans]  # noqa: N815
+    scope_spans: list[ScopeSpans]
 
 
-class Request(msgspec.Struct, forbid_unknown_fields=True):
-    resourceSpans: list[ResourceSpans]  # noqa: N815
+class Request(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    resource_spans: list[ResourceSpans]
 
 
 class Collector:
@@ -96,7 +96,7 @@ class Collector:
 
     def spans(self) -> list[Span]:
         """Return the spans so far, by run."""
-        found = [span for each in self.all() for part in each.resourceSpans[0].scopeSpans for span in part.spans]
+        found = [span for each in self.all() for part in each.resource_spans[0].scope_spans for span in part.spans]
         return sorted(found, key=lambda span: int(span.facts["rpr.run"] or 0))
 
 
@@ -133,8 +133,8 @@ def test_each_run_is_a_span_and_knows_its_own() -> None:
         done = rpr("count", "--times", "3", "--otlp-endpoint", there.url, "--", "sh", "-c", script)
         spans = there.spans()
     assert (done.code, len(spans)) == (1, 3)
-    assert [f"00-{span.traceId}-{span.spanId}-01" for span in spans] == done.lines
-    assert len({span.traceId for span in spans}) == 3
+    assert [f"00-{span.trace_id}-{span.span_id}-01" for span in spans] == done.lines
+    assert len({span.trace_id for span in spans}) == 3
     assert [span.facts["rpr.run"] for span in spans] == ["1", "2", "3"]
     assert [span.facts["process.exit.code"] for span in spans] == ["0", "7", "0"]
     assert [(span.status.code, span.status.message) for span in spans] == [(0, ""), (2, "exit code 7"), (0, "")]
@@ -150,7 +150,7 @@ def test_tries_of_one_thing_are_numbered_and_belong_to_the_trace_they_were_start
         assert rpr(*line, env=environment).code == 1
         spans = there.spans()
     assert [span.facts["rpr.attempt"] for span in spans] == ["1", "2", "3"]
-    assert {(span.traceId, span.parentSpanId) for span in spans} == {tuple(PARENT.split("-")[1:3])}
+    assert {(span.trace_id, span.parent_span_id) for span in spans} == {tuple(PARENT.split("-")[1:3])}
     assert {(span.facts["error.type"], span.status.message) for span in spans} == {("timed_out", "timeout")}
 
 
@@ -196,7 +196,7 @@ def test_a_request_goes_to_the_path_of_traces_with_the_headers_of_the_environmen
         assert rpr("count", "--times", "1", "--", "true", env=environment).code == 0
         path, headers, request = there.requests.get_nowait()
     assert (path, headers["authorization"], headers["x-tenant"]) == ("/otlp/v1/traces", "Bearer abc", "7")
-    said = {each.key: each.value.stringValue for each in request.resourceSpans[0].resource.attributes}
+    said = {each.key: each.value.string_value for each in request.resource_spans[0].resource.attributes}
     assert said["service.name"] == "nightly"
 
 

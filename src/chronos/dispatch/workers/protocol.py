@@ -64,7 +64,7 @@ class Submit(Struct, frozen=True, array_like=True, tag=2):
 class Handed(Delivery, frozen=True, gc=False, array_like=True):
     """A delivery as it comes out of a frame, its target still in bytes: `known` puts in the target itself."""
 
-    target: msgspec.Raw  # type: ignore[assignment]  # until then
+    target: msgspec.Raw  # type: ignore[assignment]  # nobody has it as a Delivery before `known` has put the target in
 
 
 class Taken(Struct, frozen=True, array_like=True, tag=2):
