@@ -200,6 +200,19 @@ def test_work_that_was_not_silent_for_long_enough_may_not() -> None:
     assert any(each.startswith("overlapping runs") for each in found), found
 
 
+def test_work_whose_server_died_before_it_was_accepted_may_be_asked_for_again_while_it_goes_on() -> None:
+    story = hold_that_failed(said=3.0, again=2.0)
+    story.sent("f", 1).status = 0
+    story.lives[0].in_flight.add(("f", 1))
+    assert story.violations() == []
+
+
+def test_work_that_hung_up_for_no_death_may_not() -> None:
+    story = hold_that_failed(said=3.0, again=2.0)
+    story.sent("f", 1).status = 0
+    assert any(each.startswith("overlapping runs") for each in story.violations()), story.violations()
+
+
 def test_a_good_story_is_believed() -> None:
     assert Story().violations() == []
 

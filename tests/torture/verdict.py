@@ -199,17 +199,18 @@ def api_and_disk_disagree(evidence: Evidence) -> Iterator[str]:
 def overlapping_runs(evidence: Evidence) -> Iterator[str]:
     """Under forbid, queue and replace, no request of a job comes while the target still has another.
 
-    Long work whose acceptance died with the server is asked for again while it goes on: nobody knows of it. So is
-    work that was silent for longer than it may be.
+    Long work whose acceptance died with the server, on its way or before it left, is asked for again while it goes
+    on: nobody knows of it. So is work that was silent for longer than it may be.
     """
     in_flight = evidence.in_flight
     of_job: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in evidence.witness.arrivals:
         of_job[arrival.job].append(arrival)
     for job, arrivals in of_job.items():
-        if group_of(job).alone:
+        group = group_of(job)
+        if group.alone:
             for before, after in pairwise(arrivals):
-                is_lost = before.status == ACCEPTED and (before.id, before.attempt) in in_flight
+                is_lost = group.report_ms is not None and (before.id, before.attempt) in in_flight
                 if not is_lost and not _was_silent(before, after) and after.at < before.over - SLACK_S:
                     yield f"{job}: {after.id} came while {before.id} ran"
 
