@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from chronos.cluster.growth import Growth
 from chronos.cluster.logfile import Fork, LogFile
 from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import ChronosError, Fenced, LogFailed, SnapshotNeeded
@@ -61,6 +62,7 @@ class LocalLog:
         self._place = _Place("chronos-log")
         self._progress: dict[str, Progress] = {}
         self._checkpointing: asyncio.Task[None] | None = None
+        self._growth = Growth()
 
     async def start(self) -> None:
         """Open the file, fold what its last life left in the write-ahead log, and verify every entry.
@@ -76,6 +78,7 @@ class LocalLog:
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
         await self._place.close(self._file.close)
+        self._growth.tell()
 
     async def __aenter__(self) -> LocalLog:
         await self.start()
@@ -88,7 +91,10 @@ class LocalLog:
 
     async def append(self, index: int, data: bytes, epoch: Epoch) -> None:
         self._fence(epoch)
-        pages = await self._place.run(lambda: self._file.append(index, data, epoch.id))
+        try:
+            pages = await self._place.run(lambda: self._file.append(index, data, epoch.id))
+        finally:
+            self._growth.tell()
         if pages >= self._settings.checkpoint_pages and self._checkpointing is None:
             # Inside the commit it would be a pause of tens of milliseconds for whoever waits for it.
             self._checkpointing = asyncio.create_task(self._checkpoint_once())
@@ -113,6 +119,14 @@ class LocalLog:
             for entry in await self._place.run(partial(self._file.read, frm, end, READ_ENTRIES)):
                 yield entry
                 frm = entry.index + 1
+
+    async def follow(self, frm: int) -> AsyncIterator[Entry]:
+        while True:
+            seen = self._growth.count
+            async for entry in self.tail(frm):
+                yield entry
+                frm = entry.index + 1
+            await self._growth.since(seen)
 
     async def verify(self) -> int:
         """Read every entry and return how many there are.

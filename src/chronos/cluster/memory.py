@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 
+from chronos.cluster.growth import Growth
 from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import Fenced, SnapshotNeeded, StorageFull
 
@@ -29,6 +30,7 @@ class SharedLog:
         self.leader = LeaderInfo("", "", 0)
         self.progress: dict[str, Progress] = {}
         self.leader_changed = asyncio.Condition()
+        self.growth = Growth()
 
 
 class MemoryLog:
@@ -75,6 +77,7 @@ class MemoryLog:
         shared.entries[index] = Entry(index, epoch.id, data)
         shared.last = index
         shared.bytes += len(data)
+        shared.growth.tell()
 
     def _same_as_before(self, index: int, data: bytes) -> None:
         there = self._shared.entries.get(index)
@@ -88,6 +91,14 @@ class MemoryLog:
             if index <= shared.base:
                 raise SnapshotNeeded(first=shared.base + 1)
             yield shared.entries[index]
+
+    async def follow(self, frm: int) -> AsyncIterator[Entry]:
+        while True:
+            seen = self._shared.growth.count
+            async for entry in self.tail(frm):
+                yield entry
+                frm = entry.index + 1
+            await self._shared.growth.since(seen)
 
     async def bounds(self) -> tuple[int, int]:
         return self._shared.base + 1, self._shared.last

@@ -79,6 +79,15 @@ class ReplicatedLog(Protocol):
         """
         ...
 
+    def follow(self, frm: int) -> AsyncIterator[Entry]:
+        """Yield the entries from `frm` on as `tail` does, and then every new one, without end.
+
+        Raises:
+            SnapshotNeeded: `frm`, or one that was still to come, was truncated away; `first` is the first there is.
+            LogDamaged: An entry does not verify; `last_good` names the last one that does.
+        """
+        ...
+
     async def bounds(self) -> tuple[int, int]:
         """Return (first retained index, last index), linearizable; first = last + 1 when it is empty."""
         ...

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import wraps
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -67,6 +68,35 @@ async def read(log: ReplicatedLog, frm: int) -> list[tuple[int, bytes]]:
     return [(index, data) async for index, _, data in log.tail(frm)]
 
 
+class Follower:
+    """Reads what `follow` yields, from another task than the one that appends."""
+
+    def __init__(self, log: ReplicatedLog, frm: int) -> None:
+        self.seen: list[tuple[int, bytes]] = []
+        self._more = asyncio.Condition()
+        self._task = asyncio.create_task(self._follow(log, frm))
+
+    async def _follow(self, log: ReplicatedLog, frm: int) -> None:
+        async for index, _, data in log.follow(frm):
+            self.seen.append((index, data))
+            async with self._more:
+                self._more.notify_all()
+
+    async def upto(self, index: int) -> None:
+        """Return when it has read the entry at `index`."""
+        async with asyncio.timeout(20), self._more:
+            await self._more.wait_for(lambda: bool(self.seen) and self.seen[-1][0] >= index)
+
+    async def __aenter__(self) -> Follower:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
 @on_a_loop
 async def test_a_new_log_is_empty(disk: Disk) -> None:
     async with disk.open() as log:
@@ -82,6 +112,41 @@ async def test_what_was_appended_is_read_in_order_from_anywhere(disk: Disk) -> N
         await filled(log, 100)
         for frm in (1, 2, 33, 64, 100, 101):
             assert await read(log, frm) == [(index, entry(index)) for index in range(frm, 101)]
+
+
+@on_a_loop
+async def test_who_follows_sees_what_is_there_and_then_what_comes_in_order(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 40)
+        async with Follower(log, 30) as follower:
+            await follower.upto(40)
+            for index in range(41, 80):
+                await log.append(index, entry(index), epoch)
+            await follower.upto(79)
+        assert follower.seen == [(index, entry(index)) for index in range(30, 80)]
+
+
+@on_a_loop
+async def test_who_follows_what_is_still_to_come_waits_for_it(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 1)
+        async with Follower(log, 3) as follower:
+            await log.append(2, entry(2), epoch)
+            await log.append(3, entry(3), epoch)
+            await follower.upto(3)
+        assert follower.seen == [(3, entry(3))]
+
+
+@on_a_loop
+async def test_who_follows_too_far_behind_needs_a_snapshot(disk: Disk) -> None:
+    async with disk.open() as log:
+        epoch = await filled(log, 600)
+        following = log.follow(1)
+        assert (await anext(following)).index == 1
+        await log.truncate(599, epoch)
+        with pytest.raises(SnapshotNeeded) as caught:
+            [e async for e in following]
+        assert caught.value.facts["first"] == 599
 
 
 @on_a_loop
