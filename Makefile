@@ -2,7 +2,7 @@
 # Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test proof torture simulate-long mutants-discover nightly lint format types contracts deps check bench reference services lock clean
+.PHONY: help run test proof torture simulate-long mutants-discover nightly lint format types contracts deps check bench reference services engine lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -77,6 +77,9 @@ reference: $(VENV)/.dev ## Write the parts of the reference that come from the c
 services: ## Install what the integration tests talk to (as root on Debian)
 	@.ci/services
 
+engine: ## Make the etcd that a cluster runs on, for development and tests: .cache/engine/etcd
+	@.ci/engine
+
 lock: $(VENV)/.dev ## Pin every dependency anew, with hashes
 	@test -x $(VENV)/bin/uv || $(PIP) install uv
 	@$(COMPILE) pyproject.toml --upgrade -o requirements/runtime.txt
@@ -84,7 +87,7 @@ lock: $(VENV)/.dev ## Pin every dependency anew, with hashes
 	@$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## Remove what was installed and cached; ./data stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .cache/engine .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is touched last, so that an interrupted step is done again and a finished one is not.
