@@ -1,0 +1,83 @@
+"""What every transport between nodes has to do; run here against the one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from chronos.cluster.peers.memory import MemoryPeers, Wires
+from chronos.cluster.peers.port import Placed
+from chronos.errors import NotLeader, Unavailable
+from chronos.testing import virtual_time
+
+
+class Played:
+    """A node that notes what it is asked."""
+
+    def __init__(self, *, leads: bool = True) -> None:
+        self.leads = leads
+        self.asked: list[object] = []
+
+    async def forward(self, commands: Sequence[bytes]) -> Placed:
+        if not self.leads:
+            raise NotLeader(leader="n3")
+        self.asked.append(list(commands))
+        return Placed(7, 2)
+
+    async def renew(self, incarnation: str, seq: int) -> None:
+        self.asked.append((incarnation, seq))
+
+    async def recall(self, execution_ids: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(execution_ids, "dropped")
+
+
+@virtual_time
+async def test_what_a_node_is_asked_arrives_and_its_answer_comes_back() -> None:
+    wires, far = Wires(latency=lambda: 0.001), Played()
+    wires.join("n2", far)
+    peer = MemoryPeers(wires, "n1").at("n2")
+    assert await peer.forward([b"a", b"b"]) == Placed(7, 2)
+    await peer.renew("n1#1", 3)
+    assert await peer.recall(["x", "y"]) == {"x": "dropped", "y": "dropped"}
+    assert far.asked == [[b"a", b"b"], ("n1#1", 3)]
+
+
+@virtual_time
+async def test_a_refusal_arrives_as_the_error_it_is() -> None:
+    wires = Wires()
+    wires.join("n2", Played(leads=False))
+    with pytest.raises(NotLeader) as caught:
+        await MemoryPeers(wires, "n1").at("n2").forward([b"a"])
+    assert caught.value.facts == {"leader": "n3"}
+
+
+@virtual_time
+async def test_a_node_that_is_not_there_cannot_be_reached() -> None:
+    with pytest.raises(Unavailable, match="n2 cannot be reached"):
+        await MemoryPeers(Wires(), "n1").at("n2").renew("n1#1", 1)
+
+
+@virtual_time
+async def test_what_was_done_before_the_answer_was_lost_stays_done() -> None:
+    wires, far = Wires(), Played()
+    wires.join("n2", far)
+    wires.cut.add(("n2", "n1"))
+    with pytest.raises(Unavailable):
+        await MemoryPeers(wires, "n1").at("n2").forward([b"a"])
+    assert far.asked == [[b"a"]]
+    wires.heal()
+    assert await MemoryPeers(wires, "n1").at("n2").forward([b"b"]) == Placed(7, 2)
+
+
+@virtual_time
+async def test_an_isolated_node_neither_asks_nor_is_asked() -> None:
+    wires = Wires()
+    for node in ("n1", "n2", "n3"):
+        wires.join(node, Played())
+    wires.isolate("n1")
+    with pytest.raises(Unavailable):
+        await MemoryPeers(wires, "n1").at("n2").renew("n1#1", 1)
+    with pytest.raises(Unavailable):
+        await MemoryPeers(wires, "n2").at("n1").renew("n2#1", 1)
+    await MemoryPeers(wires, "n2").at("n3").renew("n2#1", 1)
