@@ -11,7 +11,10 @@ from types import TracebackType
 
 from chronos.cluster.growth import Growth
 from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
-from chronos.errors import Fenced, SnapshotNeeded, StorageFull
+from chronos.errors import Fenced, SnapshotNeeded, StorageFull, Unavailable
+
+LOOK_AGAIN_S = 0.05
+"""How soon a node that was cut off notices that it is no more."""
 
 
 class SharedLog:
@@ -38,6 +41,11 @@ class MemoryLog:
 
     Args:
         latency: Seconds the next append takes; called once for each.
+        patience: For how many seconds nothing must have been heard of a leader before its place is taken; called
+            once for each wait. Without it the lead is taken at once.
+
+    Attributes:
+        cut_off: Set by a test: nothing of the log is reached from here, as behind a partition.
     """
 
     def __init__(
@@ -47,11 +55,14 @@ class MemoryLog:
         node: str = "local",
         address: str = "",
         latency: Callable[[], float] | None = None,
+        patience: Callable[[], float] | None = None,
     ) -> None:
         self._shared = shared or SharedLog()
         self._node = node
         self._address = address
         self._latency = latency
+        self._patience = patience
+        self.cut_off = False
 
     async def __aenter__(self) -> MemoryLog:
         return self
@@ -64,6 +75,7 @@ class MemoryLog:
     async def append(self, index: int, data: bytes, epoch: Epoch) -> None:
         if self._latency is not None:
             await asyncio.sleep(self._latency())
+        self._reachable()
         shared = self._shared
         if epoch.id != shared.leader.epoch:
             raise Fenced(leader=shared.leader.node)
@@ -96,6 +108,7 @@ class MemoryLog:
         while True:
             seen = self._shared.growth.count
             async for entry in self.tail(frm):
+                await self._mended()
                 yield entry
                 frm = entry.index + 1
             await self._shared.growth.since(seen)
@@ -123,21 +136,51 @@ class MemoryLog:
         return first
 
     async def read_barrier(self) -> int:
+        self._reachable()
         return self._shared.last
 
     async def campaign(self) -> Epoch:
-        epoch = self._shared.leader.epoch + 1
-        await self._lead(LeaderInfo(self._node, self._address, epoch))
-        return Epoch(epoch)
+        while True:
+            seen = await self._silence()
+            mine = LeaderInfo(self._node, self._address, seen + 1)
+            if await self._lead(mine, instead_of=seen):
+                return Epoch(mine.epoch)
 
     async def resign(self, epoch: Epoch, to: str | None = None) -> None:
-        if epoch.id == self._shared.leader.epoch:
-            await self._lead(LeaderInfo("", "", epoch.id + 1))
+        await self._lead(LeaderInfo("", "", epoch.id + 1), instead_of=epoch.id)
 
-    async def _lead(self, leader: LeaderInfo) -> None:
-        async with self._shared.leader_changed:
-            self._shared.leader = leader
-            self._shared.leader_changed.notify_all()
+    async def _lead(self, leader: LeaderInfo, *, instead_of: int) -> bool:
+        shared = self._shared
+        async with shared.leader_changed:
+            if shared.leader.epoch != instead_of:
+                return False
+            shared.leader = leader
+            shared.leader_changed.notify_all()
+        shared.growth.tell()
+        return True
+
+    async def _silence(self) -> int:
+        """Return the epoch of a leader whose place may be taken."""
+        shared = self._shared
+        while True:
+            await self._mended()
+            leader, seen = shared.leader, shared.growth.count
+            if self._patience is None or leader.node in ("", self._node):
+                return leader.epoch
+            try:
+                async with asyncio.timeout(self._patience()):
+                    await shared.growth.since(seen)
+            except TimeoutError:
+                if not self.cut_off:
+                    return leader.epoch
+
+    def _reachable(self) -> None:
+        if self.cut_off:
+            raise Unavailable("The log cannot be reached from here.")
+
+    async def _mended(self) -> None:
+        while self.cut_off:  # noqa: ASYNC110  # a plain flag is what a test can set
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def leadership(self) -> AsyncIterator[LeaderInfo]:
         shared = self._shared
@@ -147,6 +190,7 @@ class MemoryLog:
                 while shared.leader == seen:
                     await shared.leader_changed.wait()
                 seen = shared.leader
+            await self._mended()
             yield seen
 
     async def publish_progress(self, node: str, durable_index: int, address: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,12 @@ class _EncodedEntry(Struct, frozen=True, array_like=True):
     time_us: int
     batch: bytes
     commands: list[msgspec.Raw]
+
+
+class _EncodedWithAlive(_EncodedEntry, frozen=True, array_like=True):
+    """The same in a cluster, when somebody lives that others have to hear of."""
+
+    alive: Mapping[str, int]
 
 
 class Submission:
@@ -56,9 +62,13 @@ class Submission:
             self.answer.exception()  # whoever did not wait need not hear of it
 
 
-def encode_submissions(submissions: Sequence[Submission], time_us: int, batch: bytes) -> bytes:
+def encode_submissions(
+    submissions: Sequence[Submission], time_us: int, batch: bytes, alive: Mapping[str, int] | None = None
+) -> bytes:
     """Return the log entry that holds the submissions' commands in order."""
     commands = [raw for submission in submissions for raw in submission.encoded]
+    if alive:
+        return _encode(_EncodedWithAlive(ENTRY.current, time_us, batch, commands, alive))
     return _encode(_EncodedEntry(ENTRY.current, time_us, batch, commands))
 
 

@@ -185,12 +185,15 @@ class CommandLog:
         missing = await self._recover()
         if on_recovered is not None:
             on_recovered(self._last_time_us / 1e6)
-        self._tasks = [asyncio.create_task(run()) for run in (self._append_all, self._fold_all, self._flush_all)]
-        for task in self._tasks:
-            task.add_done_callback(self._on_end)
+        self._run_stages()
         boot = self._enqueue([NewLeader(node, incarnation), *without_rows(missing)])
         await boot
         self._closed = None
+
+    def _run_stages(self) -> None:
+        self._tasks = [asyncio.create_task(run()) for run in (self._append_all, self._fold_all, self._flush_all)]
+        for task in self._tasks:
+            task.add_done_callback(self._on_end)
 
     async def look(self, *, on_recovered: Callable[[float], None] | None = None) -> None:
         """Fold what state lacks, as `start` does, to look at it: nothing is written, and nothing taken in."""
@@ -286,7 +289,7 @@ class CommandLog:
 
     async def _append(self, submissions: list[Submission]) -> None:
         time_us = max(int(self._clock.time() * 1_000_000), self._last_time_us)
-        data = encode_submissions(submissions, time_us, self._chance.bytes(16))
+        data = self._encode(submissions, time_us)
         self._inflight = submissions
         try:
             await self._log.append(self._last + 1, data, self._epoch)
@@ -302,6 +305,9 @@ class CommandLog:
         self._last, self._last_time_us = self._last + 1, time_us
         self._appended.append(_Appended(At(self._last, time_us), submissions))
         self._durable.set()
+
+    def _encode(self, submissions: list[Submission], time_us: int) -> bytes:
+        return encode_submissions(submissions, time_us, self._chance.bytes(16))
 
     async def _fold_all(self) -> None:
         while True:

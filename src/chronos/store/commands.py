@@ -9,6 +9,7 @@ recomputes them. What depends on concurrent state (slot, pause, version, uniquen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -424,16 +425,20 @@ class LogEntry(Struct, frozen=True, array_like=True):
         format: Of this encoding, 1.
         time_us: Log time: never before the entry's predecessor.
         batch: Random, so that a writer recognises its own entry after an unknown outcome.
+        alive: Which nodes' lives the leader vouches for: incarnations, each with its newest renewal. No command: it
+            changes no state, and who replays the log has no use for it.
     """
 
     format: int
     time_us: int
     batch: bytes
     commands: list[Command]
+    alive: dict[str, int] = field(default_factory=dict)
 
 
 encode_entry = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LogEntry).decode
+decode_command: Callable[[bytes], Command] = msgspec.msgpack.Decoder(Command).decode
 
 
 class _Head(Struct, array_like=True):

@@ -113,4 +113,16 @@ class Log(Protocol):
         ...
 
 
+class FollowedLog(Log, Protocol):
+    """The log, as a node needs it that is one of several."""
+
+    def follow(self, frm: int) -> AsyncIterator[Any]:
+        """Yield the entries from `frm` on, dense and in order, and then every new one, without end."""
+        ...
+
+    async def read_barrier(self) -> int:
+        """Return the last index, linearizable: whoever has folded up to it sees every acknowledged write."""
+        ...
+
+
 StateDump = Mapping[tuple[str, str], Any]

@@ -140,7 +140,7 @@ SAMPLES: list[Command] = [
 ]
 # A process target travels inside PutJob; it is pinned by one of its own.
 PROCESS = PutJob("J2", JobSpec(name="two", schedules=["@daily"], target=ProcessTarget(argv=["true"])), "me")
-ENTRY = LogEntry(1, 1_800_000_000_000_000, bytes(range(16)), [*SAMPLES, PROCESS])
+ENTRY = LogEntry(1, 1_800_000_000_000_000, bytes(range(16)), [*SAMPLES, PROCESS], {"n2#01J": 7})
 
 
 def newest(name: str) -> Path | None:
