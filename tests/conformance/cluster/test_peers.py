@@ -28,7 +28,8 @@ class Played:
     async def renew(self, incarnation: str, seq: int) -> None:
         self.asked.append((incarnation, seq))
 
-    async def recall(self, execution_ids: Sequence[str]) -> Mapping[str, str]:
+    async def recall(self, execution_ids: Sequence[str], *, entry: int) -> Mapping[str, str]:
+        self.asked.append(entry)
         return dict.fromkeys(execution_ids, "dropped")
 
 
@@ -39,8 +40,8 @@ async def test_what_a_node_is_asked_arrives_and_its_answer_comes_back() -> None:
     peer = MemoryPeers(wires, "n1").at("n2")
     assert await peer.forward([b"a", b"b"]) == Placed(7, 2)
     await peer.renew("n1#1", 3)
-    assert await peer.recall(["x", "y"]) == {"x": "dropped", "y": "dropped"}
-    assert far.asked == [[b"a", b"b"], ("n1#1", 3)]
+    assert await peer.recall(["x", "y"], entry=9) == {"x": "dropped", "y": "dropped"}
+    assert far.asked == [[b"a", b"b"], ("n1#1", 3), 9]
 
 
 @virtual_time

@@ -88,5 +88,5 @@ class _FarEnd:
     async def renew(self, incarnation: str, seq: int) -> None:
         await self._wires.carry(self._frm, self._to, lambda peer: peer.renew(incarnation, seq))
 
-    async def recall(self, execution_ids: Sequence[str]) -> Mapping[str, str]:
-        return await self._wires.carry(self._frm, self._to, lambda peer: peer.recall(execution_ids))
+    async def recall(self, execution_ids: Sequence[str], *, entry: int) -> Mapping[str, str]:
+        return await self._wires.carry(self._frm, self._to, lambda peer: peer.recall(execution_ids, entry=entry))

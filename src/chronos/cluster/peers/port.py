@@ -58,8 +58,14 @@ class Peer(Protocol):
         """
         ...
 
-    async def recall(self, execution_ids: Sequence[str]) -> Mapping[str, str]:
-        """Take back attempts that wait on that node; return `dropped`, `sent` or `unknown` for each id."""
+    async def recall(self, execution_ids: Sequence[str], *, entry: int) -> Mapping[str, str]:
+        """Take back attempts that wait on that node, once it has folded up to `entry`.
+
+        What was dropped that node has written itself, so nothing is lost with the answer.
+
+        Returns:
+            For each id `dropped` (no byte left, and none will), `sent`, or `unknown` (it never had it).
+        """
         ...
 
 
