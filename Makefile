@@ -2,7 +2,7 @@
 # Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test proof torture simulate-long mutants-discover nightly lint format types contracts deps check bench reference services engine lock clean
+.PHONY: help run test proof torture simulate-long mutants-discover nightly lint format types contracts deps check bench reference services engine stubs lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -79,6 +79,9 @@ services: ## Install what the integration tests talk to (as root on Debian)
 
 engine: ## Make the etcd that a cluster runs on, for development and tests: .cache/engine/etcd
 	@.ci/engine
+
+stubs: $(VENV)/.dev ## Write what is spoken with etcd as Python, from rpc.proto
+	@cd src && $(abspath $(PY)) -m grpc_tools.protoc -I . --python_out=. --pyi_out=. chronos/cluster/etcd/rpc.proto
 
 lock: $(VENV)/.dev ## Pin every dependency anew, with hashes
 	@test -x $(VENV)/bin/uv || $(PIP) install uv

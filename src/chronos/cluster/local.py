@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from chronos.cluster.growth import Growth
 from chronos.cluster.logfile import Fork, LogFile
-from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
+from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import ChronosError, Fenced, LogFailed, SnapshotNeeded
 
 T = TypeVar("T")
@@ -161,6 +161,9 @@ class LocalLog:
 
     async def campaign(self) -> Epoch:
         return EPOCH
+
+    async def take_over(self, seen: int, last: int | None = None) -> Claim:
+        return Claim(True, self._leader)
 
     async def resign(self, epoch: Epoch, to: str | None = None) -> None:
         """Nothing happens: there is nobody else to lead."""

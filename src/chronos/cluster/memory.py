@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 
 from chronos.cluster.growth import Growth
-from chronos.cluster.port import Entry, Epoch, Health, LeaderInfo, Progress
+from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import Fenced, SnapshotNeeded, StorageFull, Unavailable
 
 LOOK_AGAIN_S = 0.05
@@ -146,8 +146,18 @@ class MemoryLog:
             if await self._lead(mine, instead_of=seen):
                 return Epoch(mine.epoch)
 
+    async def take_over(self, seen: int, last: int | None = None) -> Claim:
+        self._reachable()
+        shared = self._shared
+        if last is not None and last < shared.last and shared.leader.epoch == seen:
+            return Claim(False, shared.leader, moved=True)
+        mine = LeaderInfo(self._node, self._address, seen + 1)
+        if await self._lead(mine, instead_of=seen):
+            return Claim(True, mine)
+        return Claim(False, shared.leader)
+
     async def resign(self, epoch: Epoch, to: str | None = None) -> None:
-        await self._lead(LeaderInfo("", "", epoch.id + 1), instead_of=epoch.id)
+        await self._lead(LeaderInfo("", "", epoch.id + 1, to or ""), instead_of=epoch.id)
 
     async def _lead(self, leader: LeaderInfo, *, instead_of: int) -> bool:
         shared = self._shared

@@ -21,11 +21,29 @@ class Epoch(NamedTuple):
 
 
 class LeaderInfo(NamedTuple):
-    """Who leads; `node` is empty while nobody does."""
+    """Who leads; `node` is empty while nobody does.
+
+    Attributes:
+        to: Whom a leader that has resigned would like to follow it; empty when it does not mind.
+    """
 
     node: str
     address: str
     epoch: int
+    to: str = ""
+
+
+class Claim(NamedTuple):
+    """What has become of an attempt to take the lead over.
+
+    Attributes:
+        leader: Who leads; this node, in its new epoch, when it has won.
+        moved: Not won, though nobody else has taken the lead: more was appended than this node has seen.
+    """
+
+    won: bool
+    leader: LeaderInfo
+    moved: bool = False
 
 
 class Progress(NamedTuple):
@@ -109,6 +127,13 @@ class ReplicatedLog(Protocol):
 
     async def campaign(self) -> Epoch:
         """Take the lead; whoever led before is fenced from now on. Returns when it is won."""
+        ...
+
+    async def take_over(self, seen: int, last: int | None = None) -> Claim:
+        """Take the lead if nobody has taken it since the epoch `seen`, and nothing was appended behind entry `last`.
+
+        Without `last` only the epoch counts. No error when it was not won.
+        """
         ...
 
     async def resign(self, epoch: Epoch, to: str | None = None) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
 
 import pytest
+from tests.etcds import Etcds, etcds
 
+from chronos.cluster.etcd.log import EtcdLog, EtcdLogSettings
 from chronos.cluster.local import LocalLog, LocalLogSettings
 from chronos.cluster.memory import MemoryLog, SharedLog
 from chronos.cluster.port import Entry, Epoch, ReplicatedLog
@@ -22,9 +24,10 @@ BYTES_MAX = 1 << 20
 class Disk:
     """Where a log lies, so that it can be opened twice."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, endpoints: list[str]) -> None:
         self._kind = kind
         self._folder = folder
+        self._endpoints = endpoints
         self._shared = SharedLog(BYTES_MAX)
 
     @asynccontextmanager
@@ -32,14 +35,25 @@ class Disk:
         async with AsyncExitStack() as stack:
             if self._kind == "memory":
                 yield await stack.enter_async_context(MemoryLog(self._shared))
+            elif self._kind == "etcd":
+                settings = EtcdLogSettings(bytes_max=BYTES_MAX, truncate_entries=100)
+                yield await stack.enter_async_context(EtcdLog(self._endpoints, self._folder.name, settings=settings))
             else:
-                settings = LocalLogSettings(bytes_max=BYTES_MAX, checkpoint_pages=20)
-                yield await stack.enter_async_context(LocalLog(self._folder, settings))
+                local = LocalLogSettings(bytes_max=BYTES_MAX, checkpoint_pages=20)
+                yield await stack.enter_async_context(LocalLog(self._folder, local))
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcds]:
+    with etcds(tmp_path_factory.mktemp("etcd")) as engine:
+        asyncio.run(engine.ready())
+        yield engine
+
+
+@pytest.fixture(params=["memory", "local", "etcd"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
-    return Disk(request.param, tmp_path)
+    endpoints = request.getfixturevalue("engine").endpoints if request.param == "etcd" else []
+    return Disk(request.param, tmp_path, endpoints)
 
 
 def on_a_loop(test: Callable[[Disk], Awaitable[None]]) -> Callable[[Disk], None]:
@@ -152,10 +166,10 @@ async def test_who_follows_too_far_behind_needs_a_snapshot(disk: Disk) -> None:
 @on_a_loop
 async def test_what_was_appended_is_there_after_a_restart(disk: Disk) -> None:
     async with disk.open() as log:
-        await filled(log, 5)
+        epoch = await filled(log, 5)
     async with disk.open() as log:
         assert await log.bounds() == (1, 5)
-        assert [e async for e in log.tail(5)] == [Entry(5, 1, entry(5))]
+        assert [e async for e in log.tail(5)] == [Entry(5, epoch.id, entry(5))]
 
 
 @on_a_loop

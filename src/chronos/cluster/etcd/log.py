@@ -1,0 +1,359 @@
+"""The log of a cluster, on etcd.
+
+An entry is one key, its index the key's name, so that it is found and compared by its place. Every append is one
+transaction that holds only while its author leads, the place is free, and the place before it is taken. Whether an
+append that was not answered has been done is seen by asking the same again, at any member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+
+import msgspec
+from msgspec import Struct
+
+from chronos.cluster.etcd import rpc_pb2 as pb
+from chronos.cluster.etcd.client import (
+    COMPACT,
+    COMPACTED,
+    NO_SPACE,
+    STATUS,
+    TXN,
+    Client,
+    ClientSettings,
+    EtcdTls,
+    NoAnswer,
+    Refused,
+    translated,
+    unanswered,
+)
+from chronos.cluster.etcd.ends import Reader, base_in
+from chronos.cluster.etcd.envelope import FORMAT, seal, unseal
+from chronos.cluster.etcd.following import Follower, FollowSettings
+from chronos.cluster.etcd.keys import Keys, number
+from chronos.cluster.etcd.seat import Seat, leader_in
+from chronos.cluster.etcd.txn import absent, delete, exists, found, get, holds, less, modified_at, put, read, txn
+from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
+from chronos.errors import ChronosError, Fenced, FormatUnreadable, Invalid, SnapshotNeeded, StorageFull, Unavailable
+from chronos.timing.clock import Chance, SystemChance
+
+_TRIES_MAX = 8
+_NODES_MAX = 1_000
+
+
+class EtcdLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the log uses etcd.
+
+    Attributes:
+        bytes_max: What the retained entries may weigh together, before they are compressed.
+        value_bytes_max: What one entry may weigh in etcd, which refuses requests of more than 1.5 MB.
+        append_s: Seconds for which an append is repeated that is not answered.
+        truncate_entries: How many entries one transaction deletes.
+        claim_s: Seconds a campaign may take.
+        health_s: Seconds after which a log counts as ill that does not say how it is.
+    """
+
+    bytes_max: int = 2 << 30
+    value_bytes_max: int = 1_400_000
+    append_s: float = 5.0
+    truncate_entries: int = 1_000
+    claim_s: float = 0.7
+    health_s: float = 2.0
+    client: ClientSettings = ClientSettings()
+    follow: FollowSettings = FollowSettings()
+
+
+class EtcdLog:
+    """A `ReplicatedLog` on the members of etcd at `endpoints`.
+
+    Args:
+        cluster: Names the keys of this cluster; another one may lie in the same etcd.
+        base: The index that a new log begins behind: that of the snapshot its nodes begin with.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        cluster: str,
+        *,
+        node: str = "local",
+        address: str = "",
+        base: int = 0,
+        tls: EtcdTls | None = None,
+        settings: EtcdLogSettings | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        self._settings = settings or EtcdLogSettings()
+        self.client = Client(endpoints, tls, self._settings.client)
+        self._keys = Keys(cluster)
+        self._reader = Reader(self.client, self._keys)
+        self._follower = Follower(self.client, self._keys, self._reader, self._settings.follow)
+        self._node = node
+        self._address = address
+        self._begins_behind = base
+        self._chance = chance or SystemChance()
+        self._newest = (0, 0)  # an index, and what the entries up to it weigh
+        self._forgotten: int | None = None  # what all entries weigh together that are no longer there
+        self._unsure = 0  # an index at which something may still arrive
+        self._said = ""
+
+    async def start(self) -> None:
+        """Make the log if there is none.
+
+        Raises:
+            FormatUnreadable: A newer release made it.
+        """
+        keys = self._keys
+        request = txn(
+            [absent(keys.meta)],
+            [put(keys.meta, b"%d" % FORMAT), put(keys.base, number(self._begins_behind))],
+            [get(keys.meta)],
+        )
+        answer = await self._ask(request)
+        there = found(answer, 0) if not answer.succeeded else None
+        if there is not None and int(there.value) > FORMAT:
+            raise FormatUnreadable(
+                f"The cluster's log is of format {int(there.value)}; this release reads format {FORMAT}. "
+                "Bring this node to the release of the others.",
+                format=int(there.value),
+            )
+
+    async def stop(self) -> None:
+        """Close the connections. What is under way ends with `Unavailable` or `LogFailed`."""
+        await self.client.close()
+
+    async def __aenter__(self) -> EtcdLog:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def append(self, index: int, data: bytes, epoch: Epoch) -> None:
+        """Make `data` the entry at `index`; see the port.
+
+        Raises:
+            Unavailable: Nobody knows whether it was done. Ask again, with the same bytes, before anything else is
+                appended.
+            Invalid: It is too big, and was not appended.
+        """
+        before = await self._weight_before(index)
+        if before + len(data) - await self._weight_forgotten() > self._settings.bytes_max:
+            raise StorageFull(f"The cluster's log has reached {self._settings.bytes_max} bytes; nothing was changed.")
+        entry = Entry(index, epoch.id, data)
+        value = await seal(entry, before)
+        if len(value) > self._settings.value_bytes_max:
+            raise Invalid(
+                f"An entry of {len(data)} bytes is too big for the cluster's log, which takes "
+                f"{self._settings.value_bytes_max} when they are compressed. Send less at once."
+            )
+        try:
+            async with asyncio.timeout(self._settings.append_s):
+                await self._append(entry, value)
+        except TimeoutError as exc:
+            raise unanswered(self._settings.append_s, self._said) from exc
+        self._newest = (index, before + len(data))
+        self._reader.note(index)
+
+    async def _weight_before(self, index: int) -> int:
+        if self._newest[0] != index - 1:
+            sealed = await self._reader.entry(index - 1) if index > 1 else None
+            self._newest = (index - 1, sealed.upto if sealed is not None else 0)
+        return self._newest[1]
+
+    async def _weight_forgotten(self) -> int:
+        """Return what lies before the first entry that is retained; the leader alone changes it."""
+        if self._forgotten is None:
+            base, last = await self._reader.ends()
+            first = await self._reader.entry(base + 1) if last > base else None
+            self._forgotten = first.before if first is not None else 0
+        return self._forgotten
+
+    async def _append(self, entry: Entry, value: bytes) -> None:
+        """Ask for the same transaction until somebody says what has become of it."""
+        on_base = False
+        while True:
+            try:
+                answer = await self.client.once(TXN, self._appending(entry, value, on_base=on_base))
+            except NoAnswer as exc:
+                self._unsure, self._said = entry.index, str(exc)
+            except Refused as exc:
+                if not exc.says(NO_SPACE):
+                    raise translated(exc) from exc
+                # etcd says so as well when it has written what went just beyond its limit.
+                if await self._lies_there(entry):
+                    break
+                if self._unsure != entry.index:
+                    raise translated(exc) from exc
+            else:
+                if answer.succeeded or self._is_there(entry, answer):
+                    break
+                on_base = base_in(found(answer, 3)) == entry.index - 1
+            await self.client.pause()
+        self._unsure = 0
+
+    def _appending(self, entry: Entry, value: bytes, *, on_base: bool) -> pb.TxnRequest:
+        keys, before = self._keys, entry.index - 1
+        follows = holds(keys.base, number(before)) if on_base or not before else exists(keys.entry(before))
+        return txn(
+            [modified_at(keys.leader, entry.epoch), absent(keys.entry(entry.index)), follows],
+            [put(keys.entry(entry.index), value)],
+            [get(keys.leader), get(keys.entry(entry.index)), get(keys.entry(before), keys_only=True), get(keys.base)],
+        )
+
+    def _is_there(self, entry: Entry, answer: pb.TxnResponse) -> bool:
+        """Whether an append that did not hold did so because it was done before; False: ask otherwise.
+
+        Raises:
+            Fenced: Another leads, or has written something else there.
+            ValueError: There would be a gap.
+        """
+        leader, at, base = leader_in(found(answer, 0)), found(answer, 1), base_in(found(answer, 3))
+        leads = leader.epoch == entry.epoch
+        if at is not None:
+            there = unseal(entry.index, at.value).entry
+            if there.data == entry.data and (leads or there.epoch == entry.epoch):
+                return True
+        if not leads:
+            self._unsure = 0  # what is still under way has lost its epoch, and will not hold
+            raise Fenced(leader=leader.node)
+        if at is not None or entry.index <= base:
+            raise Fenced(f"Entry {entry.index} holds other bytes already.", leader=leader.node)
+        if found(answer, 2) is None and base != entry.index - 1:
+            raise ValueError(f"entry {entry.index} would leave a gap in the log")
+        return False
+
+    async def _lies_there(self, entry: Entry) -> bool:
+        there = await self._reader.entry(entry.index)
+        return there is not None and there.entry == entry
+
+    async def tail(self, frm: int) -> AsyncIterator[Entry]:
+        base, last = await self._reader.ends()
+        if frm <= base:
+            raise SnapshotNeeded(first=base + 1)
+        while frm <= last:
+            page = await self._follower.page(frm, last)
+            for sealed in page.entries:
+                yield sealed.entry
+            frm += len(page.entries)
+
+    async def follow(self, frm: int) -> AsyncIterator[Entry]:
+        async with aclosing(self._follower.follow(frm)) as entries:
+            async for sealed in entries:
+                yield sealed.entry
+
+    async def bounds(self) -> tuple[int, int]:
+        base, last = await self._reader.ends()
+        return base + 1, last
+
+    async def read_barrier(self) -> int:
+        return (await self._reader.ends()).last
+
+    async def keep_from(self, entries: int, size: int) -> int:
+        return await self._reader.keep_from(entries, size)
+
+    async def truncate(self, below: int, epoch: Epoch) -> None:
+        base, last = await self._reader.ends()
+        below = min(below, last)
+        revision = 0
+        while base < below - 1:  # in steps, so that no append waits for long
+            base = min(base + self._settings.truncate_entries, below - 1)
+            revision = await self._forget(base, epoch)
+        if revision:
+            self._forgotten = None
+            await self._compact(revision)
+
+    async def _forget(self, upto: int, epoch: Epoch) -> int:
+        """Delete the entries up to this one, unless that is done; return a revision at which they are gone."""
+        keys = self._keys
+        answer = await self._ask(
+            txn(
+                [modified_at(keys.leader, epoch.id), less(keys.base, number(upto)), exists(keys.entry(upto + 1))],
+                [delete(keys.entry(0), keys.entry(upto + 1)), put(keys.base, number(upto))],
+                [get(keys.leader), get(keys.base)],
+            )
+        )
+        if not answer.succeeded:
+            leader = leader_in(found(answer, 0))
+            if leader.epoch != epoch.id:
+                raise Fenced(leader=leader.node)
+            if base_in(found(answer, 1)) < upto:
+                raise Unavailable(f"The cluster's log has no entry {upto + 1}, before which it was to be truncated.")
+        return answer.header.revision
+
+    async def _compact(self, revision: int) -> None:
+        try:
+            await self.client.ask(COMPACT, pb.CompactionRequest(revision=revision))
+        except Refused as exc:
+            if not exc.says(COMPACTED):
+                raise translated(exc) from exc
+
+    async def campaign(self) -> Epoch:
+        for _ in range(_TRIES_MAX):
+            seen = await self._leader()
+            claim = await self.take_over(seen.epoch)
+            if claim.won:
+                return Epoch(claim.leader.epoch)
+        raise Unavailable("Others take the lead faster than this node can.")
+
+    async def take_over(self, seen: int, last: int | None = None) -> Claim:
+        keys = self._keys
+        seat = Seat(self._node, self._address, nonce=self._chance.bytes(16)).packed()
+        quiet = [] if last is None else [absent(keys.entry(last + 1)), less(keys.base, number(last + 1))]
+        request = txn([modified_at(keys.leader, seen), *quiet], [put(keys.leader, seat)], [get(keys.leader)])
+        answer = await self._ask(request, answer_s=self._settings.claim_s)
+        self._forgotten, self._newest = None, (-1, 0)
+        if answer.succeeded:
+            return Claim(True, LeaderInfo(self._node, self._address, answer.header.revision))
+        there = found(answer, 0)
+        # An earlier try of this very campaign may have won it, and not have said so.
+        won = there is not None and there.value == seat
+        leader = leader_in(there)
+        return Claim(won, leader, moved=not won and leader.epoch == seen)
+
+    async def resign(self, epoch: Epoch, to: str | None = None) -> None:
+        seat = Seat(to=to or "").packed()
+        await self._ask(txn([modified_at(self._keys.leader, epoch.id)], [put(self._keys.leader, seat)]))
+
+    async def _leader(self) -> LeaderInfo:
+        return leader_in(found(await self._ask(txn([], [get(self._keys.leader)])), 0))
+
+    async def leadership(self) -> AsyncIterator[LeaderInfo]:
+        async with aclosing(self._follower.leadership()) as leaders:
+            async for leader in leaders:
+                yield leader
+
+    async def publish_progress(self, node: str, durable_index: int, address: str) -> None:
+        value = msgspec.json.encode(Progress(durable_index, address))
+        await self._ask(txn([], [put(self._keys.progress(node), value)]))
+
+    async def progress(self) -> Mapping[str, Progress]:
+        keys = self._keys
+        answer = await self._ask(txn([], [read(keys.progress(), keys.progress_end, _NODES_MAX)]))
+        kvs = answer.responses[0].response_range.kvs
+        return {keys.node(kv.key): msgspec.json.decode(kv.value, type=Progress) for kv in kvs}
+
+    async def health(self) -> Health:
+        try:
+            async with asyncio.timeout(self._settings.health_s):
+                ends = await self._reader.ends()
+                weight = await self._reader.weight(ends)
+                status = await self.client.ask(STATUS, pb.StatusRequest())
+        except TimeoutError:
+            return Health(False, 0, 0, 0, str(unanswered(self._settings.health_s, "")))
+        except Refused as exc:
+            return Health(False, 0, 0, 0, str(translated(exc)))
+        except ChronosError as exc:
+            return Health(False, 0, 0, 0, str(exc))
+        return Health(not status.errors, ends.base + 1, ends.last, weight, "; ".join(status.errors))
+
+    async def _ask(self, request: pb.TxnRequest, answer_s: float | None = None) -> pb.TxnResponse:
+        try:
+            return await self.client.ask(TXN, request, answer_s=answer_s)
+        except Refused as exc:
+            raise translated(exc) from exc
