@@ -8,7 +8,8 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from chronos.dispatch.workers.protocol import FrameReader, ProtocolBroken, ToMain, ToWorker, decoded, framed
+from chronos.dispatch.workers.protocol import FRAME_BYTES_MAX, ToMain, ToWorker, framed
+from chronos.frames import FrameReader, ProtocolBroken, decoded
 
 HIGH_BYTES, LOW_BYTES = 4 * 1024 * 1024, 1024 * 1024
 """How much may be on its way to the kernel before the writer is told to wait, and from when on it may go on."""
@@ -40,7 +41,7 @@ class Channel(asyncio.Protocol, Generic[M]):
         self._on_message = on_message
         self._on_resume = on_resume
         self._on_lost = on_lost
-        self._reader = FrameReader()
+        self._reader = FrameReader(FRAME_BYTES_MAX)
         self._transport: asyncio.WriteTransport | None = None
         self.closed = asyncio.Event()
         self.trouble = ""

@@ -10,8 +10,9 @@ from chronos.dispatch.port import Delivery, Done, Lost, NotSent, OnDone, Outcome
 from chronos.dispatch.workers.channel import Channel, happens
 from chronos.dispatch.workers.clock import Lead
 from chronos.dispatch.workers.hand import Hand
-from chronos.dispatch.workers.protocol import BATCH_MAX, Cancel, Drain, ProtocolBroken, Submit, ToMain
+from chronos.dispatch.workers.protocol import BATCH_MAX, Cancel, Drain, Submit, ToMain
 from chronos.dispatch.workers.recalls import Recalls
+from chronos.frames import ProtocolBroken
 from chronos.timing.clock import Clock
 
 ANSWER_S = 5.0

@@ -9,19 +9,19 @@ says how far its wall clock is from boot time: a worker goes by main's clock, an
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from chronos import frames
 from chronos.dispatch.breaker import BreakerState
 from chronos.dispatch.executor import ExecutorSettings
 from chronos.dispatch.port import Delivery, Done
 from chronos.dispatch.targets import Targets
 from chronos.dispatch.workers.tally import Tally
+from chronos.frames import ProtocolBroken
 
 VERSION = 1
 """Spoken by both, or they do not speak: a package that was replaced under a running server is noticed by it."""
@@ -29,15 +29,6 @@ VERSION = 1
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 BATCH_MAX = 500
 """Deliveries or results in one frame; with bodies as large as they may be it stays below `FRAME_BYTES_MAX`."""
-
-_LENGTH = struct.Struct("<I")
-
-T = TypeVar("T")
-
-
-class ProtocolBroken(Exception):
-    """What came over the socket is no frame: the other side is not what it should be, or not well."""
-
 
 # main ─▶ worker
 
@@ -158,7 +149,6 @@ ToWorker = Begin | Submit | Recall | Cancel | Drain | Ping | Inspect | Reset
 AtWorker = Begin | Taken | Recall | Cancel | Drain | Ping | Inspect | Reset
 ToMain = Ready | Refusal | Ended | Recalled | Drained | Pong | Inspected | WasReset
 
-_encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[AtWorker] = msgspec.msgpack.Decoder(AtWorker)
 to_main: msgspec.msgpack.Decoder[ToMain] = msgspec.msgpack.Decoder(ToMain)
 
@@ -169,60 +159,7 @@ def framed(message: ToWorker | ToMain) -> bytearray:
     Raises:
         ProtocolBroken: It is larger than the other side takes.
     """
-    frame = bytearray(_LENGTH.size)
-    _encoder.encode_into(message, frame, _LENGTH.size)
-    size = len(frame) - _LENGTH.size
-    if size > FRAME_BYTES_MAX:
-        raise ProtocolBroken(f"a frame of {size} bytes is larger than {FRAME_BYTES_MAX}")
-    _LENGTH.pack_into(frame, 0, size)
-    return frame
-
-
-class FrameReader:
-    """Cuts a stream into frames. Never holds more than one frame and what came with it."""
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-        self._missing = 0
-
-    def feed(self, data: bytes) -> list[memoryview]:
-        """Take in what came, and return the frames that are whole now.
-
-        Raises:
-            ProtocolBroken: A length that no frame has.
-        """
-        if self._missing > len(data):
-            self._rest.append(data)
-            self._missing -= len(data)
-            return []
-        whole = b"".join((*self._rest, data)) if self._rest else data
-        frames: list[memoryview] = []
-        view, at, end = memoryview(whole), 0, len(whole)
-        self._missing = 0
-        while end - at >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(whole, at)
-            if not 0 < size <= FRAME_BYTES_MAX:
-                raise ProtocolBroken(f"a frame says that it has {size} bytes")
-            if end - at - _LENGTH.size < size:
-                self._missing = size - (end - at - _LENGTH.size)
-                break
-            at += _LENGTH.size
-            frames.append(view[at : at + size])
-            at += size
-        self._rest = [whole[at:]] if at < end else []
-        return frames
-
-
-def decoded(decoder: msgspec.msgpack.Decoder[T], frame: bytes | memoryview) -> T:
-    """Return the message in a frame.
-
-    Raises:
-        ProtocolBroken: It is none that this side is told.
-    """
-    try:
-        return decoder.decode(frame)
-    except msgspec.MsgspecError as wrong:
-        raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
+    return frames.framed(message, FRAME_BYTES_MAX)
 
 
 def known(handed: list[Handed], targets: Targets) -> Sequence[Delivery]:

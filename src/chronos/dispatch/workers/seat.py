@@ -24,7 +24,6 @@ from chronos.dispatch.workers.protocol import (
     Inspected,
     Ping,
     Pong,
-    ProtocolBroken,
     Ready,
     Recalled,
     Refusal,
@@ -34,6 +33,7 @@ from chronos.dispatch.workers.protocol import (
     to_main,
 )
 from chronos.errors import ConfigInvalid, WorkersFailed
+from chronos.frames import ProtocolBroken
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
 

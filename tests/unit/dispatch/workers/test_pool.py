@@ -22,6 +22,7 @@ from chronos.dispatch.workers import desk, protocol, seat
 from chronos.dispatch.workers.pool import PoolSettings, WorkerPool, shard_of
 from chronos.dispatch.workers.tally import NOTHING
 from chronos.errors import ConfigInvalid, JobInvalid, WorkersFailed
+from chronos.frames import FrameReader, decoded
 from chronos.model.target import ProcessTarget
 from chronos.telemetry import Telemetry
 from chronos.testing import VirtualClock, run_virtual, virtual_time
@@ -417,7 +418,7 @@ async def test_what_came_on_one_turn_travels_in_one_frame() -> None:
         world.give(*(str(n) for n in range(50)))
         world.give(*(str(n) for n in range(50, 100)))
         await asyncio.sleep(0.1)
-        [frame] = protocol.FrameReader().feed(bytes(near.written))
+        [frame] = FrameReader(protocol.FRAME_BYTES_MAX).feed(bytes(near.written))
         message = protocol.to_worker.decode(frame)
         assert isinstance(message, protocol.Taken)
         assert len(message.deliveries) == 100
@@ -446,12 +447,12 @@ def test_frames_arrive_whole_however_they_are_cut(seed: int) -> None:
     draw = random.Random(seed)
     messages: list[protocol.ToWorker] = [protocol.Drain(draw.random() * 10**6) for _ in range(50)]
     stream = b"".join(map(protocol.framed, messages))
-    reader, seen = protocol.FrameReader(), []
+    reader, seen = FrameReader(protocol.FRAME_BYTES_MAX), []
     while stream:
         cut = draw.randrange(1, 40)
         seen += reader.feed(stream[:cut])
         stream = stream[cut:]
-    assert [protocol.decoded(protocol.to_worker, frame) for frame in seen] == messages
+    assert [decoded(protocol.to_worker, frame) for frame in seen] == messages
 
 
 # Several workers.
