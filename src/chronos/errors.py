@@ -19,6 +19,7 @@ statuses and exit codes, so a new leaf touches neither.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -221,3 +222,22 @@ class DataFolderInUse(Unavailable):
 
 class StorageFull(Unavailable):
     """The disk is full; nothing was changed. Free some space and send the request again."""
+
+
+class PeerUnreachable(Unavailable):
+    """The other node cannot be reached; nothing was sent to it."""
+
+
+class PeerSilent(Unavailable):
+    """The other node was asked and did not answer in time; whether it did what it was asked to is not known."""
+
+
+def kind_of(slug: str) -> type[ChronosError] | None:
+    """Return the error of this slug, wherever it is defined; None when nothing loaded here defines it."""
+    return next((kind for kind in _below(ChronosError) if kind.slug == slug), None)
+
+
+def _below(kind: type[ChronosError]) -> Iterator[type[ChronosError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _below(below)

@@ -65,6 +65,11 @@ UNRUN = {
         "      --stop-timeout 45 --ulimit nofile=65536"
         "      --volume chronos:/data --publish 127.0.0.1:8080:8080 chronos"
     ): "it needs an engine of containers, and a registry",
+    "chronos cluster init --name prod --node n1=10.0.0.1 --node n2=10.0.0.2 --node n3=10.0.0.3": (
+        "tests/unit/server/founding/test_init.py runs it"
+    ),
+    "chronos cluster show": "tests/unit/server/founding/test_init.py runs it",
+    "chronos cluster renew": "tests/unit/server/founding/test_init.py runs it",
     "docker exec chronos cat /data/admin.key": "it needs an engine of containers, and a registry",
     "chronos verify april.ndjson --head b4e3ca27238605a45466ae9d33220dd461338c5582d0d5ee7b308b4f4e017ccc": "no export",
     "chronos verify export.ndjson --since 2027-03-01T00:00:00Z --until 2027-03-31T23:59:59Z -v": "no export",

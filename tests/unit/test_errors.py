@@ -53,6 +53,8 @@ SLUGS = {
     "format-unreadable",
     "storage-full",
     "lease-lost",
+    "peer-silent",
+    "peer-unreachable",
     "node-unknown",
     "state-damaged",
 }

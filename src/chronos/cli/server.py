@@ -13,6 +13,7 @@ import click
 
 from chronos import __version__
 from chronos.cli.backup import backup, restore
+from chronos.cli.cluster import cluster
 from chronos.cli.configured import config_file as _file
 from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
@@ -157,6 +158,7 @@ def explain_offline(
     click.echo(as_json(answer) if output == "json" else as_text(answer))
 
 
+main.add_command(cluster)
 main.add_command(doctor)
 main.add_command(export)
 main.add_command(health)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from chronos.errors import (
     Unavailable,
     Unprocessable,
     VersionConflict,
+    kind_of,
 )
 
 _BY_STATUS: dict[int, type[ChronosError]] = {
@@ -52,7 +52,7 @@ def error_of(status: int, body: bytes, where: str) -> ChronosError:
     know falls back to its status' family. `facts` has the problem's own members and `status`.
     """
     problem = _problem_of(body)
-    kind = _by_slug(str(problem.get("type", ""))) or _family(status)
+    kind = kind_of(str(problem.get("type", "")).rstrip("/").rpartition("/")[2]) or _family(status)
     facts = {name: value for name, value in problem.items() if name not in _PLUMBING}
     return kind(_sentence(problem, status, where), **{**facts, "status": status})
 
@@ -63,17 +63,6 @@ def _problem_of(body: bytes) -> dict[str, Any]:
     except msgspec.DecodeError:
         return {}
     return problem if isinstance(problem, dict) else {}
-
-
-def _by_slug(kind: str) -> type[ChronosError] | None:
-    slug = kind.rstrip("/").rpartition("/")[2]
-    return next((leaf for leaf in _leaves(ChronosError) if leaf.slug == slug), None)
-
-
-def _leaves(kind: type[ChronosError]) -> Iterator[type[ChronosError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _leaves(below)
 
 
 def _family(status: int) -> type[ChronosError]:

@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from chronos.errors import ConfigInvalid, Unprocessable
 from chronos.server.decoding import convert, convert_text
-from chronos.server.settings import WITHOUT_EFFECT, Settings
+from chronos.server.settings import WITHOUT_EFFECT, WITHOUT_EFFECT_IN_CLUSTER, Settings
 
 FILE_BYTES_MAX = 1 << 20
 
@@ -97,15 +97,18 @@ def load(
     return Config(settings, sections, notes, path)
 
 
-def split_address(address: str) -> tuple[str, int]:
+def split_address(address: str, key: str = "server.http.address") -> tuple[str, int]:
     """Return host and port of `host:port`, `[v6]:port` or `:port` (every interface).
+
+    Args:
+        key: Where it was configured.
 
     Raises:
         ConfigInvalid: It is none of these.
     """
     match = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})", address)
     if match is None or int(match["port"]) > 65_535:
-        raise ConfigInvalid(f"`server.http.address`: `{address[:100]}` is not `host:port`, like `127.0.0.1:8080`.")
+        raise ConfigInvalid(f"`{key}`: `{address[:100]}` is not `host:port`, like `127.0.0.1:8080`.", field=key)
     return match["six"] or match["name"] or "0.0.0.0", int(match["port"])  # noqa: S104  # `:8080` says so
 
 
@@ -251,18 +254,29 @@ def _nearest_section(name: str, others: tuple[str, ...]) -> str:
 
 
 def _without_effect(values: dict[str, Any]) -> list[str]:
+    cluster = values.get("cluster")
+    if isinstance(cluster, dict) and cluster.get("members"):
+        others = {key: why for key, why in WITHOUT_EFFECT.items() if key != "cluster.raft"}
+        return _notes(values, others | WITHOUT_EFFECT_IN_CLUSTER, "has no effect")
+    return _notes(values, WITHOUT_EFFECT, "has no effect in a single node")
+
+
+def _notes(values: dict[str, Any], table: Mapping[str, str], saying: str) -> list[str]:
     notes = []
-    for key, why in WITHOUT_EFFECT.items():
+    for key, why in table.items():
         node: Any = values
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         if node is not None:
-            notes.append(f"`{key}` has no effect in a single node: {why}")
+            notes.append(f"`{key}` {saying}: {why}")
     return notes
 
 
 def _check(settings: Settings) -> None:
+    from chronos.server.clustered import check_cluster
+
     split_address(settings.server.http.address)
+    check_cluster(settings.cluster)
     tls = settings.server.http.tls
     if tls.enabled and not (tls.cert_file and tls.key_file):
         raise ConfigInvalid("`server.http.tls` is enabled and needs both `cert_file` and `key_file`.")

@@ -22,6 +22,7 @@ import structlog
 
 from chronos.errors import (
     ChronosError,
+    ConfigInvalid,
     DataFolderInUse,
     FormatUnreadable,
     Invalid,
@@ -32,6 +33,7 @@ from chronos.errors import (
 )
 from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
+from chronos.server.clustered import clustered
 from chronos.server.config import Config
 from chronos.server.processes.keeper import ApiProcessEnded
 from chronos.server.supervisor import Supervisor
@@ -64,6 +66,9 @@ async def serve(
     """
     for note in config.notes:
         log.warning("configuration", note=note)
+    if clustered(config) is not None:
+        _say(ConfigInvalid("`cluster.members`: this release makes clusters, and does not run them yet."))
+        return USAGE
     try:
         with data_folder(config.settings) as folder:
             node = assemble(config, folder, insecure=insecure, outside=outside)

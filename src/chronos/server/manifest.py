@@ -13,6 +13,7 @@ from chronos.errors import ChronosError, ConfigInvalid
 from chronos.plugin import Host
 from chronos.server.decoding import convert, nearest
 from chronos.server.settings import Settings
+from chronos.timing.clock import Chance
 
 log = structlog.get_logger("chronos.features")
 
@@ -77,6 +78,13 @@ def install(host: Host, settings: Settings, given: dict[str, Any]) -> list[str]:
         if _install_foreign(host, known[name], options):
             installed.append(name)
     return installed
+
+
+def fresh_admin_key(chance: Chance) -> str:
+    """Return a key for the administrator of nodes that have none yet, as a first start would write it."""
+    from chronos.features.access.rules import format_key
+
+    return format_key("live", chance.bytes(48))[1]
 
 
 def _install_foreign(host: Host, point: EntryPoint, options: dict[str, Any]) -> bool:

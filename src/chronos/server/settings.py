@@ -18,6 +18,9 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+EngineAt = Annotated[str, Meta(pattern=r"^(auto|etcd://[A-Za-z0-9._:,\[\]-]{1,1000})$")]
 PublicUrl = Annotated[str, Meta(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?$")]
 
 
@@ -35,7 +38,11 @@ class Tls(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Raft(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Kept for configuration files written for clusters; one node alone has no use for it."""
+    """Keys of files written for the original. In a cluster `election_timeout` is the engine's; one node needs none.
+
+    Attributes:
+        election_timeout: How long the engine waits for its leader before it elects another.
+    """
 
     address: str = "127.0.0.1:7000"
     peers: list[str] = field(default_factory=list)
@@ -47,17 +54,52 @@ class Raft(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls: Tls = Tls()
 
 
+class Member(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a member of the cluster is reached.
+
+    Attributes:
+        peer: `host:port` of its peer listener.
+        engine: `host:port` at which its engine speaks with the other engines; None where `cluster.engine` is elsewhere.
+        api: Base address of its API, for clients that have to go there.
+    """
+
+    peer: str
+    engine: str | None = None
+    api: PublicUrl | None = None
+
+
+class ClusterTls(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What members prove themselves with. Relative paths begin where the configuration file lies."""
+
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+
+
 class Cluster(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who this node is and where it keeps what it knows.
+    """Who this node is, where it keeps what it knows, and with whom it forms a cluster; without members, with nobody.
 
     Attributes:
         log_held_bytes: How much the log may weigh for the sake of the last backup, from which it goes on, and of
             features that have not handled all of it; every start reads it whole.
+        members: By name; `node_id` is one of them. Whoever joined later is known from the log.
+        peer_address: Where the peer listener listens; None takes the member's own `peer`.
+        engine: `auto` runs one beside this node, `etcd://host:port,…` uses one that is there.
+        engine_binary: The engine's program; None looks for it.
+        keys_dir: Keys that all members share; a member's first start copies them into its data folder.
     """
 
-    node_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "chronos-1"
+    node_id: Name = "chronos-1"
     data_dir: Path = "./data"
     log_held_bytes: Annotated[int, Meta(ge=0, le=1 << 36)] = 128 << 20
+    name: Name | None = None
+    uuid: Uuid | None = None
+    members: Annotated[dict[Name, Member], Meta(max_length=9)] = field(default_factory=dict)
+    peer_address: str | None = None
+    engine: EngineAt = "auto"
+    engine_binary: Path | None = None
+    keys_dir: Path | None = None
+    tls: ClusterTls = ClusterTls()
     raft: Raft = Raft()
 
 
@@ -275,3 +317,14 @@ WITHOUT_EFFECT = {
     "chatbot": "it arrives with its feature",
 }
 """Keys that are accepted and do nothing on a single node, and why. Each is logged once when it is set."""
+
+WITHOUT_EFFECT_IN_CLUSTER = {
+    "cluster.raft.address": "members meet at `cluster.peer_address`",
+    "cluster.raft.peers": "members stand in `cluster.members`",
+    "cluster.raft.heartbeat_timeout": "the engine's leader is heard ten times in an `election_timeout`",
+    "cluster.raft.snapshot_interval": "state is on the disk at any time",
+    "cluster.raft.snapshot_threshold": "state is on the disk at any time",
+    "cluster.raft.bootstrap": "the members' own data says whether there is a cluster already",
+    "cluster.raft.tls": "members show what `cluster.tls` names",
+}
+"""The same for a member of a cluster, of `cluster.raft`."""
