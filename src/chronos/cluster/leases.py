@@ -13,6 +13,9 @@ from collections.abc import Mapping
 RENEW_S = 1.0
 LEASE_S = 5.0
 LOST_S = 5.2
+LIVING_S = 1.6
+"""Whoever was not heard of for so long is given nothing new: a node that dies holds up only what it has. A node that is
+about to leave says so, with renewals whose numbers are negative."""
 SENT_MAX = 64
 """Renewals that may be on their way; what comes back later than that is of no use any more."""
 
@@ -40,7 +43,7 @@ class OwnLease:
 
     def heard(self, alive: Mapping[str, int]) -> None:
         """Take in what an entry says of who lives."""
-        sent_s = self._sent.get(alive.get(self.incarnation, 0))
+        sent_s = self._sent.get(abs(alive.get(self.incarnation, 0)))
         if sent_s is not None:
             self.until_s = max(self.until_s, sent_s + LEASE_S)
 
@@ -61,10 +64,13 @@ class Roll:
         self._heard: dict[str, float] = {}
         self._current: dict[str, str] = {}
         self._replaced: set[str] = set()
+        self._leaving: set[str] = set()
 
     def heard(self, alive: Mapping[str, int], now_s: float) -> None:
         """Take in what an entry says of who lives. A node that began anew has ended its earlier life with that."""
-        for incarnation in alive:
+        for incarnation, seq in alive.items():
+            if seq < 0:
+                self._leaving.add(incarnation)
             if incarnation in self._replaced:
                 continue
             node = node_of(incarnation)
@@ -72,12 +78,14 @@ class Roll:
             if before is not None and before != incarnation:
                 self._replaced.add(before)
                 self._heard.pop(before, None)
+                self._leaving.discard(before)
             self._current[node] = incarnation
             self._heard[incarnation] = now_s
 
     def living(self, now_s: float) -> list[str]:
-        """Return the incarnations that may be given work, by name: those whose right may last a while yet."""
-        return sorted(one for one, at_s in self._heard.items() if now_s - at_s < LEASE_S / 2)
+        """Return the incarnations that may be given work, by name: those heard of lately."""
+        lately = (one for one, at_s in self._heard.items() if now_s - at_s < LIVING_S)
+        return sorted(one for one in lately if one not in self._leaving)
 
     def is_lost(self, incarnation: str, now_s: float) -> bool:
         """Return whether it sends nothing any more, for sure."""

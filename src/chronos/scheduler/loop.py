@@ -8,7 +8,7 @@ until its moment. The scheduler never acts inside an event: it notes, wakes, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Self
 
 import structlog
@@ -20,6 +20,7 @@ from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.catchup import CatchupRunner
+from chronos.scheduler.company import Company
 from chronos.scheduler.deliveries import KeepBody
 from chronos.scheduler.housekeeping import Housekeeper
 from chronos.scheduler.lead import Lead
@@ -49,6 +50,7 @@ BEHIND_US = 20_000
 """What is due for longer and has not been claimed waits; claimed is it ahead of its time, as a rule."""
 STUCK_S = 10.0
 """A turn that takes longer, or an instant that is undecided for longer, is no scheduling any more."""
+LOST_LOOK_S = 0.25
 BEGIN_AGAIN_S = (1.0, 30.0)
 """The first and the longest wait before beginning is tried again, when the log refuses."""
 
@@ -70,6 +72,7 @@ class Scheduler:
         probe: Probe | None = None,
         tell_cancelled: TellCancelled | None = None,
         redactor: FindRedactor | None = None,
+        company: Company | None = None,
     ) -> None:
         self.settings = settings or SchedulerSettings()
         self.telemetry = telemetry or Telemetry()
@@ -81,7 +84,18 @@ class Scheduler:
         self._readings = readings
         self._clock = clock
         self.incarnation = incarnation
-        self._settler = Settler(commands, clock, self.book, self.settings, keep_body, probe, self.telemetry)
+        self._company = company
+        self._settler = Settler(
+            commands,
+            clock,
+            self.book,
+            self.settings,
+            keep_body,
+            probe,
+            self.telemetry,
+            company,
+            readings.open_executions,
+        )
         self.executor: Executor = make_executor(self._settler.note)
         self._settler.executor = self.executor
         self._attend_long_runs(clock, tell_cancelled, redactor)
@@ -98,6 +112,7 @@ class Scheduler:
             incarnation=incarnation,
             settings=self.settings,
             telemetry=self.telemetry,
+            company=company,
         )
         self._wake = asyncio.Event()
         self._begun = asyncio.Event()
@@ -105,6 +120,10 @@ class Scheduler:
         self._turned_at = clock.boottime()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._planning: list[asyncio.Task[None]] = []
+        self._ended: asyncio.Queue[asyncio.Task[None] | None] = asyncio.Queue()
+        self._granted: list[Execution] = []
+        self._has_granted = asyncio.Event()
         self._waiters = Waiters()
         self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, self._lead)
         commands.subscribe(self._on_events)
@@ -128,21 +147,54 @@ class Scheduler:
     # Life.
 
     async def __aenter__(self) -> Self:
-        """Begin; when the log has no room for that, begin as soon as it has. Reads are served meanwhile."""
+        """Begin: alone at once to plan, in company to do what this node is given, until it is told to `lead`."""
+        if self._company is None:
+            await self.lead()
+        self._tasks = self._start({"settler": self._settler.run(), "reports": self.reports.run()})
+        if self._company is not None:
+            turns = {
+                "taker": self._take_what_is_ours(),
+                "warmer": self._keep_warm(),
+                "renewals": self._company.renew_for_ever(),
+                "isolation": self._company.watch_isolation(self._settler.cut),
+            }
+            self._tasks += self._start(turns)
+        return self
+
+    async def lead(self) -> None:
+        """Begin to plan; when the log has no room for that, as soon as it has. Reads are served meanwhile.
+
+        Raises:
+            Unavailable: The lead was lost meanwhile, or nobody can say.
+        """
         await self._try_to_begin()
         turns = {
             "scheduler": self._run(),
-            "settler": self._settler.run(),
             "catchup": self._make_up(),
             "sweeper": self._sweep_for_ever(),
             "housekeeper": self._housekeeper.run(),
             "long runs": self.long_runs.run(),
-            "reports": self.reports.run(),
         }
+        if self._company is not None:
+            turns["lost"] = self._settle_what_is_lost()
         if not self._begun.is_set():
             turns["beginner"] = self._begin_later()
-        self._tasks = [asyncio.create_task(turn, name=name) for name, turn in turns.items()]
-        return self
+        self._planning = self._start(turns)
+
+    async def follow(self) -> None:
+        """Plan no more. What runs here goes on, and what it comes to is settled by whoever leads."""
+        self._begun.clear()
+        tasks, self._planning = self._planning, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.agenda.proposed_hwm_s = 0
+
+    def _start(self, turns: Mapping[str, Coroutine[Any, Any, None]]) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(turn, name=name) for name, turn in turns.items()]
+        for task in tasks:
+            task.add_done_callback(self._ended.put_nowait)
+        return tasks
 
     async def _try_to_begin(self) -> bool:
         """Move the mark to now and settle what an earlier life left; return whether the log took it."""
@@ -151,7 +203,8 @@ class Scheduler:
             shard, owing = self.shard, self.agenda.load()
             if shard.catchup_to_s:
                 self._catchup.go_on(shard.catchup_from_s, shard.catchup_to_s, owing)
-            await self._settler.recover(list(self._readings.open_executions()), self.incarnation)
+            if self._company is None:
+                await self._settler.recover(list(self._readings.open_executions()), self.incarnation)
         except StorageFull as error:
             if not self._waits_for:
                 self.agenda.load()
@@ -181,29 +234,30 @@ class Scheduler:
         """Start nothing new, let what runs finish for `drain_s` seconds, record the rest as unknown."""
         if not self._tasks:
             return
+        if self._company is not None and drain_s:
+            await self._company.leave()
         self._stopping = True
         self._begun.set()
         self._wake.set()
-        for task in self._tasks:
-            if task.get_name() not in ("scheduler", "settler"):
+        tasks, self._tasks, self._planning = [*self._planning, *self._tasks], [], []
+        for task in tasks:
+            if task.get_name() not in _UNTIL_DRAINED:
                 task.cancel()
         # Its last turn may have been granted the right to send: the executor hands that back as not sent.
-        await asyncio.wait([task for task in self._tasks if task.get_name() == "scheduler"], timeout=LAST_TURN_S)
+        if planning := [task for task in tasks if task.get_name() == "scheduler"]:
+            await asyncio.wait(planning, timeout=LAST_TURN_S)
         await self.executor.drain(drain_s)
         await self._settler.finish()
-        tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._ended.put_nowait(None)
 
     async def failure(self) -> None:
         """Return never, unless one of the scheduler's turns ends; then raise what ended it."""
-        waiting = set(self._tasks)
-        while waiting:  # beginning late is a turn that comes to its end
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not task.cancelled() and not self._stopping:
-                    task.result()
+        while (task := await self._ended.get()) is not None:  # beginning late is a turn that comes to its end
+            if not task.cancelled() and not self._stopping:
+                task.result()
 
     # What others may ask.
 
@@ -322,6 +376,47 @@ class Scheduler:
                     await asyncio.sleep(0)
             self._wake.set()
 
+    # In company.
+
+    async def _take_what_is_ours(self) -> None:
+        """Give the executor what other nodes, or this one, have granted to this one."""
+        while True:
+            await self._has_granted.wait()
+            self._has_granted.clear()
+            granted, self._granted = self._granted, []
+            assert self._company is not None
+            if self._company.may_send:
+                await self._turn.hand_over(granted)
+            else:
+                for execution in granted:
+                    self._settler.note_not_sent(execution)
+
+    async def _keep_warm(self) -> None:
+        """While another node plans, follow what is planned, so that this one could go on at any moment."""
+        while True:
+            await asyncio.sleep(IDLE_S)
+            if not self._begun.is_set():
+                self.line.peek()  # forgets who has gone
+
+    async def _settle_what_is_lost(self) -> None:
+        """Take for unknown what nodes had begun that are lost."""
+        assert self._company is not None
+        known: set[str] = set()
+        while True:
+            running = [one for one in self._readings.open_executions() if one.running_attempt is not None]
+            nodes = {run.node for one in running if (run := one.running_attempt) is not None and not run.is_accepted}
+            lost = {node for node in nodes if self._company.is_lost(node)}
+            for node in sorted(lost - known):
+                log.warning("a node is lost: what it had begun is unknown", node=node)
+            known = lost
+            gone = [one for one in running if (run := one.running_attempt) is not None and run.node in lost]
+            self._settler.note_lost([one for one in gone if not _is_accepted(one)], "its node was lost")
+            await asyncio.sleep(LOST_LOOK_S)
+
+    async def recall_here(self, execution_ids: list[str]) -> dict[str, str]:
+        """Take back attempts that have not left this node; say of each id `dropped`, `sent` or `unknown`."""
+        return await self._settler.recall_here(execution_ids)
+
     # What happens elsewhere, noted.
 
     def _on_events(self, events: Sequence[Event]) -> None:
@@ -331,6 +426,17 @@ class Scheduler:
             if event.type is not _DECIDED or event.execution is None or event.execution.id not in granted:
                 self._note(event)
         self._wake.set()
+        if self._company is not None and granted:
+            self._note_granted(events)
+
+    def _note_granted(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.type is not _STARTED or event.execution is None:
+                continue
+            attempt = event.execution.running_attempt
+            if attempt is not None and attempt.node == self.incarnation:
+                self._granted.append(event.execution)
+                self._has_granted.set()
 
     def _note(self, event: Event) -> None:
         kind = event.type
@@ -359,6 +465,13 @@ class Scheduler:
             self._wakeups.rearm_job(job.id)
 
 
+def _is_accepted(execution: Execution) -> bool:
+    attempt = execution.running_attempt
+    return attempt is not None and attempt.is_accepted
+
+
+_UNTIL_DRAINED = ("scheduler", "settler", "taker", "renewals")
+"""Turns that go on while what runs comes to its end."""
 _DECIDED, _STARTED = EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED
 _DROPPED = EventType.DEAD_LETTER_DROPPED
 _JOB_EVENTS = frozenset(

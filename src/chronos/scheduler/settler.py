@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 import structlog
 from msgspec.structs import replace
 
-from chronos.dispatch.port import Delivered, Done, Executor, Lost, NotSent, Refused
+from chronos.dispatch.port import Cancelled, Delivered, Done, Executor, Lost, NotSent, Refused
 from chronos.errors import ChronosError
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job, OnUnknown, Pause
 from chronos.model.target import HttpTarget
 from chronos.scheduler.book import Book
+from chronos.scheduler.company import Company
 from chronos.scheduler.deliveries import KeepBody, definition
 from chronos.scheduler.outcomes import delivered, late_result, lost, next_step
 from chronos.scheduler.plan import Plan
@@ -37,6 +38,7 @@ LAST_ANSWER_S = 15.0
 PROBE_S = 10.0
 PROBES_AT_ONCE = 100
 PAUSE_AGAIN_S = 0.25
+CUT_OFF = "the node was cut off from the others while this attempt was in flight"
 FLIGHTS_MAX = 4
 """Batches of results that are on their way to the log at a time."""
 WORTH_A_FLIGHT = 500
@@ -57,8 +59,13 @@ class Settler:
         keep_body: KeepBody | None = None,
         probe: Probe | None = None,
         telemetry: Telemetry | None = None,
+        company: Company | None = None,
+        open_executions: Callable[[], Iterable[Execution]] = tuple,
     ) -> None:
         self._commands = commands
+        self._company = company
+        self._open_executions = open_executions
+        self._cut_off: set[tuple[str, int]] = set()
         self._clock = clock
         self._book = book
         self._settings = settings
@@ -77,7 +84,7 @@ class Settler:
 
     def note(self, done: list[Done]) -> None:
         """Take over attempts that ended. As many can wait here as were in flight."""
-        self._done.extend(done)
+        self._done.extend(done if not self._cut_off else map(self._as_it_was, done))
         self._wake.set()
 
     def note_not_sent(self, execution: Execution) -> None:
@@ -85,6 +92,29 @@ class Settler:
         attempt = execution.running_attempt
         assert attempt is not None
         self.note([Done(execution.id, attempt.n, NotSent("recalled"), self._now_us, self._now_us)])
+
+    def note_lost(self, executions: Iterable[Execution], reason: str) -> None:
+        """Take for lost what other nodes had begun: nobody will say what became of it."""
+        for execution in executions:
+            attempt = execution.running_attempt
+            if attempt is not None:
+                self.note([Done(execution.id, attempt.n, Lost(reason), attempt.started_at_us, self._now_us)])
+
+    async def cut(self) -> None:
+        """Stop what runs on this node, whose right to run it is over; it is settled as unknown."""
+        assert self._company is not None
+        running = [(execution.id, execution.running_attempt) for execution in self._open_executions()]
+        own = self._company.incarnation
+        here = {key: run.n for key, run in running if run is not None and run.node == own and not run.is_accepted}
+        self._cut_off = set(here.items())
+        await self.executor.cancel(list(here), cancel_url=False)
+
+    def _as_it_was(self, done: Done) -> Done:
+        """What was stopped because this node was cut off was not cancelled by anybody."""
+        if (done.execution_id, done.attempt) not in self._cut_off:
+            return done
+        self._cut_off.discard((done.execution_id, done.attempt))
+        return replace(done, outcome=Lost(CUT_OFF)) if isinstance(done.outcome, Cancelled) else done
 
     def stop_soon(self, execution: Execution) -> None:
         """Stop an execution's running attempt on the next turn."""
@@ -224,7 +254,16 @@ class Settler:
         """Return the execution whose running attempt has ended; None when the attempt holds nothing any more."""
         execution = self._commands.view.get(OPEN, done.execution_id)
         attempt = execution.running_attempt if execution is not None else None
-        return execution if attempt is not None and attempt.n == done.attempt else None
+        if attempt is None or attempt.n != done.attempt:
+            return None
+        return execution if self._company is None or self._is_ours(attempt, done) else None
+
+    def _is_ours(self, attempt: Attempt, done: Done) -> bool:
+        """Whether what is known here of an attempt is about this node's; a number may be used again by another's."""
+        assert self._company is not None
+        if attempt.node == self._company.incarnation or attempt.is_accepted:
+            return True
+        return isinstance(done.outcome, Lost) and self._company.is_lost(attempt.node)
 
     def _settled(self, done: Done, now_us: int) -> Settlement | None:
         execution = self._running(done)
@@ -290,22 +329,45 @@ class Settler:
     # Stopping.
 
     async def recall(self, execution_ids: list[str]) -> list[str]:
-        """Take back attempts that have not left; return the ids of those that had."""
+        """Take back attempts that have not left, on whichever node; return the ids of those that had."""
+        if self._company is None or not execution_ids:
+            return await self._recall_sent(execution_ids)
+        held = self._by_node(execution_ids)
+        own = held.pop(self._company.incarnation, [])
+        others = [self._company.recall(node, keys) for node, keys in held.items()]
+        answers = await asyncio.gather(self._recall_sent(own), *others)
+        return [key for keys in answers for key in keys]
+
+    def _by_node(self, execution_ids: list[str]) -> dict[str, list[str]]:
+        assert self._company is not None
+        held: dict[str, list[str]] = {}
+        for key in execution_ids:
+            execution = self._commands.view.get(OPEN, key)
+            attempt = execution.running_attempt if execution is not None else None
+            node = attempt.node if attempt is not None and not attempt.is_accepted else self._company.incarnation
+            held.setdefault(node, []).append(key)
+        return held
+
+    async def _recall_sent(self, execution_ids: list[str]) -> list[str]:
+        answers = await self.recall_here(execution_ids)
+        return [key for key, answer in answers.items() if answer == "sent"]
+
+    async def recall_here(self, execution_ids: list[str]) -> dict[str, str]:
+        """Take back attempts that have not left this node; say of each id `dropped`, `sent` or `unknown`."""
         if not execution_ids:
-            return []
+            return {}
         waiting = {done.execution_id: done for done in self._done} | self._settling
         answers = await self.executor.recall(execution_ids)
-        sent: list[str] = []
         taken: list[Execution] = []
         for key, answer in answers.items():
             execution = self._commands.view.get(OPEN, key)
             if answer == "dropped":
                 if execution is not None and execution.running_attempt is not None:
                     taken.append(execution)
-            elif answer == "sent" or self._has_ended(key, execution, waiting):
-                sent.append(key)
+            elif self._has_ended(key, execution, waiting):
+                answers[key] = "sent"
         await self._take_back(taken)
-        return sent
+        return answers
 
     def _has_ended(self, key: str, execution: Execution | None, waiting: dict[str, Done]) -> bool:
         """Whether an attempt that the executor no longer knows was sent; else it was never handed over."""
@@ -336,7 +398,7 @@ class Settler:
             ids.append(self._stops.popleft().id)
         if not ids:
             return
-        sent = await self.recall(ids)
+        sent = await self._recall_sent(ids)
         if sent:
             await self.executor.cancel(sent)
 

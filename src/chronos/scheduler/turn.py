@@ -14,6 +14,7 @@ from chronos.failpoints import reach
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
+from chronos.scheduler.company import Company
 from chronos.scheduler.deliveries import definition, delivery_of
 from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
@@ -63,6 +64,7 @@ class Turn:
         incarnation: str,
         settings: SchedulerSettings,
         telemetry: Telemetry,
+        company: Company | None = None,
     ) -> None:
         self._commands = commands
         self._agenda = agenda
@@ -73,6 +75,7 @@ class Turn:
         self._incarnation = incarnation
         self._settings = settings
         self._telemetry = telemetry
+        self._company = company
 
     async def take(self) -> bool:
         """Propose one entry if anything is due; return whether there was."""
@@ -101,7 +104,10 @@ class Turn:
         entry: list[Command] = []
         if due:
             occurrences, ranges = verdict.occurrences, verdict.ranges
-            entry.append(Decide(0, shard.hwm_s, to_s, shard.plan_version, occurrences, ranges, self._incarnation))
+            nodes = self._company.share() if self._company is not None else []
+            entry.append(
+                Decide(0, shard.hwm_s, to_s, shard.plan_version, occurrences, ranges, self._incarnation, nodes)
+            )
             self._agenda.proposed_hwm_s = to_s
         if asked:
             entry.append(Start(asked))
@@ -120,7 +126,8 @@ class Turn:
             return
         if due:
             self._after_decide(due, results[0], shard, to_s)
-        await self._hand_over_all([granted for result in results for granted in result.value or ()])
+        if self._company is None:  # else each node takes what is its own from the log
+            await self.hand_over([granted for result in results for granted in result.value or ()])
         if asked:
             self._after_start(asked, results[-1], now_us)
 
@@ -211,12 +218,14 @@ class Turn:
         """At most `most` of those who wait, and now ask for the right to send: higher priority first, then earlier."""
         view = self._commands.view
         most = min(most, self._settings.batch_max)
+        waiting = self._line.due(now_us, most)
+        nodes = self._company.share() if waiting and self._company is not None else [self._incarnation]
         ranked: list[tuple[int, int, StartAttempt]] = []
-        for key in self._line.due(now_us, most):
+        for key in waiting:
             execution = view.get(OPEN, key)
             if execution is not None and execution.running_attempt is None:
                 at_us = max(now_us, ready_us(execution))
-                attempt = StartAttempt(key, execution.next_attempt, self._incarnation, at_us)
+                attempt = StartAttempt(key, execution.next_attempt, nodes[len(ranked) % len(nodes)], at_us)
                 ranked.append((-execution.priority, at_us, attempt))
         ranked.sort(key=_RANK)
         return [attempt for _, _, attempt in ranked]
@@ -230,7 +239,8 @@ class Turn:
             if attempt.execution_id not in got:
                 self._ask_again_when_due(attempt, asked_at_us)
 
-    async def _hand_over_all(self, granted: list[Execution]) -> None:
+    async def hand_over(self, granted: list[Execution]) -> None:
+        """Give what may start, and is still wanted, to the executor of this node."""
         granted.sort(key=_by_priority)
         for first in range(0, len(granted), SLICE):
             if first:
@@ -238,7 +248,6 @@ class Turn:
             self._hand_over(granted[first : first + SLICE])
 
     def _hand_over(self, granted: list[Execution]) -> None:
-        """Give what may start to the executor."""
         note_granted(self._telemetry, granted, self._agenda.now_us)
         deliveries: list[Delivery] = []
         for execution in granted:

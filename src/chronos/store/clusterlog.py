@@ -153,6 +153,10 @@ class ClusterLog(CommandLog):
         self.lost.set()
         self._follow_on()
 
+    async def until_lost(self) -> None:
+        """Return when this node leads no more."""
+        await self.lost.wait()
+
     async def reach(self, index: int) -> None:
         """Return when the entry at `index` is folded here. The deadline is the caller's."""
         await self._reach(index)

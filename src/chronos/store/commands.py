@@ -129,6 +129,7 @@ class Decide(Struct, frozen=True, array_like=True, tag=5):
         plan_version: The version of the schedules this was computed from; another one is refused.
         ranges: Instants that are skipped, with the reason.
         node: Who asks for the right to send.
+        nodes: Where several nodes send: the granted ones are theirs in turn, instead of `node`'s.
     """
 
     shard: int
@@ -138,6 +139,7 @@ class Decide(Struct, frozen=True, array_like=True, tag=5):
     occurrences: list[Owed] = field(default_factory=list)
     ranges: list[RangeRecord] = field(default_factory=list)
     node: str = ""
+    nodes: list[str] = field(default_factory=list)
 
 
 class BeginCatchup(Struct, frozen=True, array_like=True, tag=6):

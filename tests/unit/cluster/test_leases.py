@@ -61,10 +61,22 @@ def test_a_node_that_begins_anew_has_lost_its_earlier_lives_at_once() -> None:
 def test_work_is_given_to_those_who_were_heard_of_lately() -> None:
     roll = Roll(since_s=0.0)
     roll.heard({"n2#a": 1, "n1#a": 1}, 0.0)
-    roll.heard({"n1#a": 2}, 2.0)
-    assert roll.living(2.4) == ["n1#a", "n2#a"]
-    assert roll.living(2.6) == ["n1#a"]
-    assert not roll.is_lost("n2#a", 2.6), "no new work, but what it has is its own"
+    roll.heard({"n1#a": 2}, 1.0)
+    assert roll.living(1.5) == ["n1#a", "n2#a"]
+    assert roll.living(1.7) == ["n1#a"]
+    assert not roll.is_lost("n2#a", 1.7), "no new work, but what it has is its own"
+
+
+def test_a_node_that_is_about_to_leave_is_given_nothing_new_and_keeps_what_it_has() -> None:
+    roll, lease = Roll(since_s=0.0), OwnLease("n1#a")
+    alive = {"n1#a": -lease.renewing(1.0)}
+    roll.heard(alive, 1.0)
+    lease.heard(alive)
+    assert roll.living(1.1) == []
+    assert not roll.is_lost("n1#a", 6.0)
+    assert lease.holds(5.9)
+    roll.heard({"n1#b": 1}, 7.0)
+    assert roll.living(7.0) == ["n1#b"]
 
 
 def test_the_node_of_a_life() -> None:

@@ -120,7 +120,7 @@ SAMPLES: list[Command] = [
     ),
     DeleteJob("J1", "me", 4, IDEM, 0, [RANGE]),
     SetPause("J1", PAUSE, "me", 4, [OWED], 1_800_000_060, IDEM, [RANGE], 1_800_000_001_000_000, [LEFT_OUT]),
-    Decide(0, 1_800_000_000, 1_800_000_060, 7, [OWED], [RANGE]),
+    Decide(0, 1_800_000_000, 1_800_000_060, 7, [OWED], [RANGE], "n1#01J", ["n1#01J", "n2#01J"]),
     BeginCatchup(0, 1_800_000_000, 1_800_000_060),
     Catchup(0, "J1", "J2", 7, [OWED], [RANGE]),
     Start([StartAttempt("occ_1", 1, "n1", 1_800_000_000_000_000)]),

@@ -51,7 +51,8 @@ class Peer(Protocol):
         """Ask the leader to say in the log that `incarnation` lives; returns when it will.
 
         Args:
-            seq: Counts up with each renewal, so that the asker knows which one came back.
+            seq: Counts up with each renewal, so that the asker knows which one came back; negative (-7 after -6) once
+                the asker is about to leave, and takes nothing new.
 
         Raises:
             NotLeader: That node does not lead.

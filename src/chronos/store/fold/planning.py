@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 
 from msgspec.structs import replace
@@ -37,7 +38,7 @@ def decide(draft: Draft, command: Decide) -> Result:
     if command.to_s < command.from_s:
         return rejected(PlanMoved, "The high-water mark never moves back.", hwm_s=shard.hwm_s)
     draft.put_shard(replace(shard, hwm_s=command.to_s), command.shard)
-    opened, granted = _owe(draft, command.occurrences, command.ranges, command.node)
+    opened, granted = _owe(draft, command.occurrences, command.ranges, command.node, command.nodes)
     return accepted(granted, opened=opened)
 
 
@@ -87,7 +88,7 @@ def note_clock(draft: Draft, command: NoteClock) -> Result:
 
 
 def _owe(
-    draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord], node: str = ""
+    draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord], node: str = "", nodes: Sequence[str] = ()
 ) -> tuple[list[str], list[Execution]]:
     """Return the ids of what was opened, and the executions that were granted the right to send at once."""
     opened: list[str] = []
@@ -104,7 +105,8 @@ def _owe(
         if isinstance(step, RangeRecord):
             add_range(draft, step)
         elif step.not_before_us:
-            key, started = open_started(draft, job, step, node, token)
+            sender = nodes[len(granted) % len(nodes)] if nodes else node
+            key, started = open_started(draft, job, step, sender, token)
             opened += [key] if key else []
             granted += [started] if started is not None else []
         elif (execution := open_owed(draft, job, step)) is not None:

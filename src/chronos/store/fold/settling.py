@@ -66,7 +66,12 @@ def _taken_on(execution: Execution, attempt: Attempt) -> Attempt:
 
 def _holds(execution: Execution, attempt: Attempt) -> bool:
     running = execution.running_attempt
-    return running is not None and (running.series, running.n) == (attempt.series, attempt.n)
+    # An attempt that was taken back leaves its number to the next one, which may be another node's: tokens differ.
+    return running is not None and (running.series, running.n, running.token) == (
+        attempt.series,
+        attempt.n,
+        attempt.token,
+    )
 
 
 def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execution:

@@ -1,0 +1,73 @@
+"""What a node does because it leads: it writes, and it plans. Behind `cluster.leadership`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Protocol
+
+from chronos.cluster.port import Epoch, LeaderInfo
+from chronos.scheduler.company import ClusterCommands, Company
+from chronos.scheduler.loop import Scheduler
+
+Duty = Callable[[], AbstractAsyncContextManager[Any]]
+"""Something that only a leader does: entered when a term begins, left when it ends."""
+
+
+class LeadingCommands(ClusterCommands, Protocol):
+    """The command log of a node that may lead (`store.clusterlog.ClusterLog`)."""
+
+    leader: str
+
+    async def lead(self, epoch: Any) -> None: ...
+    def step_down(self) -> None: ...
+    async def until_lost(self) -> None: ...
+
+
+class NodeRole:
+    """Begins and ends terms, in the order in which that is safe.
+
+    Args:
+        duties: Begun after planning, in order.
+    """
+
+    def __init__(
+        self, node: str, commands: LeadingCommands, company: Company, scheduler: Scheduler, *duties: Duty
+    ) -> None:
+        self._node = node
+        self._commands = commands
+        self._company = company
+        self._scheduler = scheduler
+        self._duties = duties
+        self._on_duty = AsyncExitStack()
+        self._epoch = Epoch(-1)
+
+    async def lead(self, epoch: Epoch) -> None:
+        """See `cluster.leadership.Role`."""
+        self._epoch = epoch
+        await self._commands.lead(epoch)
+        await self._company.begin_term()
+        await self._scheduler.lead()
+        async with AsyncExitStack() as beginning:
+            for duty in self._duties:
+                await beginning.enter_async_context(duty())
+            self._on_duty = beginning.pop_all()
+
+    async def lost(self) -> None:
+        """See `cluster.leadership.Role`."""
+        await self._commands.until_lost()
+
+    async def follow(self) -> None:
+        """See `cluster.leadership.Role`."""
+        self._commands.step_down()
+        await self._scheduler.follow()
+        await self._on_duty.aclose()
+
+    def heard(self, leader: LeaderInfo) -> None:
+        """See `cluster.leadership.Role`."""
+        if leader.epoch < self._epoch.id:
+            return  # this node's own term is newer
+        if leader.node != self._node:
+            self._commands.leader = leader.node
+            self._commands.step_down()
+        self._company.on_leader()
