@@ -31,6 +31,7 @@ from chronos.scheduler.ports import Commands, MakeExecutor, Probe, Readings
 from chronos.scheduler.reports import FindRedactor, Reports
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
+from chronos.scheduler.sharing import Sharing
 from chronos.scheduler.turn import Turn
 from chronos.scheduler.waiters import Waiters
 from chronos.scheduler.wakeups import Wakeups, ready_us
@@ -50,7 +51,6 @@ BEHIND_US = 20_000
 """What is due for longer and has not been claimed waits; claimed is it ahead of its time, as a rule."""
 STUCK_S = 10.0
 """A turn that takes longer, or an instant that is undecided for longer, is no scheduling any more."""
-LOST_LOOK_S = 0.25
 BEGIN_AGAIN_S = (1.0, 30.0)
 """The first and the longest wait before beginning is tried again, when the log refuses."""
 
@@ -85,17 +85,7 @@ class Scheduler:
         self._clock = clock
         self.incarnation = incarnation
         self._company = company
-        self._settler = Settler(
-            commands,
-            clock,
-            self.book,
-            self.settings,
-            keep_body,
-            probe,
-            self.telemetry,
-            company,
-            readings.open_executions,
-        )
+        self._settler = self._make_settler(keep_body, probe)
         self.executor: Executor = make_executor(self._settler.note)
         self._settler.executor = self.executor
         self._attend_long_runs(clock, tell_cancelled, redactor)
@@ -114,19 +104,35 @@ class Scheduler:
             telemetry=self.telemetry,
             company=company,
         )
+        hand_over = self._turn.hand_over
+        self._sharing = Sharing(company, readings, self._settler, hand_over) if company is not None else None
+        self._begin_life()
+        self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, self._lead)
+        commands.subscribe(self._on_events)
+
+    def _begin_life(self) -> None:
         self._wake = asyncio.Event()
         self._begun = asyncio.Event()
         self._waits_for = ""
-        self._turned_at = clock.boottime()
+        self._turned_at = self._clock.boottime()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._planning: list[asyncio.Task[None]] = []
         self._ended: asyncio.Queue[asyncio.Task[None] | None] = asyncio.Queue()
-        self._granted: list[Execution] = []
-        self._has_granted = asyncio.Event()
         self._waiters = Waiters()
-        self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, self._lead)
-        commands.subscribe(self._on_events)
+
+    def _make_settler(self, keep_body: KeepBody | None, probe: Probe | None) -> Settler:
+        return Settler(
+            self._commands,
+            self._clock,
+            self.book,
+            self.settings,
+            keep_body,
+            probe,
+            self.telemetry,
+            self._company,
+            self._readings.open_executions,
+        )
 
     def _attend_long_runs(
         self, clock: Clock, tell_cancelled: TellCancelled | None, redactor: FindRedactor | None
@@ -151,14 +157,8 @@ class Scheduler:
         if self._company is None:
             await self.lead()
         self._tasks = self._start({"settler": self._settler.run(), "reports": self.reports.run()})
-        if self._company is not None:
-            turns = {
-                "taker": self._take_what_is_ours(),
-                "warmer": self._keep_warm(),
-                "renewals": self._company.renew_for_ever(),
-                "isolation": self._company.watch_isolation(self._settler.cut),
-            }
-            self._tasks += self._start(turns)
+        if self._sharing is not None:
+            self._tasks += self._start(self._sharing.turns() | {"warmer": self._keep_warm()})
         return self
 
     async def lead(self) -> None:
@@ -175,8 +175,8 @@ class Scheduler:
             "housekeeper": self._housekeeper.run(),
             "long runs": self.long_runs.run(),
         }
-        if self._company is not None:
-            turns["lost"] = self._settle_what_is_lost()
+        if self._sharing is not None:
+            turns["lost"] = self._sharing.settle_what_is_lost()
         if not self._begun.is_set():
             turns["beginner"] = self._begin_later()
         self._planning = self._start(turns)
@@ -376,42 +376,12 @@ class Scheduler:
                     await asyncio.sleep(0)
             self._wake.set()
 
-    # In company.
-
-    async def _take_what_is_ours(self) -> None:
-        """Give the executor what other nodes, or this one, have granted to this one."""
-        while True:
-            await self._has_granted.wait()
-            self._has_granted.clear()
-            granted, self._granted = self._granted, []
-            assert self._company is not None
-            if self._company.may_send:
-                await self._turn.hand_over(granted)
-            else:
-                for execution in granted:
-                    self._settler.note_not_sent(execution)
-
     async def _keep_warm(self) -> None:
-        """While another node plans, follow what is planned, so that this one could go on at any moment."""
+        """While another node plans, let nothing pile up."""
         while True:
             await asyncio.sleep(IDLE_S)
             if not self._begun.is_set():
                 self.line.peek()  # forgets who has gone
-
-    async def _settle_what_is_lost(self) -> None:
-        """Take for unknown what nodes had begun that are lost."""
-        assert self._company is not None
-        known: set[str] = set()
-        while True:
-            running = [one for one in self._readings.open_executions() if one.running_attempt is not None]
-            nodes = {run.node for one in running if (run := one.running_attempt) is not None and not run.is_accepted}
-            lost = {node for node in nodes if self._company.is_lost(node)}
-            for node in sorted(lost - known):
-                log.warning("a node is lost: what it had begun is unknown", node=node)
-            known = lost
-            gone = [one for one in running if (run := one.running_attempt) is not None and run.node in lost]
-            self._settler.note_lost([one for one in gone if not _is_accepted(one)], "its node was lost")
-            await asyncio.sleep(LOST_LOOK_S)
 
     async def recall_here(self, execution_ids: list[str]) -> dict[str, str]:
         """Take back attempts that have not left this node; say of each id `dropped`, `sent` or `unknown`."""
@@ -426,17 +396,8 @@ class Scheduler:
             if event.type is not _DECIDED or event.execution is None or event.execution.id not in granted:
                 self._note(event)
         self._wake.set()
-        if self._company is not None and granted:
-            self._note_granted(events)
-
-    def _note_granted(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if event.type is not _STARTED or event.execution is None:
-                continue
-            attempt = event.execution.running_attempt
-            if attempt is not None and attempt.node == self.incarnation:
-                self._granted.append(event.execution)
-                self._has_granted.set()
+        if self._sharing is not None and granted:
+            self._sharing.note(events)
 
     def _note(self, event: Event) -> None:
         kind = event.type
@@ -463,11 +424,6 @@ class Scheduler:
         self.agenda.index(job)
         if job.paused is None and event.type is not EventType.JOB_CREATED:
             self._wakeups.rearm_job(job.id)
-
-
-def _is_accepted(execution: Execution) -> bool:
-    attempt = execution.running_attempt
-    return attempt is not None and attempt.is_accepted
 
 
 _UNTIL_DRAINED = ("scheduler", "settler", "taker", "renewals")

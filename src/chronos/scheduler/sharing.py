@@ -1,0 +1,91 @@
+"""The turns that only a node in company takes: doing what it is given, and taking for lost what nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from chronos.model.events import Event, EventType
+from chronos.model.execution import Attempt, Execution
+from chronos.scheduler.company import Company
+from chronos.scheduler.ports import Readings
+from chronos.scheduler.settler import Settler
+
+log = structlog.get_logger(__name__)
+
+LOST_LOOK_S = 0.25
+
+_STARTED = EventType.EXECUTION_STARTED
+
+
+class Sharing:
+    """One node's share of the work.
+
+    Args:
+        hand_over: Gives granted executions to this node's executor.
+    """
+
+    def __init__(
+        self,
+        company: Company,
+        readings: Readings,
+        settler: Settler,
+        hand_over: Callable[[list[Execution]], Awaitable[None]],
+    ) -> None:
+        self.company = company
+        self._readings = readings
+        self._settler = settler
+        self._hand_over = hand_over
+        self._granted: list[Execution] = []
+        self._has_granted = asyncio.Event()
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Take in what was granted to this node, by whichever leader."""
+        own = self.company.incarnation
+        for event in events:
+            if event.type is not _STARTED or event.execution is None:
+                continue
+            attempt = event.execution.running_attempt
+            if attempt is not None and attempt.node == own:
+                self._granted.append(event.execution)
+                self._has_granted.set()
+
+    def turns(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what is taken whoever leads, by name."""
+        return {
+            "taker": self._take_what_is_ours(),
+            "renewals": self.company.renew_for_ever(),
+            "isolation": self.company.watch_isolation(self._settler.cut),
+        }
+
+    async def _take_what_is_ours(self) -> None:
+        while True:
+            await self._has_granted.wait()
+            self._has_granted.clear()
+            granted, self._granted = self._granted, []
+            if self.company.may_send:
+                await self._hand_over(granted)
+            else:
+                for execution in granted:
+                    self._settler.note_not_sent(execution)
+
+    async def settle_what_is_lost(self) -> None:
+        """While this node leads, take for unknown what nodes had begun that are lost."""
+        known: set[str] = set()
+        while True:
+            under_way = [(one, attempt) for one in self._readings.open_executions() if (attempt := _held(one))]
+            lost = {node for node in {attempt.node for _, attempt in under_way} if self.company.is_lost(node)}
+            for node in sorted(lost - known):
+                log.warning("a node is lost: what it had begun is unknown", node=node)
+            known = lost
+            self._settler.note_lost([one for one, attempt in under_way if attempt.node in lost], "its node was lost")
+            await asyncio.sleep(LOST_LOOK_S)
+
+
+def _held(execution: Execution) -> Attempt | None:
+    """Return the attempt that some node holds; what a target has taken on is nobody's."""
+    attempt = execution.running_attempt
+    return attempt if attempt is not None and not attempt.is_accepted else None
