@@ -54,9 +54,16 @@ class Page(NamedTuple):
 
 
 class Follower:
-    """Follows the log and its leader, as the members of etcd know them."""
+    """Follows the log and its leader, as the members of etcd know them.
 
-    def __init__(self, client: Client, keys: Keys, reader: Reader, settings: FollowSettings) -> None:
+    Args:
+        heard: Called with the index of what has come, as soon as it has.
+    """
+
+    def __init__(
+        self, client: Client, keys: Keys, reader: Reader, settings: FollowSettings, heard: Callable[[int], None]
+    ) -> None:
+        self._heard = heard
         self._client = client
         self._keys = keys
         self._reader = reader
@@ -86,7 +93,7 @@ class Follower:
         if [sealed.entry.index for sealed in entries] != list(range(frm, frm + len(entries))) or (last and not entries):
             raise LogDamaged(f"The cluster's log has a hole at or after entry {frm}.", last_good=frm - 1)
         if entries:
-            self._reader.note(entries[-1].entry.index)
+            self._note(entries[-1].entry.index)
         return Page(entries, answer.header.revision, there.more)
 
     async def follow(self, frm: int) -> AsyncGenerator[Sealed, None]:
@@ -122,6 +129,8 @@ class Follower:
                 message = await self._next(following)
                 if message is None:
                     return
+                if message.events:
+                    self._note(keys.index(message.events[-1].kv.key))
                 for event in message.events:
                     index = keys.index(event.kv.key)
                     if index > frm:
@@ -130,7 +139,10 @@ class Follower:
                     if index == frm:
                         yield unseal(index, event.kv.value)
                         frm += 1
-                        self._reader.note(index)
+
+    def _note(self, index: int) -> None:
+        self._reader.note(index)
+        self._heard(index)
 
     async def _next(self, following: Callable[[], Any]) -> pb.WatchResponse | None:
         """Return the watch's next message; None when it has been silent for too long.

@@ -30,15 +30,25 @@ from chronos.cluster.etcd.client import (
     translated,
     unanswered,
 )
+from chronos.cluster.etcd.contest import Contest
 from chronos.cluster.etcd.ends import Reader, base_in
 from chronos.cluster.etcd.envelope import FORMAT, seal, unseal
 from chronos.cluster.etcd.following import Follower, FollowSettings
 from chronos.cluster.etcd.keys import Keys, number
 from chronos.cluster.etcd.seat import Seat, leader_in
+from chronos.cluster.etcd.takeover import Takeover, TakeoverSettings
 from chronos.cluster.etcd.txn import absent, delete, exists, found, get, holds, less, modified_at, put, read, txn
 from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
-from chronos.errors import ChronosError, Fenced, FormatUnreadable, Invalid, SnapshotNeeded, StorageFull, Unavailable
-from chronos.timing.clock import Chance, SystemChance
+from chronos.errors import (
+    ChronosError,
+    Fenced,
+    FormatUnreadable,
+    Invalid,
+    SnapshotNeeded,
+    StorageFull,
+    Unavailable,
+)
+from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock
 
 _TRIES_MAX = 8
 _NODES_MAX = 1_000
@@ -50,7 +60,8 @@ class EtcdLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         bytes_max: What the retained entries may weigh together, before they are compressed.
         value_bytes_max: What one entry may weigh in etcd, which refuses requests of more than 1.5 MB.
-        append_s: Seconds for which an append is repeated that is not answered.
+        append_s: Seconds for which an append is repeated that is not answered; see also `takeover`.
+        append_call_s: Seconds after which it is repeated.
         truncate_entries: How many entries one transaction deletes.
         claim_s: Seconds a campaign may take.
         health_s: Seconds after which a log counts as ill that does not say how it is.
@@ -59,6 +70,7 @@ class EtcdLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bytes_max: int = 2 << 30
     value_bytes_max: int = 1_400_000
     append_s: float = 5.0
+    append_call_s: float = 0.5
     truncate_entries: int = 1_000
     claim_s: float = 0.7
     health_s: float = 2.0
@@ -72,6 +84,8 @@ class EtcdLog:
     Args:
         cluster: Names the keys of this cluster; another one may lie in the same etcd.
         base: The index that a new log begins behind: that of the snapshot its nodes begin with.
+        takeover: With it, a campaign waits until the leader is not heard any more, and an append ends with
+            `Unavailable` when it takes so long that others would take over. Without, the lead is taken at once.
     """
 
     def __init__(
@@ -84,17 +98,21 @@ class EtcdLog:
         base: int = 0,
         tls: EtcdTls | None = None,
         settings: EtcdLogSettings | None = None,
+        takeover: TakeoverSettings | None = None,
+        clock: Clock | None = None,
         chance: Chance | None = None,
     ) -> None:
         self._settings = settings or EtcdLogSettings()
         self.client = Client(endpoints, tls, self._settings.client)
         self._keys = Keys(cluster)
         self._reader = Reader(self.client, self._keys)
-        self._follower = Follower(self.client, self._keys, self._reader, self._settings.follow)
+        self._follower = Follower(self.client, self._keys, self._reader, self._settings.follow, self._on_entry)
+        self._clock = clock or SystemClock()
+        self._chance = chance or SystemChance()
         self._node = node
         self._address = address
         self._begins_behind = base
-        self._chance = chance or SystemChance()
+        self._takeover = Takeover(node, takeover, self._clock.boottime(), self._draw) if takeover else None
         self._newest = (0, 0)  # an index, and what the entries up to it weigh
         self._forgotten: int | None = None  # what all entries weigh together that are no longer there
         self._unsure = 0  # an index at which something may still arrive
@@ -152,13 +170,18 @@ class EtcdLog:
                 f"An entry of {len(data)} bytes is too big for the cluster's log, which takes "
                 f"{self._settings.value_bytes_max} when they are compressed. Send less at once."
             )
+        sent_at = self._clock.boottime()
+        within_s = self._takeover.append_within_s(sent_at) if self._takeover else self._settings.append_s
         try:
-            async with asyncio.timeout(self._settings.append_s):
+            async with asyncio.timeout(within_s):
                 await self._append(entry, value)
         except TimeoutError as exc:
-            raise unanswered(self._settings.append_s, self._said) from exc
+            raise unanswered(within_s, self._said) from exc
         self._newest = (index, before + len(data))
         self._reader.note(index)
+        if self._takeover:
+            self._takeover.appended(sent_at)
+            self._on_entry(index)
 
     async def _weight_before(self, index: int) -> int:
         if self._newest[0] != index - 1:
@@ -179,7 +202,8 @@ class EtcdLog:
         on_base = False
         while True:
             try:
-                answer = await self.client.once(TXN, self._appending(entry, value, on_base=on_base))
+                request = self._appending(entry, value, on_base=on_base)
+                answer = await self.client.once(TXN, request, call_s=self._settings.append_call_s)
             except NoAnswer as exc:
                 self._unsure, self._said = entry.index, str(exc)
             except Refused as exc:
@@ -294,12 +318,24 @@ class EtcdLog:
                 raise translated(exc) from exc
 
     async def campaign(self) -> Epoch:
+        if self._takeover is None:
+            return await self._campaign_at_once()
+        return await Contest(self, self._takeover, self._clock).won()
+
+    async def _campaign_at_once(self) -> Epoch:
         for _ in range(_TRIES_MAX):
             seen = await self._leader()
             claim = await self.take_over(seen.epoch)
             if claim.won:
                 return Epoch(claim.leader.epoch)
         raise Unavailable("Others take the lead faster than this node can.")
+
+    def _on_entry(self, index: int) -> None:
+        if self._takeover:
+            self._takeover.heard_entry(self._clock.boottime(), index)
+
+    def _draw(self) -> float:
+        return int.from_bytes(self._chance.bytes(4), "big") / (1 << 32)
 
     async def take_over(self, seen: int, last: int | None = None) -> Claim:
         keys = self._keys
