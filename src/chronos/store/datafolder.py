@@ -11,7 +11,7 @@ from types import TracebackType
 from msgspec import Struct
 
 from chronos.errors import ChronosError, DataFolderInUse, StorageFull
-from chronos.store import upgrade
+from chronos.store import replacing, upgrade
 
 FOLDERS = ("log", "history", "keys", "bodies")
 _BALLAST = "ballast"
@@ -84,6 +84,7 @@ class DataFolder:
             raise
 
     def _lay_out(self) -> None:
+        replacing.finish(self.path)
         self.format = upgrade.bring_up(self.path).format
         for folder in (self.path, *(self.path / name for name in FOLDERS)):
             folder.mkdir(exist_ok=True)
