@@ -68,6 +68,20 @@ UNRUN = {
     "chronos cluster init --name prod --node n1=10.0.0.1 --node n2=10.0.0.2 --node n3=10.0.0.3": (
         "tests/unit/server/founding/test_init.py runs it"
     ),
+    (
+        "chronos cluster init --name prod"
+        "      --node chronos-0=chronos-0.chronos-peers.jobs.svc"
+        "      --node chronos-1=chronos-1.chronos-peers.jobs.svc"
+        "      --node chronos-2=chronos-2.chronos-peers.jobs.svc"
+    ): "it is for Kubernetes; tests/acceptance/test_cluster_deploy.py reads what the chart makes of it",
+    "kubectl -n jobs create secret generic chronos-keys --from-file=chronos-0/keys": "it needs Kubernetes",
+    (
+        "kubectl -n jobs create secret generic chronos-tls --from-file=ca.crt=ca/ca.crt"
+        "      --from-file=chronos-0.crt=chronos-0/node.crt --from-file=chronos-0.key=chronos-0/node.key"
+        "      --from-file=chronos-1.crt=chronos-1/node.crt --from-file=chronos-1.key=chronos-1/node.key"
+        "      --from-file=chronos-2.crt=chronos-2/node.crt --from-file=chronos-2.key=chronos-2/node.key"
+    ): "it needs Kubernetes",
+    "helm install chronos deploy/helm/chronos -n jobs --set cluster.name=prod --set cluster.uuid=UUID": "Kubernetes",
     "chronos cluster show": "tests/unit/server/founding/test_init.py runs it",
     "chronos cluster renew": "tests/unit/server/founding/test_init.py runs it",
     "docker exec chronos cat /data/admin.key": "it needs an engine of containers, and a registry",

@@ -12,6 +12,7 @@ from chronos.cluster.peers.tls import TlsFiles
 from chronos.errors import ConfigInvalid
 from chronos.server.config import Config, split_address
 from chronos.server.settings import Cluster, Member
+from chronos.timing.duration import parse_duration
 
 
 class MemberAt(Struct, frozen=True):
@@ -30,6 +31,7 @@ class Clustered(Struct, frozen=True, kw_only=True):
         uuid: The cluster's; `name` is for people.
         listen: Where the peer listener listens.
         engine: `auto`, or `etcd://host:port,…`.
+        election_s: How long the engine waits for its leader, in seconds.
         keys: The folder with the keys that all members share; None when every data folder has them already.
     """
 
@@ -41,6 +43,7 @@ class Clustered(Struct, frozen=True, kw_only=True):
     tls: TlsFiles
     engine: str
     engine_binary: Path | None
+    election_s: float
     keys: Path | None
 
     @property
@@ -74,6 +77,7 @@ def clustered(config: Config) -> Clustered | None:
         tls=TlsFiles(folder / tls.cert_file, folder / tls.key_file, folder / tls.ca_file),
         engine=cluster.engine,
         engine_binary=folder / cluster.engine_binary if cluster.engine_binary else None,
+        election_s=parse_duration(cluster.raft.election_timeout) / 1e6,
         keys=folder / cluster.keys_dir if cluster.keys_dir else None,
     )
 

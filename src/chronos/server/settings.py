@@ -47,7 +47,7 @@ class Raft(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1:7000"
     peers: list[str] = field(default_factory=list)
     heartbeat_timeout: DurationText = "500ms"
-    election_timeout: DurationText = "1s"
+    election_timeout: DurationText = "500ms"
     snapshot_interval: DurationText = "30s"
     snapshot_threshold: Count = 1_000
     bootstrap: bool = False
