@@ -85,6 +85,7 @@ async def measure(chosen: argparse.Namespace) -> Report:
         settings={name: value for name, value in vars(chosen).items() if name != "json"},
         details={
             "write_ms": lateness(caller.took_ms["write"]),
+            "all_ms": lateness([took for kind in caller.took_ms.values() for took in kind]),
             "requests": sum(map(len, caller.took_ms.values())),
             "failed": caller.failed,
             "executions_per_second": round(rate, 1),

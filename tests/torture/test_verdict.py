@@ -70,7 +70,7 @@ def reported(arrival: Arrival, *, at: float, result: str = "success", taken: int
 
 
 def execution(key: str, job: str, due: int, attempts: int, status: Status = Status.SUCCESS) -> Execution:
-    tried = [Attempt(0, n + 1, "n", "0.0.0", 0, status=AttemptStatus.SUCCESS) for n in range(attempts)]
+    tried = tuple(Attempt(0, n + 1, "n", "0.0.0", 0, status=AttemptStatus.SUCCESS) for n in range(attempts))
     return Execution(
         key, "J", job, "default", Kind.SCHEDULE, str(due), due, due * 10**6, 1, 5, 0, status=status, attempts=tried
     )

@@ -203,9 +203,10 @@ def _tell_damage(data_dir: Path) -> None:
 
 
 def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool) -> int:
+    from chronos.server.garbage import THRESHOLDS
     from chronos.server.lifecycle import serve
     from chronos.server.logs import set_up
-    from chronos.server.loops import GC_THRESHOLDS, loop_factory
+    from chronos.server.loops import loop_factory
     from chronos.server.supervisor import from_environ
 
     config = load_config(file, flags, os.environ)
@@ -215,7 +216,7 @@ def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool
     def announce(line: str) -> None:
         print(line, flush=True)
 
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*THRESHOLDS)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         supervisor = from_environ(os.environ, os.getpid())
         return runner.run(serve(config, with_demo=demo, insecure=insecure, announce=announce, supervisor=supervisor))

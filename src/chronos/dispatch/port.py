@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from chronos.model.execution import Waited
 from chronos.model.target import Target
@@ -64,7 +64,7 @@ class Answer(Struct, frozen=True, gc=False, array_like=True):
     sha256: str = ""
     excerpt: str = ""
     body: bytes = b""
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 class Delivered(Struct, frozen=True, gc=False, array_like=True, tag="delivered"):

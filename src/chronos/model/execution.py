@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class Kind(StrEnum):
@@ -133,7 +133,7 @@ class Attempt(Struct, frozen=True, gc=False, array_like=True):
     body_ref: str = ""
     waited: Waited = Waited()
     resent: bool = False
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     ongoing: Ongoing | None = None
 
     @property
@@ -174,7 +174,7 @@ class Execution(Struct, frozen=True, gc=False, array_like=True):
     reason: str = ""
     blocked_by: str = ""
     series: int = 0
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: tuple[Attempt, ...] = ()
     retry_at_us: int = 0
     started_at_us: int = 0
     ended_at_us: int = 0
@@ -184,7 +184,7 @@ class Execution(Struct, frozen=True, gc=False, array_like=True):
     replay_of: str = ""
     cancel_requested: bool = False
     late: bool = False
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     tries: int = 0
     waited: Waited = Waited()
     earlier_attempts: int = 0

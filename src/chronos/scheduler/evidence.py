@@ -112,7 +112,7 @@ class Evidence:
         late = self._view.get(LATE, record.id) if isinstance(record, Execution) else None
         if late is None or not isinstance(record, Execution):
             return record
-        return replace(record, notes=[*record.notes, *late.notes])
+        return replace(record, notes=(*record.notes, *late.notes))
 
     def slots(self, job_id: str) -> Slots:
         """Return who holds the job's slots and who waits for one."""

@@ -225,6 +225,6 @@ def _with_answer(attempt: Attempt, answer: Answer, status: AttemptStatus, *, res
         body_bytes=answer.body_bytes,
         sha256=answer.sha256,
         excerpt=answer.excerpt[:EXCERPT_MAX],
-        notes=list(answer.notes[:NOTES_MAX]),
+        notes=answer.notes[:NOTES_MAX],
         resent=resent,
     )

@@ -169,7 +169,7 @@ class Reports:
         if heard.output or heard.message:
             redactor = await self._redactor_of(execution)
             if redactor is None:
-                answer = replace(answer, notes=[*answer.notes, _NOT_KEPT])
+                answer = replace(answer, notes=(*answer.notes, _NOT_KEPT))
             else:
                 message = _shown(heard.message, redactor)
                 answer = self._with_output(execution, answer, heard.output, redactor)
@@ -187,7 +187,7 @@ class Reports:
         body = BodyReader("")
         body.feed(output.encode("utf-8", "replace"))
         answer = body.answer(known.status_code or 0, store, redactor)
-        return replace(answer, status_code=known.status_code, notes=[*known.notes, *answer.notes])
+        return replace(answer, status_code=known.status_code, notes=(*known.notes, *answer.notes))
 
     # What is known.
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import signal
@@ -35,6 +34,7 @@ from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.clustered import clustered
 from chronos.server.config import Config
+from chronos.server.garbage import Garbage
 from chronos.server.processes.keeper import ApiProcessEnded
 from chronos.server.supervisor import Supervisor
 from chronos.store.datafolder import DataFolder
@@ -75,7 +75,7 @@ async def serve(
             if with_demo:
                 demo.check(node.on_loopback)
             try:
-                ready = partial(_settle, announce)
+                ready = partial(_settle, node, announce)
                 life = Lifecycle(node, folder, with_demo=with_demo, announce=ready, supervisor=supervisor)
                 return await life.run()
             except StorageFull:
@@ -280,10 +280,9 @@ class Lifecycle:
                 await asyncio.to_thread(self._folder.take_ballast)
 
 
-def _settle(announce: Announce, text: str) -> None:
-    """Announce, with all that was loaded out of the garbage collector's sight: it stays until the process ends."""
-    gc.collect()
-    gc.freeze()
+def _settle(node: Node, announce: Announce, text: str) -> None:
+    """Announce, with all that was loaded out of the garbage collector's sight."""
+    Garbage(node.drive.executor.in_flight).settle()
     announce(text)
 
 

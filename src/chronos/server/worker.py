@@ -20,8 +20,9 @@ import structlog
 
 from chronos import failpoints
 from chronos.dispatch.workers.serve import Tools, WorkerSide
+from chronos.server.garbage import THRESHOLDS, Garbage
 from chronos.server.logs import set_up
-from chronos.server.loops import GC_THRESHOLDS, loop_factory
+from chronos.server.loops import loop_factory
 from chronos.server.workplace import equip, handed
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock, SystemClock
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(each, signal.SIG_IGN)
     _tell_the_kernel(number)
     failpoints.switch_on(os.environ)
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*THRESHOLDS)
     structlog.contextvars.bind_contextvars(worker=number)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_work(socket.socket(fileno=descriptor)))
@@ -53,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
 async def _work(end: socket.socket) -> None:
     end.setblocking(False)
     # Nothing is to be saved: what main has not heard of is unknown to it, and what has not left stays.
-    side = WorkerSide(_equip, SystemClock(), pid=os.getpid(), on_lost=lambda: os._exit(OK), freeze=True)
+    side = WorkerSide(
+        _equip, SystemClock(), pid=os.getpid(), on_lost=lambda: os._exit(OK), settle=lambda load: Garbage(load).settle()
+    )
     await asyncio.get_running_loop().create_unix_connection(lambda: side.channel, sock=end)
     await side.run()
 

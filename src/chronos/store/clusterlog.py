@@ -20,7 +20,7 @@ from chronos.errors import Invalid, LogFailed, NotLeader, Overloaded, SnapshotNe
 from chronos.store.batch import Submission, encode_submissions
 from chronos.store.commandlog import CommandLog, CommandLogSettings, _Appended
 from chronos.store.commands import Command, NewLeader, decode_command, decode_entry
-from chronos.store.entryfold import Fold
+from chronos.store.entryfold import StepwiseFold
 from chronos.store.port import At, FollowedLog, LogRow, Result
 from chronos.store.state import State
 from chronos.store.verdicts import Verdicts
@@ -68,7 +68,7 @@ class ClusterLog(CommandLog):
         *,
         forward: Forward,
         settings: CommandLogSettings | None = None,
-        fold: Fold | None = None,
+        fold: StepwiseFold | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         super().__init__(log, state, clock, chance, settings=settings, fold=fold, telemetry=telemetry)

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -23,19 +23,22 @@ from chronos.failpoints import reach
 from chronos.model.events import Event
 from chronos.store.batch import Pace, Queue, Submission, encode_submissions
 from chronos.store.commands import Command, Decide, NewLeader, Seal, Settle, Start, decode_entry
-from chronos.store.entryfold import Fold, events_of, fold_entry
+from chronos.store.entryfold import StepwiseFold, events_of, fold_in_steps
 from chronos.store.port import At, Changes, Log, Result, View
 from chronos.store.refolding import without_rows
 from chronos.store.state import WRITE_THROUGH, State, is_searched
+from chronos.store.steps import Step, in_one_go
 from chronos.store.tables import Table
 from chronos.store.verdict import accepted
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
 
+T = TypeVar("T")
+
 Listener = Callable[[Sequence[Event]], None]
 
 RECOVERY_FLUSH_ENTRIES = 500
-EVENTS_AT_ONCE = 200
+EVENTS_AT_ONCE = 400
 """What listeners are told of before others have their turn."""
 
 
@@ -61,10 +64,10 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     flush_interval_ms: int = 250
     busy_flush_ms: int = 3_000
     busy_rows: int = 3_000
-    spacing_ms: int = 10
+    spacing_ms: int = 4
     busy_commits: int = 50
     write_through: bool = True
-    overlaid_max: int = 50
+    overlaid_max: int = 2_000
 
 
 class _Appended(Struct, frozen=True):
@@ -92,7 +95,7 @@ class CommandLog:
         chance: Chance,
         *,
         settings: CommandLogSettings | None = None,
-        fold: Fold | None = None,
+        fold: StepwiseFold | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._log = log
@@ -324,10 +327,8 @@ class CommandLog:
         reach("entry.appended")
         began = self._clock.boottime()
         commands = [command for submission in entry.submissions for command in submission.commands]
-        changed = fold_entry(self._fold, self._state, commands, entry.at)
+        changed = await _taken_in_turns(fold_in_steps(self._fold, self._state, commands, entry.at))
         events = events_of(changed)
-        if len(events) > EVENTS_AT_ONCE:
-            await asyncio.sleep(0)
         self._state.commit(changed, entry.at.index, entry.at.time_us)
         for first in range(0, len(events), EVENTS_AT_ONCE):
             if first:
@@ -356,7 +357,7 @@ class CommandLog:
 
     def _apply_again(self, commands: Sequence[Command], at: At) -> None:
         """Fold an entry that state lacks after a crash."""
-        changes = fold_entry(self._fold, self._state, commands, at)
+        changes = in_one_go(fold_in_steps(self._fold, self._state, commands, at))
         self._state.commit(changes, at.index, at.time_us)
         if events := events_of(changes):
             self._tell(events, recovering=True)
@@ -433,6 +434,17 @@ class CommandLog:
         return waiting
 
 
+async def _taken_in_turns(steps: Step[T]) -> T:
+    """Take all steps, each in a turn of its own: nothing but this changes the state that they look at."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        await asyncio.sleep(0)
+
+
 def _is_searched(command: Command, change: Changes) -> bool:
     """Whether a search has to find what changed before it is acknowledged."""
     if isinstance(command, _OF_EXECUTIONS):
@@ -443,7 +455,7 @@ def _is_searched(command: Command, change: Changes) -> bool:
 _OF_EXECUTIONS = (Decide, Start, Settle)
 
 
-def _machine() -> Fold:
-    from chronos.store.machine import apply
+def _machine() -> StepwiseFold:
+    from chronos.store.machine import apply_in_steps
 
-    return apply
+    return apply_in_steps

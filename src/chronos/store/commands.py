@@ -49,7 +49,7 @@ class Owed(Struct, frozen=True, gc=False, array_like=True):
     scheduled_s: int
     effective_us: int
     late: bool = False
-    coalesced_wall_times: list[str] = field(default_factory=list)
+    coalesced_wall_times: tuple[str, ...] = ()
     not_before_us: int = 0
 
 

@@ -10,12 +10,15 @@ import msgspec
 from chronos.model.events import Event
 from chronos.store.commands import Command
 from chronos.store.port import At, Changes, View
+from chronos.store.steps import Step, in_one_go
 from chronos.store.tables import Table
 
 T = TypeVar("T")
 _NOTHING = object()
 
 Fold = Callable[[View, Command, At], Changes]
+
+StepwiseFold = Callable[[View, Command, At], Step[Changes]]
 
 
 class EntryView:
@@ -39,15 +42,30 @@ class EntryView:
 
 def fold_entry(fold: Fold, view: View, commands: Sequence[Command], at: At) -> list[Changes]:
     """Return what each command of an entry changes, in order. `view` itself stays as it is."""
+    return in_one_go(fold_in_steps(one_step_each(fold), view, commands, at))
+
+
+def fold_in_steps(fold: StepwiseFold, view: View, commands: Sequence[Command], at: At) -> Step[list[Changes]]:
+    """Come to the same. What `view` shows must not change between the steps."""
     if len(commands) == 1:
-        return [fold(view, commands[0], at)]
+        return [(yield from fold(view, commands[0], at))]
     over = EntryView(view)
     changes: list[Changes] = []
     for command in commands:
-        change = fold(over, command, at)
+        change = yield from fold(over, command, at)
         over.put(change)
         changes.append(change)
     return changes
+
+
+def one_step_each(fold: Fold) -> StepwiseFold:
+    """Return the same fold, which takes each command at once."""
+
+    def stepwise(view: View, command: Command, at: At) -> Step[Changes]:
+        return fold(view, command, at)
+        yield
+
+    return stepwise
 
 
 def events_of(changes: Sequence[Changes]) -> list[Event]:

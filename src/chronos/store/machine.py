@@ -36,17 +36,15 @@ from chronos.store.commands import (
 from chronos.store.fold import asking, documents, idempotency, jobs, keeping, planning, sealing, settling, starting
 from chronos.store.fold.draft import Draft
 from chronos.store.port import At, Changes, Result, View
+from chronos.store.steps import Step, in_one_go
 
 _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     NewLeader: planning.new_leader,
     PutJob: jobs.put_job,
     DeleteJob: jobs.delete_job,
     SetPause: jobs.set_pause,
-    Decide: planning.decide,
     BeginCatchup: planning.begin_catchup,
-    Catchup: planning.catchup,
     Start: starting.start,
-    Settle: settling.settle,
     Report: settling.report,
     Trigger: asking.trigger,
     Backfill: asking.backfill,
@@ -61,19 +59,32 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     KeepHistory: sealing.keep_history,
 }
 
+_STEPWISE: dict[type, Callable[[Draft, Any], Step[Result]]] = {
+    Decide: planning.decide,
+    Catchup: planning.catchup,
+    Settle: settling.settle,
+}
+"""Rules of commands that change thousands of executions."""
+
 _UNDECIDED = frozenset({"plan-moved", "catching-up"})
 """Verdicts that say *compute it again*: they are no answer to the client, and no key remembers them."""
 
 
 def apply(view: View, command: Command, at: At) -> Changes:
     """Return what `command` changes in the state that `view` shows, and the verdict on it."""
+    return in_one_go(apply_in_steps(view, command, at))
+
+
+def apply_in_steps(view: View, command: Command, at: At) -> Step[Changes]:
+    """Come to the same. What `view` shows must not change between the steps."""
     draft = Draft(view, at)
     idem = getattr(command, "idem", None)
     if idem is not None:
         earlier = idempotency.recall(draft, idem)
         if earlier is not None:
             return draft.changes(earlier)
-    result = _RULES[type(command)](draft, command)
+    rule = _STEPWISE.get(type(command))
+    result = _RULES[type(command)](draft, command) if rule is None else (yield from rule(draft, command))
     if result.error in _UNDECIDED:
         return Changes(result=result)
     if idem is not None:

@@ -215,7 +215,7 @@ class Queries:
 
     def _with_late_results(self, execution: Execution) -> Execution:
         late = self._state.get(LATE, execution.id)
-        return msgspec.structs.replace(execution, notes=[*execution.notes, *late.notes]) if late else execution
+        return msgspec.structs.replace(execution, notes=(*execution.notes, *late.notes)) if late else execution
 
     async def _range_of(self, record_id: str, instant_s: int) -> RangeRecord | None:
         best: RangeRecord | None = None

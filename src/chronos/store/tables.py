@@ -57,8 +57,8 @@ class Slots(Struct, frozen=True, gc=False, array_like=True):
         last_success_us: When a run of the job last ended well; 0 when none has since this is kept.
     """
 
-    holding: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
+    holding: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     skips: RangeRecord | None = None
     last_decided_s: int = 0
     prev_decided_s: int = 0

@@ -139,7 +139,7 @@ class Writer:
         if all(execution.id != other.id for other in [*self._open, *self._dead]):
             self._open.append(execution)
             changes.puts[OPEN.name, execution.id] = execution
-            changes.puts[SLOTS.name, execution.job_id] = Slots(waiting=[execution.id])
+            changes.puts[SLOTS.name, execution.job_id] = Slots(waiting=(execution.id,))
 
     def _run(self, changes: Changes) -> None:
         for at, execution in enumerate(self._open[:1]):
@@ -184,7 +184,7 @@ class Writer:
         """A late result: the same series once more, with something added."""
         if self._dead:
             old = self._dead[0]
-            noted = Execution(**{**{f: getattr(old, f) for f in old.__struct_fields__}, "notes": ["late_result"]})
+            noted = Execution(**{**{f: getattr(old, f) for f in old.__struct_fields__}, "notes": ("late_result",)})
             self._dead[0] = noted
             changes.puts[DEAD.name, old.id] = noted
             changes.ended.append(noted)

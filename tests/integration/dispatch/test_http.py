@@ -264,7 +264,7 @@ async def test_a_huge_answer_is_read_up_to_a_mebibyte_and_judged_by_its_status()
         outcome = await deliver(http(server.url("/huge")))
     assert isinstance(outcome, Delivered)
     assert outcome.answer.body_bytes == 1024 * 1024
-    assert outcome.answer.notes == ["body cut at 1 MiB"]
+    assert outcome.answer.notes == ("body cut at 1 MiB",)
 
 
 @real_time

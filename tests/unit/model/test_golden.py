@@ -41,7 +41,7 @@ EXECUTION = Execution(
     decided_at_us=1798761599_750_000,
     status=Status.FAILED,
     reason="exhausted",
-    attempts=[
+    attempts=(
         Attempt(
             series=0,
             n=1,
@@ -58,9 +58,9 @@ EXECUTION = Execution(
             sha256="ab" * 32,
             excerpt="unavailable",
             waited=Waited(slot=1, commit=2),
-            notes=["Retry-After ignored"],
-        )
-    ],
+            notes=("Retry-After ignored",),
+        ),
+    ),
     started_at_us=1798761600_000_321,
     ended_at_us=1798761600_120_000,
     tries=1,

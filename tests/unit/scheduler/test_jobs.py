@@ -546,7 +546,7 @@ async def test_a_late_result_is_shown_with_the_execution() -> None:
         node.executor._on_done([Done(sent.id, 1, Delivered(), 1, 2)])
         await world.until(2)
         shown = await node.jobs.execution(sent.id, namespace="default")
-    assert (shown.status, shown.notes) == (Status.SUCCESS, ["late_result: attempt 1 success"])
+    assert (shown.status, shown.notes) == (Status.SUCCESS, ("late_result: attempt 1 success",))
 
 
 @virtual_time

@@ -103,11 +103,11 @@ async def test_a_result_that_is_repeated_changes_nothing_and_is_confirmed() -> N
         key = await begun(node)
         said = {await say(node, key, success=True) for _ in range(3)}
         assert said == {Standing(execution_id=key, status="success")}
-        assert (await found(node, key)).notes == []
+        assert (await found(node, key)).notes == ()
         key = await begun(node)
         for _ in range(3):
             assert (await say(node, key, success=False)).status in ("retrying", "running")
-        assert (await found(node, key)).notes == []
+        assert (await found(node, key)).notes == ()
         assert len((await found(node, key)).attempts) <= 2
 
 
@@ -118,7 +118,7 @@ async def test_results_that_come_at_once_are_settled_once() -> None:
         said = await asyncio.gather(*(say(node, key, success=n % 2 == 0) for n in range(6)), return_exceptions=True)
         assert {type(answer) for answer in said} == {Standing, AttemptEnded}
         run = await found(node, key)
-        assert (run.status, run.notes) == (Status.SUCCESS, ["late_result: attempt 1 failed"])
+        assert (run.status, run.notes) == (Status.SUCCESS, ("late_result: attempt 1 failed",))
 
 
 @virtual_time
@@ -132,7 +132,7 @@ async def test_a_result_after_the_end_is_a_note_once_and_a_refusal_every_time() 
                 await say(node, key, success=True)
         with pytest.raises(AttemptEnded):
             await say(node, key, progress=50)
-        assert (await found(node, key)).notes == ["late_result: attempt 1 success"]
+        assert (await found(node, key)).notes == ("late_result: attempt 1 success",)
         assert (await found(node, key)).status is Status.FAILED
 
 
@@ -247,7 +247,7 @@ async def test_what_goes_on_survives_a_crash_with_its_slot_and_its_timers() -> N
     async with Node(world) as node:
         run = await found(node, key)
         assert (run.status, [a.token for a in run.attempts]) == (Status.RUNNING, [token])
-        assert node.commands.view.get(SLOTS, run.job_id).holding == [key]  # type: ignore[union-attr]
+        assert node.commands.view.get(SLOTS, run.job_id).holding == (key,)  # type: ignore[union-attr]
         await asyncio.sleep(90)
         assert (await say(node, key, progress=90)).status == "running", "silence counts from the start"
         await asyncio.sleep(90)
@@ -309,7 +309,7 @@ async def test_a_result_that_is_faster_than_its_own_answer_counts() -> None:
         answered.set()
         await asyncio.sleep(1)
         run = await found(node, key)
-        assert (run.status, run.notes, len(run.attempts)) == (Status.SUCCESS, [], 1)
+        assert (run.status, run.notes, len(run.attempts)) == (Status.SUCCESS, (), 1)
         assert run.attempts[0].started_at_us > 0
 
 
@@ -392,9 +392,9 @@ async def test_what_cannot_be_redacted_is_not_kept() -> None:
         await say(node, key, success=True, output="with a secret")
         [attempt] = (await found(node, key)).attempts
         assert (attempt.status, attempt.excerpt) == (AttemptStatus.SUCCESS, "on it")
-        assert attempt.notes == [
-            "what it reported was not kept: the job's secrets cannot be read, so it could not be redacted"
-        ]
+        assert attempt.notes == (
+            "what it reported was not kept: the job's secrets cannot be read, so it could not be redacted",
+        )
         assert attempt.ongoing is not None
         assert (attempt.ongoing.progress, attempt.ongoing.message) == (5, "")
 
@@ -460,4 +460,4 @@ async def test_a_refusal_after_a_reported_result_is_a_note() -> None:
         answered.set()
         await asyncio.sleep(1)
         run = await found(node, key)
-        assert (run.status, run.notes) == (Status.SUCCESS, ["late_result: attempt 1 failed (500)"])
+        assert (run.status, run.notes) == (Status.SUCCESS, ("late_result: attempt 1 failed (500)",))

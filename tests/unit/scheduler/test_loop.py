@@ -224,7 +224,7 @@ async def test_a_decision_bigger_than_the_log_takes_is_made_in_steps_instead_of_
 @virtual_time
 async def test_big_answers_are_settled_in_entries_that_fit() -> None:
     world = World()
-    answer = Answer(status_code=503, excerpt="é" * 1_024, notes=["n" * 900] * 20)
+    answer = Answer(status_code=503, excerpt="é" * 1_024, notes=("n" * 900,) * 20)
 
     async def refuse_together(_: Delivery) -> Outcome:
         await world.until(20)

@@ -79,7 +79,7 @@ def test_what_follows_each_outcome(outcome: Outcome, what: Next, status: Attempt
 
 
 def test_what_came_back_is_kept_and_bounded() -> None:
-    answer = Answer(status_code=500, body_bytes=70_000, sha256="ab", excerpt="x" * 5_000, notes=["n"] * 50)
+    answer = Answer(status_code=500, body_bytes=70_000, sha256="ab", excerpt="x" * 5_000, notes=("n",) * 50)
     attempt = step(Refused("r" * 5_000, "http_status", answer, resent=True)).attempt
     assert (attempt.status_code, attempt.body_bytes, attempt.sha256, attempt.resent) == (500, 70_000, "ab", True)
     assert (len(attempt.excerpt), len(attempt.error), len(attempt.notes)) == (1_024, 1_024, 20)

@@ -15,7 +15,7 @@ DUE_US = 1_700_000_000_000_000
 
 
 def granted(decided_at_us: int, attempts: int = 1, **facts: Any) -> Execution:
-    started = [Attempt(0, n, "node#1", "0.1.1", DUE_US) for n in range(1, attempts + 1)]
+    started = tuple(Attempt(0, n, "node#1", "0.1.1", DUE_US) for n in range(1, attempts + 1))
     return Execution(
         "occ_1", "J1", "nightly", "default", Kind.SCHEDULE, "", DUE_US // 1_000_000, DUE_US, 1, 5, decided_at_us,
         attempts=started, **facts,

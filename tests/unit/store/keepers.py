@@ -14,6 +14,7 @@ from chronos.model.target import HttpTarget
 from chronos.store.archive import FIRST
 from chronos.store.commandlog import CommandLog
 from chronos.store.commands import Command, PutJob
+from chronos.store.entryfold import one_step_each
 from chronos.store.history import HistorySettings
 from chronos.store.machine import apply
 from chronos.store.offload import Inline
@@ -80,7 +81,7 @@ class Kept:
         self.ending: list[Record] = []
         self.state = SqliteState(folder, settings, offload=Inline)
         chance = SeededChance(random.Random(1))
-        self.commands = CommandLog(log, self.state, clock, chance, fold=self._fold)
+        self.commands = CommandLog(log, self.state, clock, chance, fold=one_step_each(self._fold))
         self.queries = Queries(self.state, bytes(16))
         self.sealing = Sealing(self.state.archive, self.commands)
         self.retention = Retention(self.state.archive, self.commands, self.queries.all_jobs, retention)

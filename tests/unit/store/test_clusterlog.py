@@ -17,6 +17,7 @@ from chronos.model.events import Event, EventType
 from chronos.store import clusterlog
 from chronos.store.clusterlog import ClusterLog
 from chronos.store.commands import NewLeader, PutDocument, decode_entry
+from chronos.store.entryfold import one_step_each
 from chronos.store.state import MemoryState
 from chronos.store.tables import DOCUMENTS, META, document_key
 from chronos.testing import virtual_time
@@ -40,7 +41,12 @@ class Cluster:
     async def add(self, node: str) -> ClusterLog:
         log = MemoryLog(self.shared, node=node, latency=lambda: self.latency)
         commands = ClusterLog(
-            log, MemoryState(), VirtualClock(), SeededChance(self.chance), forward=self.forward, fold=toy_fold
+            log,
+            MemoryState(),
+            VirtualClock(),
+            SeededChance(self.chance),
+            forward=self.forward,
+            fold=one_step_each(toy_fold),
         )
         self.logs[node], self.nodes[node] = log, commands
         self.events[node], self.alive[node] = [], []

@@ -24,8 +24,11 @@ from chronos.errors import (
 from chronos.model.events import Event, EventType
 from chronos.store import commandlog
 from chronos.store.commandlog import CommandLog, CommandLogSettings
-from chronos.store.commands import LogEntry, PutDocument, decode_entry
+from chronos.store.commands import Command, LogEntry, PutDocument, decode_entry
+from chronos.store.entryfold import one_step_each
+from chronos.store.port import At, Changes, View
 from chronos.store.state import MemoryState
+from chronos.store.steps import Step
 from chronos.store.tables import DOCUMENTS, META, document_key
 from chronos.telemetry import Telemetry
 from chronos.testing import virtual_time
@@ -40,7 +43,7 @@ def a_command_log(log: Any, state: Any = None, clock: Any = None, **settings: An
         clock or VirtualClock(),
         SeededChance(random.Random(1)),
         settings=CommandLogSettings(**settings),
-        fold=toy_fold,
+        fold=one_step_each(toy_fold),
     )
 
 
@@ -467,7 +470,7 @@ async def test_a_commit_is_measured_from_the_proposal_to_the_disk_with_the_wait_
     telemetry.add_sink(kept)
     chance = SeededChance(random.Random(1))
     log = MemoryLog(latency=lambda: 2.0)
-    commands = CommandLog(log, MemoryState(), VirtualClock(), chance, fold=toy_fold, telemetry=telemetry)
+    commands = CommandLog(log, MemoryState(), VirtualClock(), chance, fold=one_step_each(toy_fold), telemetry=telemetry)
     await commands.start("n1", "n1-1")
     first = commands.submit([put("a")])
     await asyncio.sleep(0.5)
@@ -508,7 +511,7 @@ async def test_entries_and_flushes_say_how_much_they_held() -> None:
     telemetry.add_sink(kept)
     log, state = MemoryLog(SharedLog()), MemoryState()
     commands = CommandLog(
-        log, state, VirtualClock(), SeededChance(random.Random(1)), fold=toy_fold, telemetry=telemetry
+        log, state, VirtualClock(), SeededChance(random.Random(1)), fold=one_step_each(toy_fold), telemetry=telemetry
     )
     await commands.start("n1", "n1-1")
     await commands.submit([put("a", b"1"), put("b", b"2")])
@@ -517,6 +520,30 @@ async def test_entries_and_flushes_say_how_much_they_held() -> None:
     assert len(kept.of("log_fold_seconds")) == 2
     assert sum(kept.of("state_flush_rows")) >= 2
     assert len(kept.of("state_flush_seconds")) == len(kept.of("state_flush_rows"))
+
+
+@virtual_time
+async def test_while_an_entry_is_folded_in_steps_others_have_their_turn_and_see_none_of_it() -> None:
+    state, steps = MemoryState(), 3
+
+    def slow(view: View, command: Command, at: At) -> Step[Changes]:
+        for _ in range(steps):
+            yield
+        return toy_fold(view, command, at)
+
+    commands = CommandLog(MemoryLog(), state, VirtualClock(), SeededChance(random.Random(1)), fold=slow)
+    await commands.start("n1", "n1-1")
+    answer = commands.submit([put("a", b"1"), put("b", b"2")])
+    place, turns = document_key("toy", "default", "a"), 0
+    for _ in range(100):
+        if commands.durable > commands.applied:
+            turns += 1
+            assert commands.view.get(DOCUMENTS, place) is None
+        await asyncio.sleep(0)
+    assert turns >= 2 * steps
+    assert all(result.ok for result in await answer)
+    assert commands.view.get(DOCUMENTS, place) is not None
+    await commands.stop()
 
 
 class FailingState(MemoryState):

@@ -55,7 +55,7 @@ from chronos.store.commands import (
 GOLDEN = Path(__file__).parent / "golden"
 
 IDEM = Idem("default/me/POST /jobs", "key-1", "ab" * 16)
-OWED = Owed("J1", 1_800_000_000, 1_800_000_000_500_000, True, ["2027-01-15T08:00:00"])
+OWED = Owed("J1", 1_800_000_000, 1_800_000_000_500_000, True, ("2027-01-15T08:00:00",))
 RANGE = RangeRecord(
     "J1",
     "default",
@@ -98,7 +98,7 @@ SPEC = JobSpec(
 PAUSE = Pause(reason="r", until=datetime(2027, 2, 1, tzinfo=UTC), by="me", at=datetime(2027, 1, 1, tzinfo=UTC))
 ATTEMPT = Attempt(
     0, 1, "n1/1", "0.1.2", 1, 2, 3, AttemptStatus.FAILED, 503, "http", "HTTP 503", 12, "cd" * 32, "no", "ref",
-    Waited(1, 2, 3, 4, 5, 6), True, ["note"], Ongoing(1, 2, 3, 4, 5, "some"),
+    Waited(1, 2, 3, 4, 5, 6), True, ("note",), Ongoing(1, 2, 3, 4, 5, "some"),
 )  # fmt: skip
 
 SAMPLES: list[Command] = [

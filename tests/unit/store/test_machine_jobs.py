@@ -89,7 +89,7 @@ def test_what_a_new_job_owes_up_to_the_mark_comes_with_it() -> None:
     machine = a_machine()
     machine.decide(3)
     job = machine.at(1.5).create(owed=[owed("J-nightly", s) for s in (1, 2, 3, 4)])
-    assert machine.slots(job).waiting == [schedule_id(job, 2), schedule_id(job, 3)]
+    assert machine.slots(job).waiting == (schedule_id(job, 2), schedule_id(job, 3))
 
 
 def test_a_job_written_for_an_older_mark_is_refused() -> None:
@@ -144,7 +144,7 @@ def test_an_edit_keeps_adds_and_cancels_pending_instants() -> None:
     keep, drop = machine.due(job, 2, 3)
     machine.decide(4)
     assert machine.at(1).put(owed=[owed(job, 2), owed(job, 4)], description="x").ok
-    assert machine.slots(job).waiting == [keep, schedule_id(job, 4)]
+    assert machine.slots(job).waiting == (keep, schedule_id(job, 4))
     assert (machine.open(keep).revision, machine.open(schedule_id(job, 4)).revision) == (2, 2)
     assert (machine.end_of(drop).status, machine.end_of(drop).reason) == (Status.CANCELLED, "edited")
 
@@ -338,7 +338,7 @@ def test_a_trigger_that_arrives_twice_is_one_execution() -> None:
     job = machine.create()
     first = machine.trigger(job).value
     assert machine.trigger(job).value == first
-    assert machine.slots(job).waiting == [first.id]
+    assert machine.slots(job).waiting == (first.id,)
 
 
 def test_a_backfill_of_the_same_name_owes_nothing_twice() -> None:

@@ -36,7 +36,7 @@ def test_what_goes_on_keeps_its_attempt_and_its_slot() -> None:
     run = machine.open(key)
     assert (run.status, run.tries, len(run.attempts)) == (Status.RUNNING, 0, 1)
     assert run.attempts[0].is_accepted
-    assert machine.slots(job).holding == [key]
+    assert machine.slots(job).holding == (key,)
     assert machine.told(EventType.EXECUTION_PROGRESS)[0].execution == run
 
 
@@ -185,7 +185,7 @@ class Reporting(RuleBasedStateMachine):
             ongoing = attempt.ongoing or Ongoing()
             assert (ongoing.progress, ongoing.deadline_us) == (self.said, self.deadline_us)
             assert attempt.is_accepted is bool(self.deadline_us)
-            assert self.machine.slots(self.job).holding == [self.key]
+            assert self.machine.slots(self.job).holding == (self.key,)
 
     @invariant()
     def what_has_ended_does_not_change(self) -> None:

@@ -6,7 +6,21 @@ from tests.unit.store.fold.harness import BEGIN_S, NODE, Machine, S, a_machine, 
 
 from chronos.model.events import EventType
 from chronos.model.execution import SkipReason, Status
-from chronos.store.commands import BeginCatchup, Catchup, ClockNote, Decide, NewLeader, NoteClock, ResetClock
+from chronos.store.commands import (
+    BeginCatchup,
+    Catchup,
+    ClockNote,
+    Decide,
+    NewLeader,
+    Next,
+    NoteClock,
+    ResetClock,
+    Settle,
+    Settlement,
+)
+from chronos.store.machine import apply_in_steps
+from chronos.store.port import At
+from chronos.store.steps import STEP
 from chronos.store.tables import OPEN
 
 
@@ -23,7 +37,7 @@ def test_what_is_decided_is_pending_and_moves_the_mark() -> None:
     assert machine.shard.hwm_s == BEGIN_S + 5
     execution = machine.open(key)
     assert (execution.status, execution.scheduled_s, execution.revision) == (Status.PENDING, BEGIN_S + 5, 1)
-    assert machine.slots(job).waiting == [key]
+    assert machine.slots(job).waiting == (key,)
 
 
 def test_no_instant_can_be_jumped_over_or_decided_twice() -> None:
@@ -35,7 +49,7 @@ def test_no_instant_can_be_jumped_over_or_decided_twice() -> None:
         refused = machine.do(Decide(0, BEGIN_S + begin, BEGIN_S + end, version, [owed(job, end)]))
         assert refused.error == "plan-moved", (begin, end)
     assert machine.shard.hwm_s == BEGIN_S + 5
-    assert machine.slots(job).waiting == [schedule_id(job, 5)]
+    assert machine.slots(job).waiting == (schedule_id(job, 5),)
 
 
 def test_a_plan_made_before_the_schedules_changed_is_refused() -> None:
@@ -57,10 +71,9 @@ def test_what_a_deleted_job_would_owe_is_left_out() -> None:
 def test_wall_times_that_fell_together_are_noted() -> None:
     machine = a_machine()
     job = machine.create()
-    one = owed(job, 5)
-    one.coalesced_wall_times.append("02:30")
+    one = replace(owed(job, 5), coalesced_wall_times=("02:30",))
     machine.decide(5, one)
-    assert machine.open(schedule_id(job, 5)).notes == ["also due at 02:30"]
+    assert machine.open(schedule_id(job, 5)).notes == ("also due at 02:30",)
 
 
 def test_adjacent_skips_of_one_reason_are_one_record() -> None:
@@ -211,3 +224,16 @@ def test_what_is_said_of_a_clock_is_told_and_changes_nothing(what: ClockNote, ki
     [event] = machine.told(kind)
     assert (event.by, event.note) == ("ann", "why")
     assert machine.shard == before
+
+
+def test_what_changes_many_executions_is_folded_in_steps() -> None:
+    machine = a_machine()
+    jobs = [machine.create(f"job-{number}") for number in range(2 * STEP + 1)]
+    shard, at = machine.shard, At(machine.index + 1, machine.now_us)
+    instants = [owed(job, 5, claim=True) for job in jobs]
+    decision = Decide(0, shard.hwm_s, BEGIN_S + 5, shard.plan_version, instants, [], NODE)
+    assert len(list(apply_in_steps(machine.view, decision, at))) == 2
+    granted = machine.do(decision).value
+    assert len(granted) == len(jobs)
+    outcome = Settle([Settlement(one.id, one.attempts[-1], Next.SUCCEED) for one in granted])
+    assert len(list(apply_in_steps(machine.view, outcome, at))) == 2

@@ -30,7 +30,7 @@ def test_a_success_ends_the_execution_and_frees_its_slot() -> None:
     assert (ended.status, ended.tries, ended.reason) == (Status.SUCCESS, 1, "")
     assert ended.ended_at_us == (BEGIN_S + 3) * S
     assert ended.attempts[0].status is AttemptStatus.SUCCESS
-    assert (machine.slots(job).holding, machine.slots(job).waiting) == ([], [])
+    assert (machine.slots(job).holding, machine.slots(job).waiting) == ((), ())
     assert machine.told(EventType.EXECUTION_FINISHED)[0].execution == ended
 
 
@@ -41,7 +41,7 @@ def test_a_failure_that_may_be_tried_again_waits_until_its_time() -> None:
     waiting = machine.open(key)
     assert (waiting.status, waiting.reason) == (Status.RETRYING, "HTTP 503")
     assert waiting.retry_at_us == machine.now_us + 7 * S
-    assert machine.slots(job).holding == [key]
+    assert machine.slots(job).holding == (key,)
 
 
 def test_exhaustion_leads_to_the_dead_letters_with_every_attempt() -> None:
@@ -75,8 +75,8 @@ def test_what_was_not_sent_is_taken_back_and_its_number_used_again() -> None:
     job, key = running(machine)
     machine.settle(key, Next.AGAIN, retry_in=2, reason="breaker")
     back = machine.open(key)
-    assert (back.status, back.attempts, back.tries, back.started_at_us) == (Status.PENDING, [], 0, 0)
-    assert (machine.slots(job).holding, machine.slots(job).waiting) == ([], [key])
+    assert (back.status, back.attempts, back.tries, back.started_at_us) == (Status.PENDING, (), 0, 0)
+    assert (machine.slots(job).holding, machine.slots(job).waiting) == ((), (key,))
     assert machine.at(3).start(key) == [key]
     assert [attempt.n for attempt in machine.open(key).attempts] == [1]
 
@@ -89,18 +89,18 @@ def test_a_retry_that_was_not_sent_waits_on_and_keeps_its_first_attempt() -> Non
     machine.settle(key, Next.AGAIN, retry_in=2)
     back = machine.open(key)
     assert (back.status, [a.n for a in back.attempts], back.tries) == (Status.RETRYING, [1], 1)
-    assert machine.slots(job).holding == [key]
+    assert machine.slots(job).holding == (key,)
 
 
 def test_a_retry_that_was_not_sent_gives_its_slot_back_if_retries_hold_none() -> None:
     machine = a_machine()
     job, key = running(machine, retry_policy={"retry_holds_slot": False})
     machine.settle(key, Next.RETRY)
-    assert machine.slots(job).waiting == [key]
+    assert machine.slots(job).waiting == (key,)
     machine.start(key)
-    assert machine.slots(job).holding == [key]
+    assert machine.slots(job).holding == (key,)
     machine.settle(key, Next.AGAIN)
-    assert (machine.slots(job).holding, machine.slots(job).waiting) == ([], [key])
+    assert (machine.slots(job).holding, machine.slots(job).waiting) == ((), (key,))
 
 
 def test_a_result_that_comes_after_the_end_changes_nothing() -> None:
@@ -122,7 +122,7 @@ def test_a_result_of_an_earlier_attempt_becomes_a_note() -> None:
     machine.start(key)
     machine.settle_attempt(key, first, Next.SUCCEED)
     execution = machine.open(key)
-    assert execution.notes == ["late_result: attempt 1 success"]
+    assert execution.notes == ("late_result: attempt 1 success",)
     assert execution.status is Status.RUNNING
     assert execution.attempts[0].status is AttemptStatus.UNKNOWN
 
@@ -157,7 +157,7 @@ def test_a_run_that_is_to_stop_is_tried_no_more(what: Next, status: Status) -> N
     assert ended.status is status
     assert ended.reason == ("" if status is Status.SUCCESS else "enough")
     assert machine.dead(key) is None
-    assert machine.slots(job).holding == []
+    assert machine.slots(job).holding == ()
 
 
 def test_what_runs_when_its_job_is_deleted_may_end_but_is_not_tried_again() -> None:
@@ -177,7 +177,7 @@ def test_a_redrive_runs_the_same_execution_in_a_new_series() -> None:
     machine.settle(key, Next.FAIL)
     first = machine.end_of(key)
     [again] = machine.at(50).do(Redrive([key, key], "bob")).value
-    assert (again.id, again.series, again.attempts, again.tries, again.by) == (key, 1, [], 0, "bob")
+    assert (again.id, again.series, again.attempts, again.tries, again.by) == (key, 1, (), 0, "bob")
     assert machine.dead(key) is None
     assert machine.meta.dead == 0
     machine.start(key)

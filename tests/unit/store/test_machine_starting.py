@@ -23,7 +23,7 @@ def test_a_grant_takes_the_slot_and_numbers_the_attempt() -> None:
     assert execution.started_at_us == execution.effective_us
     [attempt] = execution.attempts
     assert (attempt.n, attempt.series, attempt.node) == (1, 0, NODE)
-    assert (machine.slots(job).holding, machine.slots(job).waiting) == ([key], [])
+    assert (machine.slots(job).holding, machine.slots(job).waiting) == ((key,), ())
 
 
 @pytest.mark.parametrize("policy", [FORBID, QUEUE, ALLOW, REPLACE])
@@ -64,7 +64,7 @@ def test_what_was_decided_before_is_not_granted_again() -> None:
     machine = a_machine()
     job = machine.create()
     [granted] = machine.decide(5, owed(job, 5, claim=True)).value
-    assert machine.slots(job).holding == [granted.id]
+    assert machine.slots(job).holding == (granted.id,)
     assert machine.decide(6, owed(job, 5, claim=True), owed(job, 6, claim=True)).value == []
     assert machine.told(EventType.EXECUTION_STARTED)[-1].execution == granted
 
@@ -132,7 +132,7 @@ def test_under_allow_runs_go_side_by_side_up_to_their_number() -> None:
     job = machine.create(concurrency=ALLOW, max_concurrent=2)
     keys = machine.due(job, 1, 2, 3)
     assert machine.at(3).start(*keys) == keys[:2]
-    assert machine.slots(job).waiting == [keys[2]]
+    assert machine.slots(job).waiting == (keys[2],)
     machine.settle(keys[0], Next.SUCCEED)
     assert machine.start(keys[2]) == [keys[2]]
 
@@ -144,7 +144,7 @@ def test_under_queue_runs_wait_in_order_and_what_overflows_is_skipped() -> None:
     machine.at(1).start(keys[0])
     for place, key in enumerate(keys[1:], 2):
         assert machine.at(place).start(key) == []
-    assert machine.slots(job).waiting == keys[1:3]
+    assert machine.slots(job).waiting == tuple(keys[1:3])
     assert machine.skips(job) == [("overlap", 4, 4, 1)]
     machine.at(9).settle(keys[0], Next.SUCCEED)
     assert machine.start(keys[2]) == [], "the queue keeps its order"
@@ -157,7 +157,7 @@ def test_a_retry_that_gave_its_slot_back_lets_the_queue_move_on() -> None:
     first, second = machine.due(job, 1, 2)
     machine.at(1).start(first)
     machine.settle(first, Next.RETRY, retry_in=60)
-    assert machine.slots(job).waiting == [first, second]
+    assert machine.slots(job).waiting == (first, second)
     assert machine.at(2).start(second) == [second]
     assert machine.at(61).start(first) == []
     machine.settle(second, Next.SUCCEED)
@@ -265,7 +265,7 @@ def test_a_forced_run_starts_beside_the_one_that_holds_the_slot(policy: str) -> 
     machine.at(1).start(key)
     forced = machine.trigger(job, force=True).value.id
     assert machine.start(forced) == [forced]
-    assert machine.slots(job).holding == [key, forced]
+    assert machine.slots(job).holding == (key, forced)
 
 
 def test_a_retry_keeps_its_slot_and_starts_in_it() -> None:

@@ -7,6 +7,8 @@ import re
 import zlib
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from chronos.dispatch.port import Accepted, Answer, Delivered, Outcome, Refused
 from chronos.dispatch.redaction import Redactor
 from chronos.model.target import Completion, HttpTarget, StoreResponse
@@ -159,7 +161,7 @@ class BodyReader:
     def answer(self, status: int, store: StoreResponse, redactor: Redactor) -> Answer:
         """Return the answer, bounded and redacted."""
         if not self.data:
-            return Answer(status_code=status, notes=list(self.notes))
+            return Answer(status_code=status, notes=tuple(self.notes))
         data = bytes(self.data)
         excerpt = b"" if store is StoreResponse.NONE else redactor.head(data, EXCERPT_BYTES_MAX)
         return Answer(
@@ -168,7 +170,7 @@ class BodyReader:
             sha256=hashlib.sha256(data).hexdigest(),
             excerpt=printable(excerpt),
             body=redactor.head(data, STORED_BYTES_MAX) if store is StoreResponse.NODE else b"",
-            notes=list(self.notes),
+            notes=tuple(self.notes),
         )
 
 
@@ -216,7 +218,7 @@ def judge(target: HttpTarget, answer: Answer, retry_after: Sequence[str], now_s:
     retriable = status in _RETRIABLE or 500 <= status <= 599
     wish = parse_retry_after(retry_after, now_s) if retry_after else None
     if retry_after and wish is None:
-        answer.notes.append("Retry-After ignored: it cannot be understood")
+        answer = replace(answer, notes=(*answer.notes, "Retry-After ignored: it cannot be understood"))
     return Refused(
         reason=_sentence(status),
         error_class="http_status",

@@ -111,7 +111,7 @@ class Attempt:
         target, redactor = self._sending.target, self._sending.redactor
         answer = came.body.answer(came.status, target.store_response, redactor)
         if self._notes:
-            answer = replace(answer, notes=[redactor.text(note) for note in self._notes] + answer.notes)
+            answer = replace(answer, notes=(*map(redactor.text, self._notes), *answer.notes))
         now_s = self._clock.time() if came.retry_after else 0.0
         return judge(target, answer, came.retry_after, now_s, resent=self._resent)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -67,16 +66,26 @@ Equip = Callable[[bytes, Clock, Telemetry], AbstractAsyncContextManager[Tools]]
 
 
 class WorkerSide:
-    """One worker, from the first frame to the last. `run` it once the channel is connected."""
+    """One worker, from the first frame to the last. `run` it once the channel is connected.
+
+    Args:
+        settle: Called when all is loaded, with what tells how many attempts are held or running.
+    """
 
     def __init__(
-        self, equip: Equip, clock: Clock, *, pid: int, on_lost: Callable[[], None] = lambda: None, freeze: bool = False
+        self,
+        equip: Equip,
+        clock: Clock,
+        *,
+        pid: int,
+        on_lost: Callable[[], None] = lambda: None,
+        settle: Callable[[Callable[[], int]], None] = lambda _: None,
     ) -> None:
         self._equip = equip
         self._clock = LedClock(clock, 0.0)
         self._pid = pid
         self._on_lost = on_lost
-        self._freeze = freeze
+        self._settle = settle
         self._targets = Targets()
         self._tally = TallySink()
         self._telemetry = Telemetry()
@@ -120,10 +129,7 @@ class WorkerSide:
             )
             async with executor, asyncio.TaskGroup() as self._asked:
                 self._executor, self._tools = executor, tools
-                if self._freeze:
-                    # What has been loaded stays: looking through it again and again would take milliseconds.
-                    gc.collect()
-                    gc.freeze()
+                self._settle(executor.in_flight)
                 self.channel.send(Ready(VERSION, self._pid))
                 yield
 

@@ -29,7 +29,7 @@ _WAITING = {
 }
 
 
-def told_of_execution(execution: Execution, job: Job, holding: list[str], now_us: int) -> Told:
+def told_of_execution(execution: Execution, job: Job, holding: tuple[str, ...], now_us: int) -> Told:
     """Return what an execution's record says.
 
     Args:
@@ -164,7 +164,7 @@ def _cancelled(execution: Execution, where: str) -> tuple[Reason, str]:
     return Reason.CANCELLED, f"{began}: somebody cancelled it{by}{said}."
 
 
-def _open(execution: Execution, job: Job, holding: list[str], now_us: int) -> tuple[Reason, str]:
+def _open(execution: Execution, job: Job, holding: tuple[str, ...], now_us: int) -> tuple[Reason, str]:
     where = job.spec.timezone
     if execution.running_attempt is not None:
         if execution.running_attempt.not_before_us > now_us:

@@ -366,7 +366,7 @@ def execution_document(execution: Execution, *, attempts: bool = False) -> Execu
         replay_of=execution.replay_of,
         cancel_requested=execution.cancel_requested,
         late=execution.late,
-        notes=execution.notes,
+        notes=list(execution.notes),
         progress=_progress(last.ongoing) if last else None,
         message=last.ongoing.message if last and last.ongoing else "",
         attempts=[_attempt(a) for a in execution.attempts] if attempts else UNSET,
@@ -414,7 +414,7 @@ def _attempt(attempt: Attempt) -> AttemptDocument:
         response_sha256=attempt.sha256,
         excerpt=attempt.excerpt,
         waited_ms={name: getattr(attempt.waited, name) for name in Waited.__struct_fields__},
-        notes=attempt.notes,
+        notes=list(attempt.notes),
         ongoing=_ongoing(attempt.ongoing),
     )
 

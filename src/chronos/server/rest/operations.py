@@ -412,7 +412,7 @@ def _test_answer(outcome: Any, duration_ms: float) -> TestAnswer:
         response_body=body,
         response_bytes=answer.body_bytes if answer else 0,
         duration_ms=round(duration_ms, 3),
-        notes=answer.notes if answer else [],
+        notes=list(answer.notes) if answer else [],
     )
 
 

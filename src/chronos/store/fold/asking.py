@@ -140,7 +140,7 @@ def redrive(draft: Draft, command: Redrive) -> Result:
             waited=Waited(),
             status=Status.PENDING,
             reason="",
-            attempts=[],
+            attempts=(),
             tries=0,
             unknowns=0,
             retry_at_us=0,

@@ -33,7 +33,7 @@ def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     draft.put(OPEN, execution.id, execution)
     slots = draft.slots(job.id)
     last_s, before_s = decided(draft, slots, owed.scheduled_s)
-    waiting = [*slots.waiting, execution.id]
+    waiting = (*slots.waiting, execution.id)
     draft.put_slots(job.id, Slots(slots.holding, waiting, slots.skips, last_s, before_s, slots.last_success_us))
     draft.tell(DECIDED, execution)
     return execution
@@ -59,7 +59,7 @@ def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
         spec.priority,
         draft.at.time_us,
         late=owed.late,
-        notes=[f"also due at {wall}" for wall in owed.coalesced_wall_times],
+        notes=tuple([f"also due at {wall}" for wall in owed.coalesced_wall_times]) if owed.coalesced_wall_times else (),
     )
 
 
@@ -72,7 +72,7 @@ def open_execution(draft: Draft, execution: Execution) -> None:
     """Make `execution` pending: last in its job's line."""
     draft.put(OPEN, execution.id, execution)
     slots = draft.slots(execution.job_id)
-    draft.put_slots(execution.job_id, replace(slots, waiting=[*slots.waiting, execution.id]))
+    draft.put_slots(execution.job_id, replace(slots, waiting=(*slots.waiting, execution.id)))
     draft.tell(DECIDED, execution)
 
 
@@ -130,8 +130,8 @@ def leave_slots(draft: Draft, execution: Execution, job: Job | None) -> None:
 
 def without(slots: Slots, execution: str, last_success_us: int) -> Slots:
     """Return `slots` without `execution`, and with when the job was last well."""
-    holding = [i for i in slots.holding if i != execution]
-    waiting = [i for i in slots.waiting if i != execution] if slots.waiting else []
+    holding = tuple([i for i in slots.holding if i != execution])
+    waiting = tuple([i for i in slots.waiting if i != execution]) if slots.waiting else ()
     return Slots(holding, waiting, slots.skips, slots.last_decided_s, slots.prev_decided_s, last_success_us)
 
 

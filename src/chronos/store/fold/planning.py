@@ -17,6 +17,7 @@ from chronos.store.fold.executions import add_range, open_owed
 from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.fold.starting import open_started, token_of
 from chronos.store.port import Result
+from chronos.store.steps import STEP, Step
 from chronos.store.tables import JOBS, RESETS, Reset
 
 _INSTANT = itemgetter(0)
@@ -30,7 +31,7 @@ def new_leader(draft: Draft, command: NewLeader) -> Result:
     return accepted(term=meta.term + 1)
 
 
-def decide(draft: Draft, command: Decide) -> Result:
+def decide(draft: Draft, command: Decide) -> Step[Result]:
     """Open what is owed in (from, to], record what is skipped, move the mark; the value is what was granted at once."""
     shard = draft.shard(command.shard)
     if (command.from_s, command.plan_version) != (shard.hwm_s, shard.plan_version):
@@ -38,7 +39,7 @@ def decide(draft: Draft, command: Decide) -> Result:
     if command.to_s < command.from_s:
         return rejected(PlanMoved, "The high-water mark never moves back.", hwm_s=shard.hwm_s)
     draft.put_shard(replace(shard, hwm_s=command.to_s), command.shard)
-    opened, granted = _owe(draft, command.occurrences, command.ranges, command.node, command.nodes)
+    opened, granted = yield from _owe(draft, command.occurrences, command.ranges, command.node, command.nodes)
     return accepted(granted, opened=opened)
 
 
@@ -52,7 +53,7 @@ def begin_catchup(draft: Draft, command: BeginCatchup) -> Result:
     return accepted()
 
 
-def catchup(draft: Draft, command: Catchup) -> Result:
+def catchup(draft: Draft, command: Catchup) -> Step[Result]:
     """Decide what the next jobs owe from the outage."""
     shard = draft.shard(command.shard)
     if not shard.catchup_to_s or command.cursor != shard.cursor or command.plan_version != shard.plan_version:
@@ -61,7 +62,8 @@ def catchup(draft: Draft, command: Catchup) -> Result:
         draft.put_shard(replace(shard, cursor=command.cursor_to), command.shard)
     else:
         draft.put_shard(replace(shard, catchup_from_s=0, catchup_to_s=0, cursor=""), command.shard)
-    return accepted(opened=_owe(draft, command.occurrences, command.ranges)[0])
+    opened, _ = yield from _owe(draft, command.occurrences, command.ranges)
+    return accepted(opened=opened)
 
 
 def reset_clock(draft: Draft, command: ResetClock) -> Result:
@@ -89,8 +91,8 @@ def note_clock(draft: Draft, command: NoteClock) -> Result:
 
 def _owe(
     draft: Draft, occurrences: list[Owed], ranges: list[RangeRecord], node: str = "", nodes: Sequence[str] = ()
-) -> tuple[list[str], list[Execution]]:
-    """Return the ids of what was opened, and the executions that were granted the right to send at once."""
+) -> Step[tuple[list[str], list[Execution]]]:
+    """Come to the ids of what was opened, and the executions that were granted the right to send at once."""
     opened: list[str] = []
     granted: list[Execution] = []
     token = token_of(draft)
@@ -98,7 +100,9 @@ def _owe(
     steps: list[tuple[int, Owed | RangeRecord]] = [(o.scheduled_s, o) for o in occurrences]
     steps += [(r.first_s, r) for r in ranges]
     steps.sort(key=_INSTANT)
-    for _, step in steps:
+    for number, (_, step) in enumerate(steps, 1):
+        if number % STEP == 0:
+            yield
         job = draft.get(JOBS, step.job_id)
         if job is None:
             continue

@@ -12,16 +12,19 @@ from chronos.store.fold.draft import Draft, accepted, rejected
 from chronos.store.fold.executions import SUCCESS, finish, is_planned, skip, without
 from chronos.store.fold.keeping import NOTES_MAX, note_late
 from chronos.store.port import Result
+from chronos.store.steps import STEP, Step
 from chronos.store.tables import JOBS, OPEN, REVISIONS, revision_key
 
 AGAIN, GO_ON, SUCCEED = Next.AGAIN, Next.GO_ON, Next.SUCCEED
 """An enum's member is looked up slowly, and these are asked for with each result."""
 
 
-def settle(draft: Draft, command: Settle) -> Result:
+def settle(draft: Draft, command: Settle) -> Step[Result]:
     """Fold results in. One of an attempt that no longer holds the right to send becomes a note."""
     changed: list[Execution] = []
-    for result in command.results:
+    for number, result in enumerate(command.results, 1):
+        if number % STEP == 0:
+            yield
         execution = draft.get(OPEN, result.execution_id)
         if execution is None or not _holds(execution, result.attempt):
             _note_late(draft, execution, result)
@@ -48,7 +51,7 @@ def report(draft: Draft, command: Report) -> Result:
 
 def _go_on(draft: Draft, execution: Execution, attempt: Attempt) -> Execution:
     """The attempt keeps its right and its slot."""
-    going = replace(execution, attempts=[*execution.attempts[:-1], attempt])
+    going = replace(execution, attempts=(*execution.attempts[:-1], attempt))
     draft.put(OPEN, execution.id, going)
     draft.emit(EventType.EXECUTION_PROGRESS, namespace=execution.namespace, job_id=execution.job_id, execution=going)
     return going
@@ -80,7 +83,7 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
         return _take_back(draft, execution, result)
     if following is GO_ON:
         return _go_on(draft, execution, _taken_on(execution, result.attempt))
-    attempts = [*execution.attempts[:-1], _taken_on(execution, result.attempt)]
+    attempts = (*execution.attempts[:-1], _taken_on(execution, result.attempt))
     unknowns, tries = execution.unknowns + result.unknown, execution.tries + (not result.unknown)
     if following is SUCCEED:
         return _succeed(draft, execution, attempts, unknowns, tries)
@@ -90,7 +93,7 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
     return _end(draft, ended, result)
 
 
-def _succeed(draft: Draft, execution: Execution, attempts: list[Attempt], unknowns: int, tries: int) -> Execution:
+def _succeed(draft: Draft, execution: Execution, attempts: tuple[Attempt, ...], unknowns: int, tries: int) -> Execution:
     """End it well, even if it was to be cancelled. Nearly all end here, so it is one copy."""
     ended = replace(
         execution,
@@ -141,7 +144,7 @@ def _give_slot_back(draft: Draft, execution: Execution) -> None:
     """Let others have the slot; `execution` is the next in line when its time comes."""
     before = draft.slots(execution.job_id)
     slots = without(before, execution.id, before.last_success_us)
-    draft.put_slots(execution.job_id, replace(slots, waiting=[execution.id, *slots.waiting]))
+    draft.put_slots(execution.job_id, replace(slots, waiting=(execution.id, *slots.waiting)))
 
 
 def _wait_for_retry(draft: Draft, execution: Execution, result: Settlement) -> Execution:
@@ -188,6 +191,6 @@ def _note_late(draft: Draft, execution: Execution | None, result: Settlement) ->
     if execution is None:
         note_late(draft, result.execution_id, note)
     else:
-        notes = [*execution.notes, note][-NOTES_MAX:]
+        notes = (*execution.notes, note)[-NOTES_MAX:]
         draft.put(OPEN, execution.id, replace(execution, notes=notes))
     draft.emit(EventType.LATE_RESULT, key=result.execution_id, execution=execution, note=note)

@@ -68,7 +68,7 @@ def open_started(draft: Draft, job: Job, owed: Owed, node: str, token: str) -> t
     last_s, before_s = decided(draft, slots, owed.scheduled_s)
     draft.put(OPEN, execution.id, started)
     draft.put_slots(
-        job.id, Slots([*slots.holding, execution.id], [], slots.skips, last_s, before_s, slots.last_success_us)
+        job.id, Slots((*slots.holding, execution.id), (), slots.skips, last_s, before_s, slots.last_success_us)
     )
     draft.tell(STARTED, started)
     return execution.id, started
@@ -120,7 +120,7 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, slots: Slots, as
     return False
 
 
-def _refuse_or_wait(draft: Draft, execution: Execution, job: Job, others: list[str]) -> None:
+def _refuse_or_wait(draft: Draft, execution: Execution, job: Job, others: tuple[str, ...]) -> None:
     policy = job.spec.concurrency
     if _is_patient(execution):
         # They are bounded at the source.
@@ -189,7 +189,7 @@ def _age(execution: Execution) -> tuple[int, str]:
     return execution.scheduled_s, execution.id
 
 
-def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
+def _replace(draft: Draft, execution: Execution, others: tuple[str, ...]) -> None:
     """Ask for what runs to be stopped; of several that wait, the newest wins."""
     newest = _supersede(draft, execution)
     for key in others:
@@ -207,8 +207,8 @@ def _replace(draft: Draft, execution: Execution, others: list[str]) -> None:
 def _grant(draft: Draft, execution: Execution, slots: Slots, asked: StartAttempt, token: str) -> Execution:
     started = _with_attempt(execution, asked.n, asked.node, token, asked.not_before_us, draft.at.time_us)
     draft.put(OPEN, execution.id, started)
-    holding = slots.holding if execution.id in slots.holding else [*slots.holding, execution.id]
-    waiting = [i for i in slots.waiting if i != execution.id]
+    holding = slots.holding if execution.id in slots.holding else (*slots.holding, execution.id)
+    waiting = tuple([i for i in slots.waiting if i != execution.id])
     draft.put_slots(
         execution.job_id,
         Slots(holding, waiting, slots.skips, slots.last_decided_s, slots.prev_decided_s, slots.last_success_us),
@@ -222,7 +222,7 @@ def _with_attempt(execution: Execution, n: int, node: str, token: str, not_befor
     return replace(
         execution,
         status=RUNNING,
-        attempts=[*execution.attempts, attempt],
+        attempts=(*execution.attempts, attempt),
         retry_at_us=0,
         waited=NOT_WAITED,
         started_at_us=execution.started_at_us or max(not_before_us, time_us),

@@ -79,7 +79,7 @@ def an_execution(at_s: int = DUE, **fields: Any) -> Execution:
         priority=5,
         decided_at_us=at_s * US - 250_000,
         status=Status.SUCCESS,
-        attempts=[an_attempt(at_s)],
+        attempts=(an_attempt(at_s),),
         started_at_us=at_s * US + 2_000,
         ended_at_us=at_s * US + 340_000,
     )
@@ -160,7 +160,7 @@ def a_case(
         progress=Progress(now_us=now * US, shard=shard or Shard(hwm_s=now), **progress),
         calendar_of=lambda namespace, name: calendar,
         records=list(records),
-        slots=Slots(holding=list(holding)),
+        slots=Slots(holding=tuple(holding)),
     )
 
 

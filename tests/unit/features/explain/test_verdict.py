@@ -80,10 +80,10 @@ RAN = [
         "ran after the breaker let it",
         Reason.DELAYED,
         "30.0 s for the circuit breaker",
-        attempts=[an_attempt(started_at_us=(DUE + 30) * US, waited=waited(breaker=30_000))],
+        attempts=(an_attempt(started_at_us=(DUE + 30) * US, waited=waited(breaker=30_000)),),
         started_at_us=(DUE + 30) * US,
     ),
-    of("ran with its second attempt", Reason.RETRIED, "succeeded with attempt 2", attempts=[failed(), an_attempt(n=2)]),
+    of("ran with its second attempt", Reason.RETRIED, "succeeded with attempt 2", attempts=(failed(), an_attempt(n=2))),
     of(
         "was made up for after an outage",
         Reason.LATE,
@@ -99,7 +99,7 @@ RAN = [
         series=1,
         earlier_attempts=3,
         late=True,
-        attempts=[an_attempt(n=4)],
+        attempts=(an_attempt(n=4),),
     ),
 ]
 
@@ -110,7 +110,7 @@ ENDED = [
         "failed for good after 3 attempts",
         status=Status.FAILED,
         reason="gave up after 3 attempts: HTTP 503",
-        attempts=[failed(1), failed(2), failed(3)],
+        attempts=(failed(1), failed(2), failed(3)),
     ),
     of(
         "nobody knows whether it arrived",
@@ -118,7 +118,7 @@ ENDED = [
         "nobody can say",
         status=Status.FAILED,
         reason="unknown: the server stopped",
-        attempts=[lost()],
+        attempts=(lost(),),
     ),
     of(
         "was cancelled by a person",
@@ -142,7 +142,7 @@ ENDED = [
         "the job was changed",
         status=Status.CANCELLED,
         reason="edited",
-        attempts=[],
+        attempts=(),
     ),
     of(
         "its job was deleted",
@@ -150,7 +150,7 @@ ENDED = [
         "the job was deleted",
         status=Status.CANCELLED,
         reason="job_deleted",
-        attempts=[],
+        attempts=(),
     ),
 ]
 
@@ -161,7 +161,7 @@ UNDER_WAY = [
         "is running: attempt 1",
         now=DUE + 1,
         status=Status.RUNNING,
-        attempts=[an_attempt(status=AttemptStatus.STARTED, ended_at_us=0)],
+        attempts=(an_attempt(status=AttemptStatus.STARTED, ended_at_us=0),),
         ended_at_us=0,
     ),
     of(
@@ -170,7 +170,7 @@ UNDER_WAY = [
         "is running",
         now=DUE + 1,
         status=Status.RUNNING,
-        attempts=[an_attempt(status=AttemptStatus.STARTED, ended_at_us=0, ongoing=Ongoing(accepted_us=DUE * US))],
+        attempts=(an_attempt(status=AttemptStatus.STARTED, ended_at_us=0, ongoing=Ongoing(accepted_us=DUE * US)),),
         ended_at_us=0,
     ),
     open_(
@@ -179,7 +179,7 @@ UNDER_WAY = [
         "is tried again at",
         "HTTP 503",
         status=Status.RETRYING,
-        attempts=[failed()],
+        attempts=(failed(),),
         retry_at_us=(DUE + 9) * US,
     ),
     open_(
@@ -188,7 +188,7 @@ UNDER_WAY = [
         "it is sent again",
         "unknown: x",
         status=Status.RETRYING,
-        attempts=[lost()],
+        attempts=(lost(),),
         retry_at_us=(DUE + 9) * US,
     ),
     open_(
@@ -233,7 +233,7 @@ UNRECORDED = [
         "paused, and waits with its retry",
         Reason.WAITING_PAUSE,
         "until the job is resumed",
-        waiting(status=Status.RETRYING, attempts=[failed()]),
+        waiting(status=Status.RETRYING, attempts=(failed(),)),
         job={"paused": PAUSE},
     ),
     asked("to come", Reason.WILL_RUN, "will run, if nothing changes", at=DUE + DAY),
@@ -376,7 +376,7 @@ def test_a_run_moved_out_of_a_gap_says_so() -> None:
 
 
 def test_each_attempt_is_told_with_what_it_waited_for() -> None:
-    case = a_case(an_execution(attempts=[failed(waited=waited(host_cap=1_500)), an_attempt(n=2)]))
+    case = a_case(an_execution(attempts=(failed(waited=waited(host_cap=1_500)), an_attempt(n=2))))
     assert [text[:9] for text in texts(case, FactKind.ATTEMPT)] == ["Attempt 1", "Attempt 2"]
     assert "HTTP 503" in texts(case, FactKind.ATTEMPT)[0]
     assert texts(case, FactKind.WAIT) == [
@@ -385,13 +385,13 @@ def test_each_attempt_is_told_with_what_it_waited_for() -> None:
 
 
 def test_an_attempt_nobody_knows_of_does_not_count_as_a_try() -> None:
-    [first, _] = texts(a_case(an_execution(attempts=[lost(1), an_attempt(n=2)])), FactKind.ATTEMPT)
+    [first, _] = texts(a_case(an_execution(attempts=(lost(1), an_attempt(n=2)))), FactKind.ATTEMPT)
     assert "nobody can say whether it arrived" in first
     assert "does not count" in first
 
 
 def test_late_results_are_told() -> None:
-    assert texts(a_case(an_execution(notes=["late_result: attempt 1 success (200)"])), FactKind.NOTE)
+    assert texts(a_case(an_execution(notes=("late_result: attempt 1 success (200)",))), FactKind.NOTE)
 
 
 def test_after_an_edit_the_answer_for_an_older_instant_names_the_older_version() -> None:

@@ -110,7 +110,7 @@ class Room:
         host.subscriptions[-1].cursor = len(host.log)
 
     async def fails(self, number: int = 1, job: Job | None = None, **facts: Any) -> None:
-        await self._ends(number, job, Status.FAILED, attempts=[an_attempt(1, error="HTTP 500")], **facts)
+        await self._ends(number, job, Status.FAILED, attempts=(an_attempt(1, error="HTTP 500"),), **facts)
 
     async def succeeds(self, number: int = 1, job: Job | None = None) -> None:
         await self._ends(number, job, Status.SUCCESS)

@@ -74,7 +74,7 @@ def test_a_failure_says_why_when_how_often_and_what_is_next() -> None:
 
 
 def test_a_second_failure_after_a_redrive_is_another_notice_and_counts_its_own_attempts() -> None:
-    execution = an_execution(series=1, attempts=[an_attempt(1), an_attempt(2, series=1)])
+    execution = an_execution(series=1, attempts=(an_attempt(1), an_attempt(2, series=1)))
     notice = failure_notice(execution, at_us=5, next_run_s=0)
     assert notice.id == "occ_1-failure-1"
     assert notice.attempts == 1

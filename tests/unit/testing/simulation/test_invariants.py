@@ -118,7 +118,7 @@ def test_i3_a_mark_or_a_term_that_goes_back_is_seen(evidence: Evidence) -> None:
 def test_i4_a_right_to_send_for_a_life_that_does_not_lead_is_seen(evidence: Evidence) -> None:
     grant = granted(evidence)
     attempt = with_(grant.attempt, node="chronos-1#ANOTHER", token=f"0.1.{len(evidence.entries) + 1}")
-    stolen = with_(grant.execution, attempts=[attempt], status=Status.RUNNING)
+    stolen = with_(grant.execution, attempts=(attempt,), status=Status.RUNNING)
     put_open(evidence, stolen)
     assert "I4" in rules(evidence)
 
@@ -145,7 +145,7 @@ def test_i6_two_rights_to_send_of_one_job_are_seen(evidence: Evidence) -> None:
     for number in (1, 2):
         token = f"0.1.{len(evidence.entries) + 1}"
         attempt = with_(grant.attempt, token=token, status=AttemptStatus.STARTED)
-        put_open(evidence, with_(grant.execution, id=f"occ_{number}", attempts=[attempt], status=Status.RUNNING))
+        put_open(evidence, with_(grant.execution, id=f"occ_{number}", attempts=(attempt,), status=Status.RUNNING))
     assert "I6" in rules(evidence)
 
 
@@ -205,8 +205,8 @@ def test_i7_a_terminal_state_that_changes_is_seen(evidence: Evidence) -> None:
 
 def test_i8_a_gap_between_attempts_and_one_too_many_are_seen(evidence: Evidence) -> None:
     _, record = next(records(evidence))
-    gap = with_(record, id="occ_gap", attempts=[with_(record.attempts[0], n=2)])
-    many = with_(record, id="occ_many", attempts=[with_(record.attempts[0], n=n) for n in range(1, 10)])
+    gap = with_(record, id="occ_gap", attempts=(with_(record.attempts[0], n=2),))
+    many = with_(record, id="occ_many", attempts=tuple(with_(record.attempts[0], n=n) for n in range(1, 10)))
     for wrong in (gap, many):
         tampered = copy.deepcopy(evidence)
         put_open(tampered, wrong)
@@ -273,7 +273,7 @@ def put_again(evidence: Evidence, before: Execution, after: Execution) -> None:
 
 def test_i13_a_retry_that_waits_too_long_is_seen(evidence: Evidence) -> None:
     retrying = failed_step(evidence).execution
-    running = with_(retrying, attempts=[with_(retrying.attempts[-1], status=AttemptStatus.STARTED)])
+    running = with_(retrying, attempts=(with_(retrying.attempts[-1], status=AttemptStatus.STARTED),))
     late_us = evidence.entries[-1].time_us + 3_600_000_000
     put_again(evidence, running, with_(retrying, attempts=retrying.attempts[-1:], retry_at_us=late_us))
     assert "I13" in rules(evidence)
@@ -374,7 +374,7 @@ def test_i24_a_pause_that_does_not_end_is_seen(evidence: Evidence) -> None:
 def stuck(evidence: Evidence) -> Execution:
     """Return an execution that waits, of a job that is not paused."""
     _, record = next((kept, r) for kept, r in records(evidence))
-    waiting = with_(record, status=Status.PENDING, attempts=[], effective_us=record.effective_us - 10**9)
+    waiting = with_(record, status=Status.PENDING, attempts=(), effective_us=record.effective_us - 10**9)
     job_id = next(j for j, revisions in evidence.revisions.items() if revisions[-1].paused is None)
     return with_(waiting, job_id=job_id, id="occ_stuck")
 

@@ -127,12 +127,15 @@ def test_i6_a_run_that_begins_before_the_work_of_the_one_before_was_reported_is_
 def one_behind_another(evidence: Evidence) -> tuple[Arrival, Arrival] | None:
     """Return the requests of two runs of a job that reports its work and does not run beside itself."""
     course = course_of(evidence)
-    jobs = {word.job_id for word in results(evidence)}
-    arrivals = [a for a in sorted(evidence.arrivals, key=attrgetter("job_id", "at")) if a.job_id in jobs]
+    told = {(word.execution_id, word.attempt) for word in results(evidence)}
+    arrivals = sorted(evidence.arrivals, key=attrgetter("job_id", "at"))
     pairs = (
         (before, after)
         for before, after in pairwise(arrivals)
-        if before.job_id == after.job_id and before.execution_id != after.execution_id and is_alone(course, after)
+        if before.job_id == after.job_id
+        and before.execution_id != after.execution_id
+        and (before.execution_id, before.attempt) in told
+        and is_alone(course, after)
     )
     return next(pairs, None)
 
