@@ -16,10 +16,10 @@ import pytest
 from tests.etcds import ROOT, binary, free_ports
 from tests.integration.cluster.members import Pki
 from tests.integration.etcd.running import (
-    PACKAGED,
     PATIENCE_S,
     alone,
     ask,
+    packaged,
     running,
     running_together,
     supervisor,
@@ -38,12 +38,7 @@ pytestmark = pytest.mark.asyncio
 @pytest.fixture(params=["current", "packaged"])
 def program(request: pytest.FixtureRequest) -> Path:
     """An etcd of today, and the one of the distribution, whose flags and habits are older."""
-    if request.param == "current":
-        return Path(binary())
-    if not PACKAGED.is_file():
-        assert not os.environ.get("CHRONOS_REQUIRE_SERVICES"), "`.ci/engine package` makes it"
-        pytest.skip("there is no older etcd here; `.ci/engine package` makes it")
-    return PACKAGED
+    return Path(binary()) if request.param == "current" else packaged()
 
 
 def kill(pid: int | None, sign: signal.Signals = signal.SIGKILL) -> None:

@@ -27,6 +27,7 @@ _SPOKEN_FOR = {"level", "ts", "caller", "msg", "stacktrace", "logger"}
 _NO_NEWS = (
     "simple token is not cryptographically signed",
     "Running http and grpc server on single port",
+    "established TCP streaming connection with remote peer",
 )
 
 
@@ -60,9 +61,14 @@ def parse(raw: bytes) -> Line:
 
 
 class EngineLog:
-    """Takes the engine's output in pieces, as they come; `grave` has the last lines of one run that matter."""
+    """Takes the engine's output in pieces, as they come; `grave` has the last lines of one run that matter.
+
+    Attributes:
+        is_ending: It was asked to end: what it says of that is no news.
+    """
 
     def __init__(self, clock: Clock) -> None:
+        self.is_ending = False
         self._clock = clock
         self._rest = b""
         self._grave: deque[Line] = deque(maxlen=GRAVE_KEPT)
@@ -78,6 +84,7 @@ class EngineLog:
 
     def begin(self) -> None:
         """Forget what an earlier run said."""
+        self.is_ending = False
         self._rest = b""
         self._grave.clear()
         self._plain.clear()
@@ -102,7 +109,9 @@ class EngineLog:
                 self._plain.append(line)
         elif line.is_grave or line.level == "warn":
             self._grave.append(line)
-        if not any(part in line.message for part in _NO_NEWS) and self._may_tell():
+        if self.is_ending:
+            log.debug("engine_said", says=line.message)
+        elif not any(part in line.message for part in _NO_NEWS) and self._may_tell():
             _pass_on(line)
 
     def _may_tell(self) -> bool:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from chronos.cluster.etcd.failures import EngineFailed
 from chronos.cluster.etcd.flags import EngineSettings
+from chronos.cluster.etcd.walhead import owner
 from chronos.errors import ConfigInvalid
 
 log = structlog.get_logger("chronos.engine")
@@ -102,7 +103,7 @@ def admit(settings: EngineSettings) -> Marker:
     engine asks the others itself.
 
     Raises:
-        EngineFailed: There was data, and it is gone.
+        EngineFailed: There was data, and it is gone or another member's.
         ConfigInvalid: The data folder is another member's.
     """
     found, is_there = read(settings.data_dir), has_data(settings)
@@ -112,17 +113,33 @@ def admit(settings: EngineSettings) -> Marker:
         raise EngineFailed(wiped(settings.node, str(settings.engine_dir)))
     if found is None and is_there:
         log.warning("engine_marker_missing", folder=str(settings.engine_dir), written=str(path_of(settings.data_dir)))
-    stage = Stage.MEMBER if is_there or settings.is_joining else Stage.FOUNDING
-    if found is not None and found.stage is stage:
-        return found
     marker = Marker(
         cluster_uuid=settings.cluster_uuid,
         node=settings.node,
-        stage=stage,
-        member_id=found.member_id if found is not None else "",
+        stage=Stage.MEMBER if is_there or settings.is_joining else Stage.FOUNDING,
+        member_id=_member_id(settings, found.member_id if found is not None else ""),
     )
-    write(settings.data_dir, marker)
+    if marker != found:
+        write(settings.data_dir, marker)
     return marker
+
+
+def _member_id(settings: EngineSettings, noted: str) -> str:
+    """Return the engine's own number for this member.
+
+    Raises:
+        EngineFailed: The data is that of another one: two engines would speak with one voice.
+    """
+    own = owner(settings.engine_dir / "member" / "wal")
+    if own is None:
+        return noted
+    if noted not in ("", own.member_id):
+        raise EngineFailed(
+            f"The engine's data ({settings.engine_dir}) is that of the member {own.member_id}, and this one is {noted}."
+            " It was copied from another node; put this node's own data back, or replace the member:"
+            f" {_replace(settings.node)}"
+        )
+    return own.member_id
 
 
 def wiped(node: str, folder: str) -> str:

@@ -165,6 +165,7 @@ class EtcdSupervisor:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         if self._child is not None:
+            self._output.is_ending = True
             code = await self._child.stop()
             log.info("engine_stopped", exit_code=code)
         self._forget()

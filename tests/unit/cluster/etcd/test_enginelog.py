@@ -66,6 +66,16 @@ def test_what_is_said_at_every_start_is_not_passed_on() -> None:
     assert told == []
 
 
+def test_what_an_engine_says_of_its_own_end_is_not_passed_on() -> None:
+    engine = EngineLog(VirtualClock())
+    engine.is_ending = True
+    with capture_logs() as told:
+        engine.feed(WARNING)
+        engine.begin()
+        engine.feed(WARNING)
+    assert [line["log_level"] for line in told] == ["debug", "warning"]
+
+
 def test_an_engine_that_complains_without_end_does_not_fill_our_log() -> None:
     clock = VirtualClock()
     engine = EngineLog(clock)

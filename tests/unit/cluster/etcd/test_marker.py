@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.unit.cluster.etcd.samples import UUID, a_member, with_data
+from tests.unit.cluster.etcd.samples import HEAD, UUID, a_member, with_data
 
 from chronos.cluster.etcd.failures import EngineFailed
 from chronos.cluster.etcd.marker import Stage, admit, path_of, read
@@ -65,6 +65,16 @@ def test_the_data_folder_of_another_member_is_refused(tmp_path: Path) -> None:
         admit(a_member(tmp_path, node="n2"))
     with pytest.raises(ConfigInvalid, match="belongs to the cluster"):
         admit(a_member(tmp_path, cluster_uuid=UUID.replace("7", "8")))
+
+
+def test_the_data_of_another_member_is_not_started(tmp_path: Path) -> None:
+    member = a_member(tmp_path)
+    with_data(member)
+    (member.engine_dir / "member/wal/0.wal").write_bytes(HEAD)
+    assert admit(member).member_id == "bdae9bbc11dd390d"
+    (member.engine_dir / "member/wal/0.wal").write_bytes(HEAD.replace(b"\x8d\xf2", b"\x8e\xf2"))
+    with pytest.raises(EngineFailed, match="is that of the member bdae9bbc11dd390e, and this one is bdae9bbc11dd390d"):
+        admit(member)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"node": "n1"}', b"\xff"])
