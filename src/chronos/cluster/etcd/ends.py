@@ -8,7 +8,7 @@ from chronos.cluster.etcd import rpc_pb2 as pb
 from chronos.cluster.etcd.client import RANGE, TXN, Client, Refused, translated
 from chronos.cluster.etcd.envelope import Sealed, unseal
 from chronos.cluster.etcd.keys import Keys
-from chronos.cluster.etcd.txn import count, found, get, txn
+from chronos.cluster.etcd.txn import count, found, get, read, txn
 from chronos.errors import LogDamaged, Unavailable
 
 _READS_MAX = 3
@@ -26,12 +26,14 @@ class Reader:
 
     Attributes:
         seen: The highest index that is known to have been committed. It only saves looking at what lies before it.
+        empty_behind: What the log began behind when it was last asked for its ends; None when it had entries.
     """
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
         self.seen = 0
+        self.empty_behind: int | None = None
 
     def note(self, index: int) -> None:
         """Remember that the entry at `index` is committed."""
@@ -45,10 +47,10 @@ class Reader:
         """
         keys, seen = self._keys, self.seen
         # Counted from where it was seen to reach: etcd finds the last key of a range only by reading all of it.
-        request = txn([], [get(keys.base), count(keys.entry(seen or 1), keys.log_end)])
+        request = txn([], [*ends_read(keys), count(keys.entry(seen or 1), keys.log_end)])
         answer = await self._ask(request)
-        base = base_in(found(answer, 0))
-        there = int(answer.responses[1].response_range.count)
+        base = base_in(keys, answer)
+        there = int(answer.responses[2].response_range.count)
         last = max(seen - 1, base) + there
         if seen > base and not there:
             raise LogDamaged(
@@ -57,6 +59,7 @@ class Reader:
                 last_good=base,
             )
         self.note(last)
+        self.empty_behind = base if last == base else None
         return Ends(base, last)
 
     async def entry(self, index: int) -> Sealed | None:
@@ -103,6 +106,14 @@ class Reader:
             raise translated(exc) from exc
 
 
-def base_in(kv: pb.KeyValue | None) -> int:
-    """Return the last entry that is forgotten, by its key."""
-    return int(kv.value, 16) if kv is not None else 0
+def ends_read(keys: Keys, *, local: bool = False) -> list[pb.RequestOp]:
+    """Return the two reads from which `base_in` tells where the log begins."""
+    return [get(keys.base, local=local), read(keys.entry(0), keys.log_end, 1, keys_only=True, local=local)]
+
+
+def base_in(keys: Keys, answer: pb.TxnResponse) -> int:
+    """Return the entry that the log begins behind, by the first two reads of an answer."""
+    base, first = found(answer, 0), found(answer, 1)
+    if first is not None:
+        return keys.index(first.key) - 1
+    return int(base.value, 16) if base is not None else 0

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from chronos.cluster.etcd import rpc_pb2 as pb
 from chronos.cluster.etcd.client import TXN, Client, NoAnswer, Refused, translated
-from chronos.cluster.etcd.ends import Reader, base_in
+from chronos.cluster.etcd.ends import Reader, base_in, ends_read
 from chronos.cluster.etcd.envelope import Sealed, unseal
 from chronos.cluster.etcd.keys import Keys
 from chronos.cluster.etcd.seat import leader_in
@@ -77,24 +77,31 @@ class Follower:
             LogDamaged: One does not verify, or is missing.
             NoAnswer: Without `last`: this member does not answer.
         """
-        keys = self._keys
+        page, base = await self._read(frm, last)
+        if not page.entries or page.entries[0].entry.index != frm:
+            page, base = await self._read(frm, last, with_base=True)
+            if base >= frm:
+                raise SnapshotNeeded(first=base + 1)
+        indexes = [sealed.entry.index for sealed in page.entries]
+        if indexes != list(range(frm, frm + len(indexes))) or (last is not None and not indexes):
+            raise LogDamaged(f"The cluster's log has a hole at or after entry {frm}.", last_good=frm - 1)
+        if indexes:
+            self._note(indexes[-1])
+        return page
+
+    async def _read(self, frm: int, last: int | None, *, with_base: bool = False) -> tuple[Page, int]:
+        """Return what there is from `frm` on, and, with it, what the log begins behind; else 0."""
+        keys, local = self._keys, last is None
         end = keys.log_end if last is None else keys.entry(last + 1)
-        local = last is None
-        entries_read = read(keys.entry(frm), end, self._settings.page_entries, local=local)
-        request = txn([], [get(keys.base, local=local), entries_read])
+        before = ends_read(keys, local=local) if with_base else []
+        request = txn([], [*before, read(keys.entry(frm), end, self._settings.page_entries, local=local)])
         try:
             answer = await (self._client.once(TXN, request) if local else self._client.ask(TXN, request))
         except Refused as exc:
             raise translated(exc) from exc
-        base, there = base_in(found(answer, 0)), answer.responses[1].response_range
-        if base >= frm:
-            raise SnapshotNeeded(first=base + 1)
+        there = answer.responses[-1].response_range
         entries = [unseal(keys.index(kv.key), kv.value) for kv in there.kvs]
-        if [sealed.entry.index for sealed in entries] != list(range(frm, frm + len(entries))) or (last and not entries):
-            raise LogDamaged(f"The cluster's log has a hole at or after entry {frm}.", last_good=frm - 1)
-        if entries:
-            self._note(entries[-1].entry.index)
-        return Page(entries, answer.header.revision, there.more)
+        return Page(entries, answer.header.revision, there.more), base_in(keys, answer) if with_base else 0
 
     async def follow(self, frm: int) -> AsyncGenerator[Sealed, None]:
         """Yield the entries from `frm` on, without end; what cannot be read is tried again, at the next member."""

@@ -10,7 +10,7 @@ class Keys:
 
     Attributes:
         log_end: The key behind the last possible entry.
-        base: Holds the index of the last entry that was forgotten, or that a snapshot stands for.
+        base: Holds the index that an empty log begins behind; the first entry of all takes it away.
         meta: Holds the format of all of this.
     """
 

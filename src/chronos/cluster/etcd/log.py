@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
+from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -31,13 +32,13 @@ from chronos.cluster.etcd.client import (
     unanswered,
 )
 from chronos.cluster.etcd.contest import Contest
-from chronos.cluster.etcd.ends import Reader, base_in
+from chronos.cluster.etcd.ends import Reader
 from chronos.cluster.etcd.envelope import FORMAT, seal, unseal
 from chronos.cluster.etcd.following import Follower, FollowSettings
 from chronos.cluster.etcd.keys import Keys, number
 from chronos.cluster.etcd.seat import Seat, leader_in
 from chronos.cluster.etcd.takeover import Takeover, TakeoverSettings
-from chronos.cluster.etcd.txn import absent, delete, exists, found, get, holds, less, modified_at, put, read, txn
+from chronos.cluster.etcd.txn import absent, delete, exists, found, get, holds, modified_at, put, read, txn
 from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import (
     ChronosError,
@@ -143,7 +144,7 @@ class EtcdLog:
         """Close the connections. What is under way ends with `Unavailable` or `LogFailed`."""
         await self.client.close()
 
-    async def __aenter__(self) -> EtcdLog:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -215,29 +216,31 @@ class EtcdLog:
                 if self._unsure != entry.index:
                     raise translated(exc) from exc
             else:
-                if answer.succeeded or self._is_there(entry, answer):
+                if answer.succeeded or await self._is_there(entry, answer):
                     break
-                on_base = base_in(found(answer, 3)) == entry.index - 1
+                on_base = self._reader.empty_behind == entry.index - 1
             await self.client.pause()
         self._unsure = 0
 
     def _appending(self, entry: Entry, value: bytes, *, on_base: bool) -> pb.TxnRequest:
-        keys, before = self._keys, entry.index - 1
-        follows = holds(keys.base, number(before)) if on_base or not before else exists(keys.entry(before))
+        keys, place, before = self._keys, self._keys.entry(entry.index), entry.index - 1
+        follows = holds(keys.base, number(before)) if on_base else exists(keys.entry(before))
+        # The base is there exactly as long as the log is empty: an old one would let old places be written again.
+        done = [put(place, value), delete(keys.base)] if on_base else [put(place, value)]
         return txn(
-            [modified_at(keys.leader, entry.epoch), absent(keys.entry(entry.index)), follows],
-            [put(keys.entry(entry.index), value)],
-            [get(keys.leader), get(keys.entry(entry.index)), get(keys.entry(before), keys_only=True), get(keys.base)],
+            [modified_at(keys.leader, entry.epoch), absent(place), follows],
+            done,
+            [get(keys.leader), get(place), get(keys.entry(before), keys_only=True)],
         )
 
-    def _is_there(self, entry: Entry, answer: pb.TxnResponse) -> bool:
+    async def _is_there(self, entry: Entry, answer: pb.TxnResponse) -> bool:
         """Whether an append that did not hold did so because it was done before; False: ask otherwise.
 
         Raises:
             Fenced: Another leads, or has written something else there.
             ValueError: There would be a gap.
         """
-        leader, at, base = leader_in(found(answer, 0)), found(answer, 1), base_in(found(answer, 3))
+        leader, at = leader_in(found(answer, 0)), found(answer, 1)
         leads = leader.epoch == entry.epoch
         if at is not None:
             there = unseal(entry.index, at.value).entry
@@ -246,10 +249,13 @@ class EtcdLog:
         if not leads:
             self._unsure = 0  # what is still under way has lost its epoch, and will not hold
             raise Fenced(leader=leader.node)
+        if at is None and found(answer, 2) is not None:
+            return False
+        base, last = await self._reader.ends()
+        if at is None and entry.index > last + 1:
+            raise ValueError(f"entry {entry.index} would leave a gap after {last}")
         if at is not None or entry.index <= base:
             raise Fenced(f"Entry {entry.index} holds other bytes already.", leader=leader.node)
-        if found(answer, 2) is None and base != entry.index - 1:
-            raise ValueError(f"entry {entry.index} would leave a gap in the log")
         return False
 
     async def _lies_there(self, entry: Entry) -> bool:
@@ -293,21 +299,23 @@ class EtcdLog:
             await self._compact(revision)
 
     async def _forget(self, upto: int, epoch: Epoch) -> int:
-        """Delete the entries up to this one, unless that is done; return a revision at which they are gone."""
+        """Delete the entries up to this one; return a revision at which they are gone.
+
+        Nothing is written: that would be refused when etcd has no space left, and then it matters most.
+        """
         keys = self._keys
         answer = await self._ask(
             txn(
-                [modified_at(keys.leader, epoch.id), less(keys.base, number(upto)), exists(keys.entry(upto + 1))],
-                [delete(keys.entry(0), keys.entry(upto + 1)), put(keys.base, number(upto))],
-                [get(keys.leader), get(keys.base)],
+                [modified_at(keys.leader, epoch.id), exists(keys.entry(upto + 1))],
+                [delete(keys.entry(0), keys.entry(upto + 1))],
+                [get(keys.leader)],
             )
         )
         if not answer.succeeded:
             leader = leader_in(found(answer, 0))
             if leader.epoch != epoch.id:
                 raise Fenced(leader=leader.node)
-            if base_in(found(answer, 1)) < upto:
-                raise Unavailable(f"The cluster's log has no entry {upto + 1}, before which it was to be truncated.")
+            raise Unavailable(f"The cluster's log has no entry {upto + 1}, before which it was to be truncated.")
         return answer.header.revision
 
     async def _compact(self, revision: int) -> None:
@@ -340,7 +348,9 @@ class EtcdLog:
     async def take_over(self, seen: int, last: int | None = None) -> Claim:
         keys = self._keys
         seat = Seat(self._node, self._address, nonce=self._chance.bytes(16)).packed()
-        quiet = [] if last is None else [absent(keys.entry(last + 1)), less(keys.base, number(last + 1))]
+        if last is not None and not self._reader.seen and self._reader.empty_behind is None:
+            await self._reader.ends()  # whether the log is empty decides what to compare
+        quiet = [] if last is None else self._ends_at(last)
         request = txn([modified_at(keys.leader, seen), *quiet], [put(keys.leader, seat)], [get(keys.leader)])
         answer = await self._ask(request, answer_s=self._settings.claim_s)
         self._forgotten, self._newest = None, (-1, 0)
@@ -351,6 +361,12 @@ class EtcdLog:
         won = there is not None and there.value == seat
         leader = leader_in(there)
         return Claim(won, leader, moved=not won and leader.epoch == seen)
+
+    def _ends_at(self, last: int) -> list[pb.Compare]:
+        keys = self._keys
+        if self._reader.empty_behind == last:
+            return [holds(keys.base, number(last))]
+        return [exists(keys.entry(last)), absent(keys.entry(last + 1))]
 
     async def resign(self, epoch: Epoch, to: str | None = None) -> None:
         seat = Seat(to=to or "").packed()

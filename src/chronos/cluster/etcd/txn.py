@@ -27,18 +27,13 @@ def holds(key: bytes, value: bytes) -> pb.Compare:
     return pb.Compare(result=pb.Compare.EQUAL, target=pb.Compare.VALUE, key=key, value=value)
 
 
-def less(key: bytes, value: bytes) -> pb.Compare:
-    """Hold when its value comes before `value`, byte by byte; never when there is no such key."""
-    return pb.Compare(result=pb.Compare.LESS, target=pb.Compare.VALUE, key=key, value=value)
-
-
 def put(key: bytes, value: bytes) -> pb.RequestOp:
     """Write a value."""
     return pb.RequestOp(request_put=pb.PutRequest(key=key, value=value))
 
 
-def delete(frm: bytes, end: bytes) -> pb.RequestOp:
-    """Delete the keys from `frm` to before `end`."""
+def delete(frm: bytes, end: bytes = b"") -> pb.RequestOp:
+    """Delete the keys from `frm` to before `end`; without an end, one key."""
     return pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=frm, range_end=end))
 
 
@@ -47,12 +42,13 @@ def get(key: bytes, *, keys_only: bool = False, local: bool = False) -> pb.Reque
     return pb.RequestOp(request_range=pb.RangeRequest(key=key, keys_only=keys_only, serializable=local))
 
 
-def read(frm: bytes, end: bytes, limit: int, *, local: bool = False) -> pb.RequestOp:
+def read(frm: bytes, end: bytes, limit: int, *, keys_only: bool = False, local: bool = False) -> pb.RequestOp:
     """Read at most `limit` keys from `frm` to before `end`, in order.
 
     Never asked to sort: for that, etcd would read all of them, whatever the limit.
     """
-    return pb.RequestOp(request_range=pb.RangeRequest(key=frm, range_end=end, limit=limit, serializable=local))
+    request = pb.RangeRequest(key=frm, range_end=end, limit=limit, keys_only=keys_only, serializable=local)
+    return pb.RequestOp(request_range=request)
 
 
 def count(frm: bytes, end: bytes) -> pb.RequestOp:
