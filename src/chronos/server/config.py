@@ -36,7 +36,14 @@ SHORT = {
     "CHRONOS_LOGGING_LEVEL": "logging.level",
 }
 # Read by the clients, or by `chronos` itself before there is a configuration.
-_NOT_OURS = {"CHRONOS_CONFIG", "CHRONOS_SERVER", "CHRONOS_API_KEY", "CHRONOS_ENDPOINT", "CHRONOS_CONTEXT"}
+_NOT_OURS = {
+    "CHRONOS_CONFIG",
+    "CHRONOS_SERVER",
+    "CHRONOS_API_KEY",
+    "CHRONOS_ENDPOINT",
+    "CHRONOS_CONTEXT",
+    "CHRONOS_ETCD",
+}
 
 FeatureTypes = Mapping[str, Any]
 """The sections that belong to features: section name → the feature's settings type."""

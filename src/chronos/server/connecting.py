@@ -10,8 +10,9 @@ from types import TracebackType
 
 from chronos.cluster.etcd.binary import find, identify
 from chronos.cluster.etcd.client import EtcdTls
-from chronos.cluster.etcd.flags import SOCKET, EngineSettings, PeerTls
+from chronos.cluster.etcd.flags import EngineSettings, PeerTls
 from chronos.cluster.etcd.log import EtcdLog
+from chronos.cluster.etcd.reaching import endpoint_of
 from chronos.cluster.etcd.supervisor import EtcdSupervisor
 from chronos.cluster.etcd.takeover import TakeoverSettings
 from chronos.cluster.etcd.timing import EngineTiming, engine_timing
@@ -32,7 +33,7 @@ class OwnEngineLog(EtcdLog):
         self, place: Clustered, engine: EngineSettings, environ: Mapping[str, str], clock: Clock, chance: Chance
     ) -> None:
         super().__init__(
-            [f"unix:{engine.run_dir / SOCKET}"],
+            [endpoint_of(engine)],
             place.uuid,
             node=place.node,
             address=place.own.api,

@@ -106,7 +106,12 @@ async def test_an_engine_that_is_full_refuses_writes_is_ready_and_says_what_it_n
                 break
         else:
             pytest.fail("it took four times as much as it may")
-        assert await probe.is_healthy(engine.socket), "it can be read, and has to be, to make room"
+        for _ in range(200):  # on a busy disk it says no when it takes more than a second
+            if await probe.is_healthy(engine.socket):
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail("it can be read, and has to be, to make room")
         numbers = await engine.metrics()
         assert numbers is not None
         assert needed(numbers.space(is_full=True)) is Step.RECOVER

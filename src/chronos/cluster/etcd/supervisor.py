@@ -26,6 +26,7 @@ from chronos.cluster.etcd.endings import ending
 from chronos.cluster.etcd.enginelog import EngineLog
 from chronos.cluster.etcd.failures import EngineFailed
 from chronos.cluster.etcd.flags import SOCKET, EngineSettings, arguments, check_settings, environment
+from chronos.cluster.etcd.reaching import endpoint_of, socket_of
 from chronos.errors import ConfigInvalid, Unavailable
 from chronos.timing.clock import Clock
 
@@ -40,8 +41,6 @@ ANSWER_S_MAX = 3.0
 READY_S_MAX = 30.0
 FIRST_READY_S_MAX = 60.0
 """A cluster's first start takes a majority, which somebody has to start."""
-_SOCKET_PATH_MAX = 100
-"""Longer ones do not fit into a socket's address."""
 
 
 class State(StrEnum):
@@ -106,7 +105,6 @@ class EtcdSupervisor:
         self._argv: list[str] = []
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
-        self._run_fd: int | None = None
         self._is_member = False
         self._is_first = True
 
@@ -117,16 +115,13 @@ class EtcdSupervisor:
 
     @property
     def socket(self) -> str:
-        """The path of the client's socket; it belongs to this process where the data folder's own path is too long."""
-        path = str(self._settings.run_dir / SOCKET)
-        if len(os.fsencode(path)) <= _SOCKET_PATH_MAX or self._run_fd is None:
-            return path
-        return f"/proc/self/fd/{self._run_fd}/{SOCKET}"
+        """The path of the client's socket, for this process."""
+        return socket_of(self._settings)
 
     @property
     def endpoint(self) -> str:
         """What a client of gRPC connects to."""
-        return f"unix:{self.socket}"
+        return endpoint_of(self._settings)
 
     async def start(self) -> None:
         """Check everything, and start the engine; return when it runs, not when it is ready.
@@ -169,9 +164,6 @@ class EtcdSupervisor:
             code = await self._child.stop()
             log.info("engine_stopped", exit_code=code)
         self._forget()
-        if self._run_fd is not None:
-            os.close(self._run_fd)
-            self._run_fd = None
         if self._status.state is not State.FAILED:
             await self._become(State.STOPPED)
 
@@ -219,8 +211,6 @@ class EtcdSupervisor:
         for folder in (self._settings.folder, self._settings.engine_dir, self._settings.run_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
-        if self._run_fd is None:
-            self._run_fd = os.open(self._settings.run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     async def _spawn(self) -> None:
         # What is left of a killed engine; etcd 3.4 takes it for another one that listens.
