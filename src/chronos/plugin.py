@@ -94,6 +94,7 @@ class Endpoint:
         raw_body: Content type taken undecoded into `Call.raw`, instead of JSON.
         body_bytes_max: The largest body taken here, where that is less than elsewhere; 0 for what the server takes.
         also: Further permissions that the handler asks for, depending on what it is sent.
+        leader_only: In a cluster it is answered by the leader, where the feature's services run; others name it.
     """
 
     method: str
@@ -115,6 +116,7 @@ class Endpoint:
     raw_body: str = ""
     body_bytes_max: int = 0
     also: tuple[str, ...] = ()
+    leader_only: bool = False
 
 
 class Place(StrEnum):

@@ -87,6 +87,10 @@ class Roll:
         lately = (one for one, at_s in self._heard.items() if now_s - at_s < LIVING_S)
         return sorted(one for one in lately if one not in self._leaving)
 
+    def known(self) -> list[str]:
+        """Return the nodes that were ever heard of, by name."""
+        return sorted(self._current)
+
     def is_lost(self, incarnation: str, now_s: float) -> bool:
         """Return whether it sends nothing any more, for sure."""
         if incarnation in self._replaced:

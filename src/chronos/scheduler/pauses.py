@@ -35,12 +35,14 @@ class PauseTimer:
         self._clock = clock
         self._line = Line()
         self._task: asyncio.Task[None] | None = None
+        self._ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         commands.subscribe(self._on_events)
 
     async def __aenter__(self) -> Self:
         for job in self._readings.jobs_with(RESUMES):
             self._note(job)
         self._task = asyncio.create_task(self._run(), name="pauses")
+        self._task.add_done_callback(self._ended.put_nowait)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -51,10 +53,10 @@ class PauseTimer:
 
     async def failure(self) -> None:
         """Return never, unless it does not look any more; then raise what ended it."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                self._task.result()
+        while True:
+            task = await self._ended.get()
+            if not task.cancelled():
+                task.result()
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from chronos.cluster.port import Epoch, LeaderInfo
@@ -12,6 +13,9 @@ from chronos.scheduler.loop import Scheduler
 
 Duty = Callable[[], AbstractAsyncContextManager[Any]]
 """Something that only a leader does: entered when a term begins, left when it ends."""
+
+
+Pruning = Callable[[Epoch], Coroutine[Any, Any, None]]
 
 
 class LeadingCommands(ClusterCommands, Protocol):
@@ -29,16 +33,24 @@ class NodeRole:
 
     Args:
         duties: Begun after planning, in order.
+        pruning: Cuts the log as long as it is let.
     """
 
     def __init__(
-        self, node: str, commands: LeadingCommands, company: Company, scheduler: Scheduler, *duties: Duty
+        self,
+        node: str,
+        commands: LeadingCommands,
+        company: Company,
+        scheduler: Scheduler,
+        *duties: Duty,
+        pruning: Pruning | None = None,
     ) -> None:
         self._node = node
         self._commands = commands
         self._company = company
         self._scheduler = scheduler
         self._duties = duties
+        self._pruning = pruning
         self._on_duty = AsyncExitStack()
         self._epoch = Epoch(-1)
 
@@ -51,6 +63,8 @@ class NodeRole:
         async with AsyncExitStack() as beginning:
             for duty in self._duties:
                 await beginning.enter_async_context(duty())
+            if self._pruning is not None:
+                await beginning.enter_async_context(_running(self._pruning(epoch)))
             self._on_duty = beginning.pop_all()
 
     async def lost(self) -> None:
@@ -71,3 +85,13 @@ class NodeRole:
             self._commands.leader = leader.node
             self._commands.step_down()
         self._company.on_leader()
+
+
+@asynccontextmanager
+async def _running(turns: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(turns)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -7,14 +7,14 @@ request is raised, and the gate makes a problem of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from chronos.model.principal import ANONYMOUS, Principal
 from chronos.plugin import PUBLIC, Call, Endpoint, Reply
-from chronos.server.calls import check_permission, read_call
+from chronos.server.calls import check_permission, is_local, read_call
 from chronos.server.patience import answered
 from chronos.server.problems import HttpProblem
 from chronos.server.routing import APPLIED, TOO_LARGE, Routes, body_bound
@@ -22,6 +22,8 @@ from chronos.server.routing import APPLIED, TOO_LARGE, Routes, body_bound
 Scope = Any
 Receive = Any
 Send = Any
+
+ReadBarrier = Callable[[], Awaitable[None]]
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
@@ -35,11 +37,15 @@ class Answering:
 
     Args:
         applied: The index of the last log entry this node has taken in; every answer to a read says it.
+        barrier: Returns when this node has what was acknowledged anywhere; None where it always does.
     """
 
-    def __init__(self, routes: Routes, *, applied: Callable[[], int], body_bytes_max: int) -> None:
+    def __init__(
+        self, routes: Routes, *, applied: Callable[[], int], barrier: ReadBarrier | None, body_bytes_max: int
+    ) -> None:
         self._routes = routes
         self._applied = applied
+        self._barrier = barrier
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +53,8 @@ class Answering:
         assert endpoint is not None, "the gate has looked"
         scope["chronos.route"] = endpoint.path
         call = await call_of(endpoint, path, scope, receive, self._body_bytes_max)
+        if self._barrier is not None and _is_read(endpoint) and not is_local(scope["query_string"]):
+            await self._barrier()
         # Asked before the handler reads: what it reads is at least as new as what the answer says.
         index = self._applied()
         await send_reply(endpoint, await answered(endpoint, call), receive, send, index=index)
@@ -112,7 +120,7 @@ async def send_reply(endpoint: Endpoint, reply: Reply, receive: Receive, send: S
         index: What an answer to a read is at least as new as.
     """
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-    if endpoint.method == "GET" and endpoint.permission != PUBLIC:
+    if _is_read(endpoint):
         headers.append((_APPLIED, b"%d" % index))
     kind = reply.content_type
     start = {"type": "http.response.start", "status": reply.status or endpoint.status, "headers": headers}
@@ -129,6 +137,10 @@ async def send_reply(endpoint: Endpoint, reply: Reply, receive: Receive, send: S
 
 
 _APPLIED = APPLIED.lower().encode()
+
+
+def _is_read(endpoint: Endpoint) -> bool:
+    return endpoint.method == "GET" and endpoint.permission != PUBLIC
 
 
 def _encoded(reply: Reply) -> bytes:

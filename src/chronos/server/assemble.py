@@ -19,6 +19,7 @@ from chronos.dispatch.process.dispatcher import ProcessDispatcher
 from chronos.dispatch.router import Router
 from chronos.model.premises import Authenticator, Entrance, Premises
 from chronos.model.sealing import Sealer
+from chronos.scheduler.company import Company
 from chronos.scheduler.evidence import Evidence, Progress
 from chronos.scheduler.jobs import JobService
 from chronos.scheduler.loop import Scheduler
@@ -36,12 +37,14 @@ from chronos.server.exits import breakers_of, cores, egress_of, hosts_of, http_o
 from chronos.server.gate import Asgi, host_of
 from chronos.server.gauges import register_gauges, register_log_gauges
 from chronos.server.host import ServerHost
+from chronos.server.joining import commands_of, company_of, membership_of
 from chronos.server.journal import Journal
 from chronos.server.keeping import Keeping, keeping_of
 from chronos.server.lastruns import LastRuns
 from chronos.server.listener import Listener
 from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
+from chronos.server.membership import EnteredLog, Membership, Seat, Wiring
 from chronos.server.outputs import Outputs
 from chronos.server.premises import ServerEntrance, ServerPremises
 from chronos.server.processes.assembling import front_of
@@ -51,6 +54,7 @@ from chronos.server.settings import Http, Settings
 from chronos.server.stats import Stats
 from chronos.server.web import build
 from chronos.server.workers import AllBreakers, Running, Workers
+from chronos.store.clusterlog import ClusterLog
 from chronos.store.commandlog import CommandLog, CommandLogSettings
 from chronos.store.datafolder import DataFolder
 from chronos.store.exporting import Exporter
@@ -95,6 +99,7 @@ class Outside:
         http: Makes what delivers to targets of type `http`.
         listener: Makes the listener from what builds the app, the address, the port and its settings; None for a
             socket, in this process or with `server.processes` in others.
+        wiring: Connects the node with the other members of a cluster; None for a node that stands alone.
         cores: How many cores there are to run on.
     """
 
@@ -105,6 +110,7 @@ class Outside:
     state: Callable[[Path], SqliteState] = SqliteState
     http: Callable[[EgressGuard, Clock, HttpSettings], Dispatcher] = HttpDispatcher
     listener: Callable[[Callable[[], Asgi], str, int, Http], Listening] | None = None
+    wiring: Callable[[House], Wiring] | None = None
     cores: Callable[[], int] = cores
 
 
@@ -140,7 +146,7 @@ class House:
 class Truth:
     """What is true: the log, what it folds into, and what can be asked."""
 
-    log: LocalLog
+    log: LocalLog | EnteredLog
     state: SqliteState
     commands: CommandLog
     queries: Queries
@@ -173,6 +179,7 @@ class Drive:
     successes: Successes
     incarnation: str
     keeping: Keeping
+    company: Company | None
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,7 @@ class Node:
     exits: Exits
     drive: Drive
     door: Door
+    membership: Membership | None = None
 
     @property
     def on_loopback(self) -> bool:
@@ -209,7 +217,8 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
         ConfigInvalid: Something in the configuration cannot work; nothing was started.
     """
     house = _house(config.settings, folder.path, insecure, outside or Outside())
-    truth = _truth(house)
+    wiring = house.outside.wiring(house) if house.outside.wiring is not None else None
+    truth = _truth(house, wiring)
     host = _host(house, truth)
     features = manifest.install(host, house.settings, config.sections)
     exits = _exits(house, host)
@@ -217,9 +226,10 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     sends_as_usual = house.outside.http is HttpDispatcher
     count = workers_of(house.settings, house.outside.cores()) if sends_as_usual else 0
     workers = Workers(count, house, exits.router, config.sections, features, exits.guard)
-    drive = _drive(house, truth, host, exits, workers)
-    door = _door(house, truth, host, exits, drive)
-    return Node(house, truth, host, features, exits, drive, door)
+    drive = _drive(house, truth, host, exits, workers, wiring)
+    membership = membership_of(house, truth, host, drive, wiring) if wiring is not None else None
+    door = _door(house, truth, host, exits, drive, membership)
+    return Node(house, truth, host, features, exits, drive, door, membership)
 
 
 def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -> House:
@@ -230,20 +240,18 @@ def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -
     return House(settings, outside, clock, Telemetry(), Standing(), premises, entrance, folder, address, port)
 
 
-def _truth(house: House) -> Truth:
-    log = house.outside.log(house.folder / "log", house.settings.cluster.node_id)
+def _truth(house: House, wiring: Wiring | None) -> Truth:
     state = house.outside.state(house.folder)
-    commands = CommandLog(
-        log,
-        state,
-        house.clock,
-        house.outside.chance,
-        settings=CommandLogSettings(write_through=bool(house.settings.server.processes)),
-        telemetry=house.telemetry,
+    log = wiring.log if wiring is not None else house.outside.log(house.folder / "log", house.settings.cluster.node_id)
+    write_through = CommandLogSettings(write_through=bool(house.settings.server.processes))
+    commands = (
+        CommandLog(log, state, house.clock, house.outside.chance, settings=write_through, telemetry=house.telemetry)
+        if wiring is None
+        else commands_of(house, wiring.log, state, wiring)
     )
     queries = Queries(state, house.premises.key("cursors"))
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
-    backups = Backups(house.folder, log, state, house.clock)
+    backups = Backups(house.folder, log if isinstance(log, LocalLog) else None, state, house.clock)
     truncation = TruncationSettings(held_bytes=house.settings.cluster.log_held_bytes)
     return Truth(log, state, commands, queries, truncation, watch, backups, LogStanding())
 
@@ -256,6 +264,8 @@ def _host(house: House, truth: Truth) -> ServerHost:
         chance=house.outside.chance,
         telemetry=house.telemetry,
     )
+    if isinstance(commands := truth.commands, ClusterLog):
+        host.serve_while(lambda: commands.leads, lambda: commands.leader)
     host.provide(Premises, house.premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     host.provide(Entrance, house.entrance)  # type: ignore[type-abstract]
     wrap(host, house.premises, house.settings)
@@ -280,9 +290,12 @@ def _exits(house: House, host: ServerHost) -> Exits:
     return Exits(guard, processes, outputs, router)
 
 
-def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits, workers: Workers) -> Drive:
+def _drive(
+    house: House, truth: Truth, host: ServerHost, exits: Exits, workers: Workers, wiring: Wiring | None
+) -> Drive:
     settings, clock, chance = house.settings, house.clock, house.outside.chance
     incarnation = f"{settings.cluster.node_id}#{ulid(clock, chance)}"
+    company = company_of(house, truth, incarnation, wiring) if wiring is not None else None
     bodies = Bodies(house.folder / "bodies")
     scheduler = Scheduler(
         truth.commands,
@@ -295,6 +308,7 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits, workers: 
         keep_body=bodies.keep,
         tell_cancelled=exits.router.tell_cancelled,
         redactor=exits.router.redactor,
+        company=company,
     )
     jobs = JobService(
         truth.commands,
@@ -319,7 +333,7 @@ def _drive(house: House, truth: Truth, host: ServerHost, exits: Exits, workers: 
     key, node = house.premises.key("cursors"), settings.cluster.node_id
     host.provide(Exporter, Exporter(truth.state, key, version=__version__, node=node))
     keeping = keeping_of(truth.state.archive, truth.commands, truth.queries, settings.history, bodies, exits.outputs)
-    return Drive(workers.executor, workers, scheduler, jobs, pauses, bodies, successes, incarnation, keeping)
+    return Drive(workers.executor, workers, scheduler, jobs, pauses, bodies, successes, incarnation, keeping, company)
 
 
 def _progress(house: House, truth: Truth, scheduler: Scheduler) -> Progress:
@@ -332,11 +346,12 @@ def _progress(house: House, truth: Truth, scheduler: Scheduler) -> Progress:
     )
 
 
-def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Drive) -> Door:
+def _door(
+    house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Drive, membership: Membership | None
+) -> Door:
     settings, standing = house.settings, house.standing
-    live = Live()
+    live, journal = Live(), Journal(settings.logging.executions)
     truth.commands.subscribe(live.on_events)
-    journal = Journal(settings.logging.executions)
     truth.commands.subscribe(journal.on_events)
     # Whatever was opened of a job has had a place among its slots, and they last as long as the job.
     last_runs = LastRuns(truth.queries, may_have_run=lambda job_id: truth.commands.view.get(SLOTS, job_id) is not None)
@@ -367,7 +382,8 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         chance=house.outside.chance,
         node=settings.cluster.node_id,
         admit=host.ask,
-        is_ready=lambda: standing.reason,
+        is_ready=partial(_not_ready, standing, membership),
+        seat=membership.seat if membership is not None else partial(Seat, leader=settings.cluster.node_id),
         notes=lambda: _notes(truth, drive.scheduler),
     )
     for endpoint in routes.endpoints(core, host.endpoints):
@@ -383,6 +399,7 @@ def _door(house: House, truth: Truth, host: ServerHost, exits: Exits, drive: Dri
         telemetry=house.telemetry,
         is_draining=lambda: standing.draining,
         applied=lambda: truth.commands.applied,
+        barrier=None if membership is None else membership.barrier,
         body_bytes_max=settings.server.http.max_body_bytes,
     )
     listener = _listen(house, app, partial(front_of, house, truth, host, live, last_runs))
@@ -404,6 +421,10 @@ def _allowed_hosts(settings: Settings) -> list[str]:
     """Return the names that the server answers to: those that are listed, and the one it is published under."""
     public = urlsplit(settings.server.public_url or "").hostname
     return [*settings.server.allowed_hosts, *([public] if public else [])]
+
+
+def _not_ready(standing: Standing, membership: Membership | None) -> str:
+    return standing.reason or (membership.seat().trouble if membership is not None else "")
 
 
 def _notes(truth: Truth, scheduler: Scheduler) -> list[str]:

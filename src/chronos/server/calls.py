@@ -91,6 +91,13 @@ _CONSISTENT = {"true": "linearizable", "false": "local"}
 """`?consistent=true`, an older word for the same."""
 
 
+def is_local(raw: bytes) -> bool:
+    """Return whether a read whose query has been checked is content with what this node has."""
+    return b"consisten" in raw and any(
+        (name, value) in (("consistency", "local"), ("consistent", "false")) for name, value in parse_qsl(raw.decode())
+    )
+
+
 def _check_consistency(query: dict[str, list[str]]) -> None:
     # One node alone is its own quorum: what it reads locally is linearizable, and both words are honoured alike.
     if "consistent" in query:

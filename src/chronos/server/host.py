@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec import Struct
 
-from chronos.errors import ConfigInvalid, Unavailable
+from chronos.errors import ConfigInvalid, NotLeader, Unavailable
 from chronos.model.callback import Heard, Standing
 from chronos.model.events import Event, EventType
 from chronos.model.job import Job, JobSpec
 from chronos.model.principal import Principal
-from chronos.plugin import PUBLIC, Action, Admit, Collection, Endpoint, Jobs, Place, Where
+from chronos.plugin import PUBLIC, Action, Admit, Call, Collection, Endpoint, Jobs, Place, Reply, Where
 from chronos.server.collections import Documents
 from chronos.server.offers import Offers
 from chronos.server.subscribers import Subscriber, Subscribers
@@ -92,10 +93,17 @@ class ServerHost(Offers):
         self._admits: list[Admit] = []
         self._services: list[AbstractAsyncContextManager[Any]] = []
         self._running = AsyncExitStack()
+        self._leads: Callable[[], bool] | None = None
+        self._leader: Callable[[], str] = str
 
     def bind(self, jobs: JobService) -> None:
         """Let `jobs` answer from now on."""
         self._jobs.bind(jobs)
+
+    def serve_while(self, leads: Callable[[], bool], leader: Callable[[], str]) -> None:
+        """In a cluster: services and subscribers run where `leads` says so, and the host is entered there."""
+        self._leads, self._leader = leads, leader
+        self._subscribers.sleep()
 
     def holds(self) -> list[Hold]:
         """Return what features have not handled yet, for whoever truncates the log."""
@@ -108,7 +116,21 @@ class ServerHost(Offers):
         if not endpoint.permission:
             raise ConfigInvalid(f"The route {endpoint.method} {endpoint.path} has no permission.")
         self._routes.add(key)
+        if endpoint.leader_only and self._leads is not None:
+            endpoint = replace(endpoint, handler=self._at_leader(endpoint.handler, self._leads))
         self.endpoints.append(endpoint)
+
+    def _at_leader(
+        self, handler: Callable[[Call], Awaitable[Reply]], leads: Callable[[], bool]
+    ) -> Callable[[Call], Awaitable[Reply]]:
+        async def answer(call: Call) -> Reply:
+            if not leads():
+                leader = self._leader()
+                where = f"node {leader} does" if leader else "nobody does at the moment"
+                raise NotLeader(f"Only the leader answers this, and {where}; ask there.", leader=leader)
+            return await handler(call)
+
+        return answer
 
     def permissions(self) -> frozenset[str]:
         asked = (one for endpoint in self.endpoints for one in (endpoint.permission, *endpoint.also))
@@ -145,6 +167,8 @@ class ServerHost(Offers):
         wanted = frozenset(types)
 
         def on_events(events: Sequence[Event]) -> None:
+            if where is Where.LEADER and self._leads is not None and not self._leads():
+                return
             if some := [event for event in events if event.type in wanted]:
                 listener(some)
 
@@ -169,4 +193,8 @@ class ServerHost(Offers):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._leads is not None and not self._leads():
+            self._subscribers.sleep()  # what they have not handled is the next leader's
         await self._running.aclose()
+        if self._leads is not None:
+            self._subscribers.sleep()

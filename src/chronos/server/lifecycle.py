@@ -158,6 +158,36 @@ class Lifecycle:
             node.house.settings.cluster.node_id, node.drive.incarnation, on_recovered=node.house.clock.start_after
         )
         running.push_async_callback(node.truth.commands.stop)
+        if node.membership is None:
+            await self._keep_alone(running)
+        else:
+            await running.enter_async_context(node.membership.wiring.listen(node.membership.home))
+            publishing = node.membership.pruning.publish_for_ever(node.door.listener.url)
+            self._background(running, "progress", publishing)
+        self._background(running, "disk", self._watch_disk())
+        self._background(running, "clock", node.truth.watch.run())
+        await running.enter_async_context(node.exits.router)
+        await running.enter_async_context(node.exits.outputs)
+        await running.enter_async_context(node.exits.processes)
+        if node.membership is None:
+            await running.enter_async_context(node.host)
+        await running.enter_async_context(node.drive.executor)
+        await running.enter_async_context(node.drive.scheduler)
+        if node.membership is None:
+            await running.enter_async_context(node.drive.pauses)
+            await self._run_demo(running)
+        else:  # which does, while it leads, what nobody else does then
+            await running.enter_async_context(node.membership.leadership)
+        await node.drive.workers.ready()
+        await running.enter_async_context(node.door.listener)
+        node.house.standing.reason = ""
+        log.info("ready", url=node.door.listener.url)
+        self._announce(f"ready {node.door.listener.url}")
+        self._supervisor.ready(node.door.listener.url)
+
+    async def _keep_alone(self, running: AsyncExitStack) -> None:
+        """Keep log and history within bounds, as one node alone does."""
+        node = self._node
         truncation = Truncation(
             node.truth.log,
             node.truth.state,
@@ -169,24 +199,8 @@ class Lifecycle:
             standing=node.truth.standing,
         )
         self._background(running, "truncation", truncation.run())
-        self._background(running, "disk", self._watch_disk())
         self._background(running, "sealing", node.drive.keeping.sealing.run())
         self._background(running, "retention", node.drive.keeping.retention.run())
-        self._background(running, "clock", node.truth.watch.run())
-        await running.enter_async_context(node.exits.router)
-        await running.enter_async_context(node.exits.outputs)
-        await running.enter_async_context(node.exits.processes)
-        await running.enter_async_context(node.host)
-        await running.enter_async_context(node.drive.executor)
-        await running.enter_async_context(node.drive.scheduler)
-        await running.enter_async_context(node.drive.pauses)
-        await self._run_demo(running)
-        await node.drive.workers.ready()
-        await running.enter_async_context(node.door.listener)
-        node.house.standing.reason = ""
-        log.info("ready", url=node.door.listener.url)
-        self._announce(f"ready {node.door.listener.url}")
-        self._supervisor.ready(node.door.listener.url)
 
     async def _run_demo(self, running: AsyncExitStack) -> None:
         """Clear what an earlier demo left, and begin anew if asked; neither is worth a start that fails."""
@@ -211,6 +225,8 @@ class Lifecycle:
             asyncio.create_task(node.drive.workers.failure(), name="workers"): SOFTWARE,
             asyncio.create_task(self._background_failure(), name="background"): SOFTWARE,
         }
+        if node.membership is not None:
+            waiting[asyncio.create_task(node.membership.leadership.failure(), name="leadership")] = SOFTWARE
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -243,6 +259,8 @@ class Lifecycle:
         log.info("draining", seconds=drain_s, in_flight=node.drive.scheduler.executor.in_flight())
         node.door.live.close()
         if code != STORAGE:
+            if node.membership is not None:
+                await node.membership.leadership.leave()
             await node.drive.scheduler.stop(drain_s=drain_s)
         await node.door.listener.stop()
 

@@ -89,7 +89,11 @@ class Subscriber:
 
 
 class Subscribers:
-    """Every subscriber of this node. `async with` starts them, after the log and before the scheduler."""
+    """Every subscriber of this node. `async with` starts them, after the log and before the scheduler.
+
+    Attributes:
+        is_asleep: Nobody is told of anything.
+    """
 
     def __init__(
         self,
@@ -107,6 +111,7 @@ class Subscribers:
         self._all: list[Subscriber] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self.is_asleep = False
         commands.subscribe(self._on_events)
 
     def add(self, subscriber: Subscriber) -> None:
@@ -118,6 +123,7 @@ class Subscribers:
         return [subscriber for subscriber in self._all if subscriber.durable]
 
     async def __aenter__(self) -> Self:
+        self._stopping = self.is_asleep = False
         for subscriber in self._all:
             if subscriber.durable:
                 await self._resume(subscriber)
@@ -137,7 +143,17 @@ class Subscribers:
         for subscriber in self._all:
             await self._move_cursor(subscriber)
 
+    def sleep(self) -> None:
+        """Hear of nothing until they are entered again: another node's subscribers do. Their cursors stay."""
+        self.is_asleep = True
+        for subscriber in self._all:
+            subscriber.queue.clear()
+            subscriber.handled = None
+            subscriber.is_behind = subscriber.is_making_up = False
+
     def _on_events(self, events: Sequence[Event]) -> None:
+        if self.is_asleep:
+            return
         types = {event.type for event in events}
         for subscriber in self._all:
             if types.isdisjoint(subscriber.types):

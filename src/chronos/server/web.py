@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chronos.plugin import Endpoint
-from chronos.server.answering import Answering
+from chronos.server.answering import Answering, ReadBarrier
 from chronos.server.gate import Asgi, Authenticate, Gate, host_of
 from chronos.server.routing import BODY_BYTES_MAX, Routes
 from chronos.telemetry import Telemetry
@@ -23,6 +23,7 @@ def build(
     telemetry: Telemetry,
     is_draining: Callable[[], bool] = lambda: False,
     applied: Callable[[], int] = lambda: 0,
+    barrier: ReadBarrier | None = None,
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Asgi:
     """Return the application that serves `endpoints` and nothing else.
@@ -32,7 +33,7 @@ def build(
     """
     routes = Routes(endpoints)
     return Gate(
-        Answering(routes, applied=applied, body_bytes_max=body_bytes_max),
+        Answering(routes, applied=applied, barrier=barrier, body_bytes_max=body_bytes_max),
         authenticate=authenticate,
         is_public=routes.is_public,
         allowed_methods=routes.methods,

@@ -56,6 +56,7 @@ class ClusterLog(CommandLog):
         leader: Who leads, as far as it is known here; empty when nobody does. Set by who watches the log's leadership.
         leads: Whether this node does, and takes commands in.
         lost: Set while it does not.
+        heard_s: When the last entry came in from the log, or was written to it, by boot time.
         on_alive: Called with what an entry says of who lives, after it is folded.
     """
 
@@ -78,6 +79,7 @@ class ClusterLog(CommandLog):
         self.leads = False
         self.lost = asyncio.Event()
         self.lost.set()
+        self.heard_s = clock.boottime()
         self.on_alive: Alive = lambda alive: None
         self._node = self._incarnation = ""
         self._at_rest, self._folded = asyncio.Event(), asyncio.Event()
@@ -268,6 +270,7 @@ class ClusterLog(CommandLog):
         finally:
             self._at_rest.set()
         if self._last > before:
+            self.heard_s = self._clock.boottime()
             _tell_places(self._last, submissions)
 
     async def _beat(self) -> None:
@@ -319,7 +322,7 @@ class ClusterLog(CommandLog):
                 doubt.fail(NotLeader("Another node has taken the lead; nothing was written.", leader=self.leader))
         if entry.alive:
             self._alive[row.index] = entry.alive
-        self._last, self._last_time_us = row.index, entry.time_us
+        self._last, self._last_time_us, self.heard_s = row.index, entry.time_us, self._clock.boottime()
         self._appended.append(_Appended(At(row.index, entry.time_us), submissions))
         self._durable.set()
         while len(self._appended) > AHEAD_MAX:

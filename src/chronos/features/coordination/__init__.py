@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chronos.features.coordination.model import NodeRecord, Settings, Standing
 from chronos.features.coordination.routes import Desk, endpoints
 from chronos.features.coordination.service import Coordination
@@ -22,4 +24,4 @@ def install(host: Host, settings: Settings) -> None:
     )
     host.service(coordination)
     for endpoint in endpoints(Desk(coordination)):
-        host.endpoint(endpoint)
+        host.endpoint(replace(endpoint, leader_only=True))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chronos.server.clockwatch import ClockWatch
     from chronos.server.lastruns import LastRuns
     from chronos.server.live import Live
+    from chronos.server.membership import Seat
     from chronos.server.outputs import Outputs
     from chronos.server.settings import Settings
     from chronos.server.stats import Stats
@@ -46,6 +47,7 @@ class Core:
         workers: Says how every worker process stands.
         running: Says how many attempts are under way.
         is_ready: An empty string when this node takes requests, else the reason why not.
+        seat: How this node stands among the members of its cluster; alone it leads.
         notes: What a node that takes requests still cannot do, in sentences.
     """
 
@@ -71,6 +73,7 @@ class Core:
     chance: Chance
     node: str
     is_ready: Callable[[], str]
+    seat: Callable[[], Seat]
     notes: Callable[[], list[str]]
     admit: Callable[[Action, JobSpec, Principal], Awaitable[None]]
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from chronos import __version__
 from chronos.plugin import Call, Endpoint, Reply
 from chronos.server.rest.core import Core, reply
+from chronos.store.tables import META, Meta
 
 TAG = "server"
 
@@ -25,11 +26,19 @@ class Ready(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         notes: What it cannot do all the same, and what to do about it: a full disk, a held clock.
+        role: Its part in the cluster; one node alone leads.
+        leader: Who leads, as far as this node knows; empty when nobody does.
+        term: Counts up whenever a leader begins.
+        applied_index: The last entry of the log that this node has taken in.
     """
 
     ready: bool
     reason: str = ""
     notes: list[str] = []
+    role: Literal["leader", "follower"] = "leader"
+    leader: str = ""
+    term: int = 0
+    applied_index: int = 0
 
 
 class Whoami(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +102,16 @@ class HealthChecks:
     async def ready(self, _: Call) -> Reply:
         reason = self._core.is_ready()
         headers = {"Retry-After": "1"} if reason else {}
-        standing = Ready(ready=not reason, reason=reason, notes=[] if reason else self._core.notes())
+        seat, log = self._core.seat(), self._core.log
+        standing = Ready(
+            ready=not reason,
+            reason=reason,
+            notes=[] if reason else self._core.notes(),
+            role="leader" if seat.leads else "follower",
+            leader=seat.leader,
+            term=(log.view.get(META, "meta") or Meta()).term,
+            applied_index=log.applied,
+        )
         return reply(standing, status=503 if reason else 200, headers=headers)
 
     async def whoami(self, call: Call) -> Reply:

@@ -44,7 +44,11 @@ class Upcoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A member of the cluster."""
+    """Another member of the cluster.
+
+    Attributes:
+        state: `leader`, `follower`, or `lost` when nothing was heard of it lately.
+    """
 
     id: str
     address: str
@@ -88,6 +92,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         engine: What orders the log: `local` on one node alone.
+        leader: Who leads, as far as this node knows; empty when nobody does.
         tzdata_version: The release of the time zone rules that this node plans by.
         state: This node's part in the cluster: `leader`, or `follower`.
         leader_address: Where the others reach the leader; empty on one node alone.
@@ -273,7 +278,7 @@ class Operations:
 
     async def status(self, _: Call) -> Reply:
         core = self._core
-        meta = self._meta()
+        meta, seat = self._meta(), core.seat()
         reason = core.is_ready()
         upcoming = []
         for instant, job_id in core.scheduler.book.upcoming(10):
@@ -284,12 +289,12 @@ class Operations:
             ClusterStatus(
                 node_id=core.node,
                 version=__version__,
-                engine="local",
+                engine=seat.engine,
                 tzdata_version=tzdata_version(),
-                state="leader",
-                is_leader=True,
-                leader=meta.leader,
-                leader_address="",
+                state="leader" if seat.leads else "follower",
+                is_leader=seat.leads,
+                leader=seat.leader,
+                leader_address=seat.leader_address,
                 term=meta.term,
                 commit_index=core.log.applied,
                 applied_index=core.log.applied,
@@ -298,7 +303,11 @@ class Operations:
                 dead_letters=meta.dead,
                 running=core.scheduler.executor.in_flight(),
                 ready=not reason,
-                peers=[],
+                peers=[
+                    Peer(id=name, address=seat.addresses.get(name, ""), state=part)
+                    for name, part in seat.members.items()
+                    if name != core.node
+                ],
                 next_runs=upcoming,
                 scheduler=core.scheduler.status(),
                 clock=self._clock_document(),
