@@ -22,7 +22,7 @@ THROUGH_PROCESSES := $(addprefix tests/acceptance/test_,api.py access.py chronos
 DOSED := tests/simulation tests/mutants tests/torture tests/crash tests/acceptance/test_package.py tests/unit/verify
 DOSED += tests/acceptance/rpr/test_endurance.py $(addprefix tests/unit/timing/test_,schedule_against_cronsim.py schedule_against_brute_force.py business_against_brute_force.py)
 DOSED += tests/unit/repeater/modes/test_every_mode.py tests/unit/store/test_keeping_properties.py tests/unit/scheduler/test_changes_property.py
-DOSED += tests/unit/cluster/etcd/test_takeover.py
+DOSED += tests/unit/cluster/etcd/test_takeover.py tests/conformance/cluster/test_replicated_log.py
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile

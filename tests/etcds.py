@@ -50,7 +50,7 @@ class Member:
         self.peer_url = f"http://127.0.0.1:{peer}"
         self.endpoint = f"http://127.0.0.1:{client}"
         self.folder = folder / name
-        self._extra = extra
+        self.extra = extra
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, initial: str, state: str = "new") -> None:
@@ -64,7 +64,7 @@ class Member:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         try:
             self._process = subprocess.Popen(
-                command + self._extra, stdout=said, stderr=said, env=environment, start_new_session=True
+                command + self.extra, stdout=said, stderr=said, env=environment, cwd=self.folder, start_new_session=True
             )
         finally:
             said.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from tests.dose import PROOF
 from tests.etcds import Etcds, etcds
 
 from chronos.cluster.etcd.log import EtcdLog, EtcdLogSettings
@@ -35,7 +36,7 @@ class Disk:
         async with AsyncExitStack() as stack:
             if self._kind == "memory":
                 yield await stack.enter_async_context(MemoryLog(self._shared))
-            elif self._kind == "etcd":
+            elif self._kind in ENGINES:
                 settings = EtcdLogSettings(bytes_max=BYTES_MAX, truncate_entries=100)
                 yield await stack.enter_async_context(EtcdLog(self._endpoints, self._folder.name, settings=settings))
             else:
@@ -50,10 +51,29 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcds]:
         yield engine
 
 
-@pytest.fixture(params=["memory", "local", "etcd"])
+@pytest.fixture(scope="module")
+def engine_one_killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcds]:
+    with etcds(tmp_path_factory.mktemp("killed"), 3) as engine:
+        asyncio.run(engine.ready())
+        engine.members[-1].kill()
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def engine_one_stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcds]:
+    with etcds(tmp_path_factory.mktemp("stopped"), 3) as engine:
+        asyncio.run(engine.ready())
+        engine.members[-1].pause()
+        yield engine
+
+
+ENGINES = {"etcd": "engine", "etcd-one-killed": "engine_one_killed", "etcd-one-stopped": "engine_one_stopped"}
+
+
+@pytest.fixture(params=["memory", "local", "etcd", *(list(ENGINES)[1:] if PROOF else [])])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
-    endpoints = request.getfixturevalue("engine").endpoints if request.param == "etcd" else []
-    return Disk(request.param, tmp_path, endpoints)
+    engine = ENGINES.get(request.param)
+    return Disk(request.param, tmp_path, request.getfixturevalue(engine).endpoints if engine else [])
 
 
 def on_a_loop(test: Callable[[Disk], Awaitable[None]]) -> Callable[[Disk], None]:
