@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -202,6 +203,28 @@ async def test_three_members_agree_and_let_in_nobody_without_a_certificate(tmp_p
         nobody.check_hostname = False
         with pytest.raises((ssl.SSLError, ConnectionError)):
             _members_seen_by(nobody, members["n1"].listen[1])
+
+
+async def test_a_certificate_that_is_replaced_is_shown_without_a_restart(tmp_path: Path) -> None:
+    members, pki = three(tmp_path), Pki(tmp_path)
+    async with running_together(members):
+        port, tls = members["n1"].listen[1], members["n1"].tls
+        assert tls is not None
+        before = await asyncio.to_thread(_certificate_shown, port, tls)
+        again = pki.files("n1", under="renewed")  # of another authority, which says it all the more clearly
+        tls.key_file.write_bytes(again.key.read_bytes())
+        tls.cert_file.write_bytes(again.certificate.read_bytes())
+        after = await asyncio.to_thread(_certificate_shown, port, tls)
+        assert after == ssl.PEM_cert_to_DER_cert(again.certificate.read_text()) != before
+
+
+def _certificate_shown(port: int, tls: PeerTls) -> bytes | None:
+    """Return what an engine shows to another one."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(tls.cert_file, tls.key_file)
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain, context.wrap_socket(plain) as secure:
+        return secure.getpeercert(binary_form=True)
 
 
 def _members_seen_by(context: ssl.SSLContext, port: int) -> bytes:

@@ -24,8 +24,11 @@ _LOOK_EVERY_S = 0.05
 
 
 def note(path: Path, pid: int) -> None:
-    """Remember that `pid` is the engine."""
-    path.write_text(f"{pid}\n")
+    """Remember that `pid` is the engine. On a full disk it is not: it runs all the same, and ends with us."""
+    try:
+        path.write_text(f"{pid}\n")
+    except OSError as exc:
+        log.warning("engine_pid_not_written", file=str(path), reason=exc.strerror)
 
 
 def forget(path: Path) -> None:

@@ -48,6 +48,11 @@ def test_an_engine_on_another_folder_is_not_ours() -> None:
     assert not orphan.is_ours(["vi", "/a/engine/u"], Path("/a/engine/u"))
 
 
+def test_a_number_that_cannot_be_written_down_keeps_nothing_from_running(tmp_path: Path) -> None:
+    orphan.note(tmp_path / "gone" / "pid", 1)
+    orphan.forget(tmp_path / "gone" / "pid")
+
+
 @pytest.mark.asyncio
 async def test_without_an_orphan_nothing_is_ended(tmp_path: Path) -> None:
     orphan.note(tmp_path / "pid", os.getpid())
