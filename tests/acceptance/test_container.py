@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
@@ -83,7 +84,27 @@ def test_every_dependency_is_installed_by_its_hash() -> None:
 
 
 def test_both_stages_have_the_same_python() -> None:
-    assert {stage.base for stage in stages(DOCKERFILE)} == {"${PYTHON}"}
+    assert {stage.base for stage in stages(DOCKERFILE) if stage.name != "engine"} == {"${PYTHON}"}
+
+
+def test_the_engine_is_built_as_for_the_tests_from_modules_pinned_by_hash_and_found(image: Stage) -> None:
+    [engine] = [stage for stage in stages(DOCKERFILE) if stage.name == "engine"]
+    [copied] = engine.all("COPY")
+    modules = ROOT / copied.rest.split()[0]
+    [wanted] = re.findall(r"^go (\d+\.\d+)", (modules / "go.mod").read_text(), re.MULTILINE)
+    assert f"ARG GO=golang:{wanted}\n" in DOCKERFILE.read_text()
+    assert engine.base == "${GO}"
+    assert (modules / "go.sum").is_file()
+    build = engine.all("RUN")[0].rest
+    assert "GOFLAGS=-mod=readonly" in build
+    assert (
+        build.rpartition("go build ")[2].replace("go.etcd.io/etcd/server/v3", '"$module"')
+        in (ROOT / ".ci/engine").read_text()
+    )
+    [laid] = [one.rest for one in image.all("COPY") if "--from=engine" in one.rest]
+    place = PurePosixPath(laid.split()[-1])
+    assert place.name == "etcd"
+    assert str(place.parent) in image.environment()["PATH"].split(":")
 
 
 def test_what_is_copied_is_there_and_sent_to_the_builder_and_nothing_else_is() -> None:
