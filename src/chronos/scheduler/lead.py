@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chronos.scheduler.book import Book
 
-PER_JOB_US = 80
+PER_JOB_US = 110
 """What deciding and starting one execution takes, about. A lower bound would do no harm: late starts are caught up."""
-LEAD_US_MAX = 900_000
+LEAD_US_MAX = 1_500_000
 CROWD_MAX = 20_000
 CROWD_MIN = 500
 SPREAD_US = 1_000_000

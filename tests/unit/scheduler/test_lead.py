@@ -17,7 +17,7 @@ def a_book(crowd: int, *, later: int = 0) -> Book:
     return book
 
 
-@pytest.mark.parametrize(("crowd", "lead_us"), [(1, LEAST_US + PER_JOB_US), (5_000, 650_000), (15_000, LEAD_US_MAX)])
+@pytest.mark.parametrize(("crowd", "lead_us"), [(1, LEAST_US + PER_JOB_US), (5_000, 800_000), (15_000, LEAD_US_MAX)])
 def test_the_lead_grows_with_how_many_are_due_next(crowd: int, lead_us: int) -> None:
     assert Lead(a_book(crowd, later=500), LEAST_US).look((DUE_S - 1) * 1_000_000 + 100_000) == lead_us
 
