@@ -11,10 +11,13 @@ from msgspec import Struct
 
 from chronos.errors import Invalid, Overloaded
 from chronos.model.formats import ENTRY
-from chronos.store.commands import Command
+from chronos.store.commands import Command, Decide, Settle, Start
 from chronos.store.port import Result
 
 _encode = msgspec.msgpack.Encoder().encode
+
+OF_EXECUTIONS = (Decide, Start, Settle)
+"""Commands of the scheduler that change thousands of executions at a time, and nothing else."""
 
 
 class _EncodedEntry(Struct, frozen=True, array_like=True):
@@ -37,9 +40,10 @@ class Submission:
 
     Attributes:
         since_s: Since when it waits, by `Clock.boottime`.
+        is_patient: Whether only the scheduler waits for it.
     """
 
-    __slots__ = ("answer", "commands", "encoded", "since_s", "size")
+    __slots__ = ("answer", "commands", "encoded", "is_patient", "since_s", "size")
 
     def __init__(
         self, commands: Sequence[Command], answer: asyncio.Future[list[Result]], *, since_s: float = 0.0
@@ -47,6 +51,7 @@ class Submission:
         self.commands = commands
         self.encoded = [msgspec.Raw(_encode(command)) for command in commands]
         self.size = sum(memoryview(raw).nbytes for raw in self.encoded)
+        self.is_patient = all(isinstance(command, OF_EXECUTIONS) for command in commands)
         self.answer = answer
         self.since_s = since_s
 
@@ -76,30 +81,34 @@ class Pace:
     """Spaces the commits of a busy log, so that each carries more; a log that is not busy commits at once.
 
     An fsync costs the same for one command as for hundreds. Source: group commit, as PostgreSQL's `commit_delay`.
+
+    Args:
+        spacing_s: The least time between two commits of a busy log, while somebody outside waits for the next.
+        patience_s: The same while only the scheduler does: what it writes is ahead of its time, or over.
+        busy_at: Busy is whoever made more commits in the second that runs, or in the one before.
     """
 
-    def __init__(self, spacing_s: float, busy_at: int) -> None:
+    def __init__(self, spacing_s: float, patience_s: float, busy_at: int) -> None:
         self._spacing_s = spacing_s
+        self._patience_s = patience_s
         self._busy_at = busy_at
         self._last_s = self._second_s = float("-inf")
         self._commits = self._before = 0
 
-    def wait_s(self, now_s: float) -> float:
-        """Return how long to wait before the next commit; it is taken to be made then.
+    def wait_s(self, now_s: float, *, is_patient: bool) -> float:
+        """Return how long to wait before the next commit, by boot time."""
+        if max(self._commits, self._before) <= self._busy_at:
+            return 0.0
+        return max(0.0, self._last_s + (self._patience_s if is_patient else self._spacing_s) - now_s)
 
-        Args:
-            now_s: Boot time. Busy is whoever made more than `busy_at` commits in the second that runs, or in the one
-                before.
-        """
+    def note(self, now_s: float) -> None:
+        """Count a commit that is made now."""
         since_s = now_s - self._second_s
         if since_s >= 1.0:
             self._before = self._commits if since_s < 2.0 else 0
             self._second_s, self._commits = now_s, 0
         self._commits += 1
-        is_busy = max(self._commits, self._before) > self._busy_at
-        wait_s = max(0.0, self._last_s + self._spacing_s - now_s) if is_busy else 0.0
-        self._last_s = now_s + wait_s
-        return wait_s
+        self._last_s = now_s
 
 
 class Queue:
@@ -118,9 +127,15 @@ class Queue:
         self._submission_bytes_max = submission_bytes_max
         self._commands = 0
         self._bytes = 0
+        self._impatient = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether only the scheduler waits."""
+        return not self._impatient
 
     @property
     def commands(self) -> int:
@@ -141,6 +156,7 @@ class Queue:
             raise Overloaded(waiting=self._commands)
         self._waiting.append(submission)
         self._commands, self._bytes = commands, size
+        self._impatient += not submission.is_patient
 
     def take(self, commands_max: int, bytes_max: int) -> list[Submission]:
         """Take out the oldest submissions that fit into one entry; at least one, unless none waits."""
@@ -154,4 +170,5 @@ class Queue:
             taken.append(self._waiting.popleft())
         self._commands -= sum(len(submission.commands) for submission in taken)
         self._bytes -= sum(submission.size for submission in taken)
+        self._impatient -= sum(not submission.is_patient for submission in taken)
         return taken

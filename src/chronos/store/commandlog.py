@@ -21,8 +21,8 @@ from msgspec import Struct
 from chronos.errors import Draining, LogDamaged, SnapshotNeeded, StorageFull, Unavailable
 from chronos.failpoints import reach
 from chronos.model.events import Event
-from chronos.store.batch import Pace, Queue, Submission, encode_submissions
-from chronos.store.commands import Command, Decide, NewLeader, Seal, Settle, Start, decode_entry
+from chronos.store.batch import OF_EXECUTIONS, Pace, Queue, Submission, encode_submissions
+from chronos.store.commands import Command, NewLeader, Seal, decode_entry
 from chronos.store.entryfold import StepwiseFold, events_of, fold_in_steps
 from chronos.store.port import At, Changes, Log, Result, View
 from chronos.store.refolding import without_rows
@@ -51,6 +51,7 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         busy_flush_ms: The same while more than `busy_rows` change a second: what begins and ends in between is never
             written, and a crash costs the start a second or two of folding.
         spacing_ms: The least time between two commits while there are more than `busy_commits` a second.
+        patience_ms: The same while only the scheduler waits for the next.
         write_through: Whether what is searched for is in state's file before it is answered; there are processes then
             that search the file. Without them it is so only while more than `overlaid_max` jobs have changed that the
             file does not have: searches lay those over it, one by one.
@@ -65,6 +66,7 @@ class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     busy_flush_ms: int = 3_000
     busy_rows: int = 3_000
     spacing_ms: int = 4
+    patience_ms: int = 12
     busy_commits: int = 50
     write_through: bool = True
     overlaid_max: int = 2_000
@@ -108,7 +110,8 @@ class CommandLog:
         self._queue = Queue(
             self._settings.queue_commands_max, self._settings.queue_bytes_max, self._settings.submission_bytes_max
         )
-        self._pace = Pace(self._settings.spacing_ms / 1_000, self._settings.busy_commits)
+        spacing_s, patience_s = self._settings.spacing_ms / 1_000, self._settings.patience_ms / 1_000
+        self._pace = Pace(spacing_s, patience_s, self._settings.busy_commits)
         self._inflight: list[Submission] = []
         self._appended: deque[_Appended] = deque()
         self._parked: deque[tuple[int, Submission, list[Result]]] = deque()
@@ -279,16 +282,21 @@ class CommandLog:
     async def _append_all(self) -> None:
         settings = self._settings
         while True:
-            if self._queue and (wait_s := self._pace.wait_s(self._clock.boottime())) and not self._stage:
-                await asyncio.sleep(wait_s)
+            if self._queue and not self._stage and (wait_s := self._wait_s()):
+                await asyncio.sleep(min(wait_s, settings.spacing_ms / 1_000))  # somebody impatient may come meanwhile
+                continue
             taken = self._queue.take(settings.entry_commands, settings.entry_bytes)
             if taken:
+                self._pace.note(self._clock.boottime())
                 await self._append(taken)
             elif self._stage >= 1:
                 return
             else:
                 self._submitted.clear()
                 await self._submitted.wait()
+
+    def _wait_s(self) -> float:
+        return self._pace.wait_s(self._clock.boottime(), is_patient=self._queue.is_patient)
 
     async def _append(self, submissions: list[Submission]) -> None:
         time_us = max(int(self._clock.time() * 1_000_000), self._last_time_us)
@@ -447,12 +455,9 @@ async def _taken_in_turns(steps: Step[T]) -> T:
 
 def _is_searched(command: Command, change: Changes) -> bool:
     """Whether a search has to find what changed before it is acknowledged."""
-    if isinstance(command, _OF_EXECUTIONS):
+    if isinstance(command, OF_EXECUTIONS):
         return False  # these change ten thousand executions at a time, and nothing that is searched for in the file
     return any(place[0] in WRITE_THROUGH and is_searched(place) for place in change.puts)
-
-
-_OF_EXECUTIONS = (Decide, Start, Settle)
 
 
 def _machine() -> StepwiseFold:
