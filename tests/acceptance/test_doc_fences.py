@@ -82,6 +82,7 @@ UNRUN = {
         "      --from-file=chronos-2.crt=chronos-2/node.crt --from-file=chronos-2.key=chronos-2/node.key"
     ): "it needs Kubernetes",
     "helm install chronos deploy/helm/chronos -n jobs --set cluster.name=prod --set cluster.uuid=UUID": "Kubernetes",
+    "chronos server --config n1/chronos.yaml": "tests/acceptance/test_cluster.py runs three",
     "chronos cluster show": "tests/unit/server/founding/test_init.py runs it",
     "chronos cluster renew": "tests/unit/server/founding/test_init.py runs it",
     "docker exec chronos cat /data/admin.key": "it needs an engine of containers, and a registry",

@@ -13,6 +13,7 @@ from chronos.cluster.etcd.client import EtcdTls
 from chronos.cluster.etcd.flags import EngineSettings, PeerTls
 from chronos.cluster.etcd.log import EtcdLog
 from chronos.cluster.etcd.reaching import endpoint_of
+from chronos.cluster.etcd.readiness import taking_part
 from chronos.cluster.etcd.supervisor import EtcdSupervisor
 from chronos.cluster.etcd.takeover import TakeoverSettings
 from chronos.cluster.etcd.timing import EngineTiming, engine_timing
@@ -20,7 +21,9 @@ from chronos.cluster.peers.net import PeerNet
 from chronos.cluster.peers.port import Peer
 from chronos.cluster.peers.remote import RemotePeers, answer_with
 from chronos.cluster.peers.roster import Identity, Roster
+from chronos.server.assemble import House
 from chronos.server.clustered import Clustered
+from chronos.server.membership import Wiring
 from chronos.timing.clock import Chance, Clock
 
 _ELSEWHERE = "etcd://"
@@ -51,7 +54,7 @@ class OwnEngineLog(EtcdLog):
     async def __aenter__(self) -> OwnEngineLog:
         async with AsyncExitStack() as starting:
             engine = await identify(find(self._binary, self._environ))
-            supervisor = EtcdSupervisor(engine, self._engine_settings, self._ticking)
+            supervisor = EtcdSupervisor(engine, self._engine_settings, self._ticking, taking_part(self.client))
             await starting.enter_async_context(supervisor)
             await supervisor.wait_ready()
             await super().__aenter__()
@@ -105,6 +108,16 @@ def connections(place: Clustered, data: Path, environ: Mapping[str, str], clock:
     addresses = {name: member.api for name, member in place.members.items() if member.api}
     shared = _log(place, data, environ, clock, chance)
     return Connections("etcd", shared, RemotePeers(net), net, listen, addresses)
+
+
+def wiring_of(place: Clustered, environ: Mapping[str, str]) -> Callable[[House], Wiring]:
+    """Return what wires a member once its house stands."""
+
+    def wired(house: House) -> Wiring:
+        made = connections(place, house.folder, environ, house.clock, house.outside.chance)
+        return Wiring(made.engine, made.log, made.peers, made.listen, made.addresses)
+
+    return wired
 
 
 def engine_settings(place: Clustered, data: Path) -> EngineSettings:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,19 +22,21 @@ import structlog
 
 from chronos.errors import (
     ChronosError,
-    ConfigInvalid,
     DataFolderInUse,
     FormatUnreadable,
     Invalid,
     LogDamaged,
     LogFailed,
     StorageFull,
+    Unavailable,
     WorkersFailed,
 )
 from chronos.server import demo
 from chronos.server.assemble import Node, Outside, assemble, data_folder
 from chronos.server.clustered import clustered
 from chronos.server.config import Config
+from chronos.server.connecting import wiring_of
+from chronos.server.founding.keys import plant_keys
 from chronos.server.garbage import Garbage
 from chronos.server.processes.keeper import ApiProcessEnded
 from chronos.server.supervisor import Supervisor
@@ -66,12 +69,10 @@ async def serve(
     """
     for note in config.notes:
         log.warning("configuration", note=note)
-    if clustered(config) is not None:
-        _say(ConfigInvalid("`cluster.members`: this release makes clusters, and does not run them yet."))
-        return USAGE
     try:
         with data_folder(config.settings) as folder:
-            node = assemble(config, folder, insecure=insecure, outside=outside)
+            node = assemble(config, folder, insecure=insecure, outside=_among_others(config, folder, outside))
+            _keep_targets_away(config, node)
             if with_demo:
                 demo.check(node.on_loopback)
             try:
@@ -93,9 +94,31 @@ async def serve(
     except Invalid as exc:
         _say(exc)
         return USAGE
-    except ApiProcessEnded as exc:
+    except (ApiProcessEnded, Unavailable) as exc:  # of a member's engine; it may be well the next time
         _say(exc)
         return SOFTWARE
+
+
+def _among_others(config: Config, folder: DataFolder, outside: Outside | None) -> Outside | None:
+    """Return what is outside, with what connects a member with the others if the node is one.
+
+    Raises:
+        ConfigInvalid: The shared keys are not this data folder's.
+    """
+    place = clustered(config)
+    if place is None:
+        return outside
+    if place.keys is not None:
+        plant_keys(place.keys, folder.path)
+    return replace(outside or Outside(), wiring=wiring_of(place, os.environ))
+
+
+def _keep_targets_away(config: Config, node: Node) -> None:
+    """Let no target be one of the ports through which members speak."""
+    if (place := clustered(config)) is not None:
+        ports = {place.listen.port, *(at.port for at in (place.own.engine,) if at is not None)}
+        for port in ports:
+            node.exits.guard.forbid_port(port)
 
 
 class Lifecycle:

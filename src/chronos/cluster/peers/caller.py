@@ -83,7 +83,7 @@ class Caller:
                 await self._connect()
                 wait_s = FIRST_WAIT_S
                 await self._watch()
-            except (OSError, ssl.SSLError, TimeoutError, ProtocolBroken) as exc:
+            except (OSError, TimeoutError, ProtocolBroken, ValueError) as exc:  # ValueError: no name of a host
                 self._note(_in_words(exc))
             finally:
                 self._end()
