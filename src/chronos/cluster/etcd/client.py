@@ -185,7 +185,9 @@ class Client:
         if self._at == place:  # somebody else may have turned already
             self._at = (place + 1) % len(self._channels)
 
-    async def ask(self, method: Method[Q, A], request: Q, *, answer_s: float | None = None) -> A:
+    async def ask(
+        self, method: Method[Q, A], request: Q, *, answer_s: float | None = None, call_s: float | None = None
+    ) -> A:
         """Ask until there is an answer. Only for what may be done twice.
 
         Raises:
@@ -198,7 +200,7 @@ class Client:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
-                        return await self.once(method, request)
+                        return await self.once(method, request, call_s=call_s)
                     except NoAnswer as exc:
                         last = str(exc)
                     await self.pause()

@@ -83,5 +83,4 @@ class Contest:
             return
         self._takeover.claimed(self._clock.boottime(), claim)
         if claim.moved:
-            last = await self._seat.read_barrier()
-            self._takeover.heard_entry(self._clock.boottime(), last)
+            self._takeover.learned_last(await self._seat.read_barrier())

@@ -45,11 +45,13 @@ class Page(NamedTuple):
 
     Attributes:
         revision: Of etcd: a watch that begins behind it misses nothing that is not on this page.
+        term: Of etcd, when they were read.
         more: Whether there are more.
     """
 
     entries: list[Sealed]
     revision: int
+    term: int
     more: bool
 
 
@@ -57,11 +59,11 @@ class Follower:
     """Follows the log and its leader, as the members of etcd know them.
 
     Args:
-        heard: Called with the index of what has come, as soon as it has.
+        heard: Called with the index of what has come and the term etcd is in, as soon as it has.
     """
 
     def __init__(
-        self, client: Client, keys: Keys, reader: Reader, settings: FollowSettings, heard: Callable[[int], None]
+        self, client: Client, keys: Keys, reader: Reader, settings: FollowSettings, heard: Callable[[int, int], None]
     ) -> None:
         self._heard = heard
         self._client = client
@@ -86,7 +88,7 @@ class Follower:
         if indexes != list(range(frm, frm + len(indexes))) or (last is not None and not indexes):
             raise LogDamaged(f"The cluster's log has a hole at or after entry {frm}.", last_good=frm - 1)
         if indexes:
-            self._note(indexes[-1])
+            self._note(indexes[-1], page.term)
         return page
 
     async def _read(self, frm: int, last: int | None, *, with_base: bool = False) -> tuple[Page, int]:
@@ -101,7 +103,8 @@ class Follower:
             raise translated(exc) from exc
         there = answer.responses[-1].response_range
         entries = [unseal(keys.index(kv.key), kv.value) for kv in there.kvs]
-        return Page(entries, answer.header.revision, there.more), base_in(keys, answer) if with_base else 0
+        page = Page(entries, answer.header.revision, answer.header.raft_term, there.more)
+        return page, base_in(keys, answer) if with_base else 0
 
     async def follow(self, frm: int) -> AsyncGenerator[Sealed, None]:
         """Yield the entries from `frm` on, without end; what cannot be read is tried again, at the next member."""
@@ -137,7 +140,7 @@ class Follower:
                 if message is None:
                     return
                 if message.events:
-                    self._note(keys.index(message.events[-1].kv.key))
+                    self._note(keys.index(message.events[-1].kv.key), message.header.raft_term)
                 for event in message.events:
                     index = keys.index(event.kv.key)
                     if index > frm:
@@ -147,9 +150,9 @@ class Follower:
                         yield unseal(index, event.kv.value)
                         frm += 1
 
-    def _note(self, index: int) -> None:
+    def _note(self, index: int, term: int) -> None:
         self._reader.note(index)
-        self._heard(index)
+        self._heard(index, term)
 
     async def _next(self, following: Callable[[], Any]) -> pb.WatchResponse | None:
         """Return the watch's next message; None when it has been silent for too long.

@@ -64,7 +64,8 @@ class EtcdLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         append_s: Seconds for which an append is repeated that is not answered; see also `takeover`.
         append_call_s: Seconds after which it is repeated.
         truncate_entries: How many entries one transaction deletes.
-        claim_s: Seconds a campaign may take.
+        claim_s: Seconds a claim to the lead may take.
+        claim_call_s: Seconds after which it is repeated: what was sent on to a leader of etcd that has died is lost.
         health_s: Seconds after which a log counts as ill that does not say how it is.
     """
 
@@ -74,6 +75,7 @@ class EtcdLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     append_call_s: float = 0.5
     truncate_entries: int = 1_000
     claim_s: float = 0.7
+    claim_call_s: float = 0.3
     health_s: float = 2.0
     client: ClientSettings = ClientSettings()
     follow: FollowSettings = FollowSettings()
@@ -338,9 +340,9 @@ class EtcdLog:
                 return Epoch(claim.leader.epoch)
         raise Unavailable("Others take the lead faster than this node can.")
 
-    def _on_entry(self, index: int) -> None:
+    def _on_entry(self, index: int, term: int = 0) -> None:
         if self._takeover:
-            self._takeover.heard_entry(self._clock.boottime(), index)
+            self._takeover.heard_entry(self._clock.boottime(), index, term)
 
     def _draw(self) -> float:
         return int.from_bytes(self._chance.bytes(4), "big") / (1 << 32)
@@ -352,7 +354,7 @@ class EtcdLog:
             await self._reader.ends()  # whether the log is empty decides what to compare
         quiet = [] if last is None else self._ends_at(last)
         request = txn([modified_at(keys.leader, seen), *quiet], [put(keys.leader, seat)], [get(keys.leader)])
-        answer = await self._ask(request, answer_s=self._settings.claim_s)
+        answer = await self._ask(request, answer_s=self._settings.claim_s, call_s=self._settings.claim_call_s)
         self._forgotten, self._newest = None, (-1, 0)
         if answer.succeeded:
             return Claim(True, LeaderInfo(self._node, self._address, answer.header.revision))
@@ -404,8 +406,10 @@ class EtcdLog:
             return Health(False, 0, 0, 0, str(exc))
         return Health(not status.errors, ends.base + 1, ends.last, weight, "; ".join(status.errors))
 
-    async def _ask(self, request: pb.TxnRequest, answer_s: float | None = None) -> pb.TxnResponse:
+    async def _ask(
+        self, request: pb.TxnRequest, *, answer_s: float | None = None, call_s: float | None = None
+    ) -> pb.TxnResponse:
         try:
-            return await self.client.ask(TXN, request, answer_s=answer_s)
+            return await self.client.ask(TXN, request, answer_s=answer_s, call_s=call_s)
         except Refused as exc:
             raise translated(exc) from exc

@@ -21,6 +21,8 @@ from chronos.cluster.port import Claim, LeaderInfo
 
 _APPEND_LEAST_S = 0.5
 _AGAIN_S = 0.1
+_LATE_S = 0.2
+"""So long after etcd has a new leader of its own, entries turn up that were appended before the old one died."""
 _NOBODY = LeaderInfo("", "", -1)
 
 
@@ -72,6 +74,7 @@ class Takeover:
         self._own_epoch = 0
         self._has_failed = self._is_unsure = self._is_ghost = False
         self._appended_at: float | None = None
+        self._term, self._term_since = 0, now - _LATE_S
         self.epoch = 0
         self.last = 0
 
@@ -90,11 +93,29 @@ class Takeover:
         self._quiet_since = now
         self._patience_s = 0.0 if self._is_ghost else self._silence_s(leader) + self._turn_s()
 
-    def heard_entry(self, now: float, index: int) -> None:
-        """Take in that there is an entry; one that was known already says nothing of the leader."""
+    def heard_entry(self, now: float, index: int, term: int = 0) -> None:
+        """Take in that an entry has come; one that was known already says nothing of the leader.
+
+        Args:
+            term: Of etcd itself, when the entry came; 0 when that is not known.
+        """
+        if term > self._term:
+            self._term_since = now if self._term else self._term_since
+            self._term = term
         if index > self.last:
             self.last = index
-            self._quiet_since = max(self._quiet_since, now)
+            if now - self._term_since < _LATE_S:
+                self._doubt(now)
+            else:
+                self._quiet_since = max(self._quiet_since, now)
+
+    def learned_last(self, index: int) -> None:
+        """Take in how far the log goes, as it was asked."""
+        self.last = max(self.last, index)
+
+    def _doubt(self, now: float) -> None:
+        """Give the leader half the time to show that it is there: what came may be older than its death."""
+        self._quiet_since = max(self._quiet_since, now - self._settings.silence_s / 2)
 
     def _silence_s(self, leader: LeaderInfo) -> float:
         if leader.node:
@@ -131,7 +152,7 @@ class Takeover:
             return
         self.heard_leader(now, claim.leader)
         if claim.moved:
-            self._quiet_since = now
+            self._doubt(now)
 
     def unanswered(self, now: float) -> None:
         """Take in that nobody knows what has become of a claim."""

@@ -49,11 +49,24 @@ def test_every_new_entry_starts_the_time_anew_and_an_old_one_does_not() -> None:
     assert takeover.claims_at == pytest.approx(103.25)
 
 
-def test_a_log_that_moved_on_behind_this_nodes_back_counts_as_a_sign_of_life() -> None:
+def test_a_log_that_moved_on_behind_this_nodes_back_gives_the_leader_half_the_time_again() -> None:
     takeover = follower()
     takeover.heard_leader(100.0, leads("a", 7))
     takeover.claimed(102.0, Claim(False, leads("a", 7), moved=True))
-    assert takeover.claims_at == pytest.approx(103.65)
+    takeover.learned_last(41)
+    assert takeover.claims_at == pytest.approx(102.9)
+    assert takeover.bid(103.0) == Bid(7, 41)
+
+
+def test_entries_that_come_with_a_new_leader_of_etcd_may_be_older_than_the_death_of_their_author() -> None:
+    takeover = follower()
+    takeover.heard_leader(100.0, leads("a", 7))
+    takeover.heard_entry(100.5, 40, term=3)
+    takeover.heard_entry(101.5, 41, term=4)
+    takeover.heard_entry(101.6, 42, term=4)
+    assert takeover.claims_at == pytest.approx(102.5)
+    takeover.heard_entry(101.8, 43, term=4)
+    assert takeover.claims_at == pytest.approx(103.45)
 
 
 def test_who_lost_against_another_waits_for_that_one() -> None:
