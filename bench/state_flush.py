@@ -43,7 +43,7 @@ def an_execution(number: int) -> Execution:
 
 
 def begin(execution: Execution) -> Changes:
-    slots = Slots(waiting=[execution.id], last_decided_s=execution.scheduled_s)
+    slots = Slots(waiting=(execution.id,), last_decided_s=execution.scheduled_s)
     return Changes(Result(), {(OPEN.name, execution.id): execution, (SLOTS.name, execution.job_id): slots})
 
 

@@ -30,7 +30,7 @@ from chronos.dispatch.workers.pool import PoolSettings, WorkerPool
 from chronos.dispatch.workers.process import Exec
 from chronos.dispatch.workers.serve import Tools, WorkerSide
 from chronos.model.target import HttpTarget
-from chronos.server.loops import GC_THRESHOLDS
+from chronos.server.garbage import THRESHOLDS
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock, SystemClock
 
@@ -53,7 +53,8 @@ async def serve(descriptor: int) -> None:
     """Be the worker."""
     end = socket.socket(fileno=descriptor)
     end.setblocking(False)
-    side = WorkerSide(equip, SystemClock(), pid=os.getpid(), on_lost=lambda: os._exit(0), freeze=True)
+    side = WorkerSide(equip, SystemClock(), pid=os.getpid(), on_lost=lambda: os._exit(0))
+    gc.freeze()
     await asyncio.get_running_loop().create_unix_connection(lambda: side.channel, sock=end)
     await side.run()
 
@@ -142,7 +143,7 @@ async def measured(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(chosen: argparse.Namespace) -> Report:
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(measured(chosen))
     whole = ROUNDS * chosen.executions + 2 * chosen.in_flight
@@ -167,7 +168,7 @@ def main() -> int:
     line.add_argument("--be", type=int, help=argparse.SUPPRESS)
     chosen = line.parse_args()
     if chosen.be is not None:
-        gc.set_threshold(*GC_THRESHOLDS)
+        gc.set_threshold(*THRESHOLDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(chosen.be))
         return 0
