@@ -119,6 +119,14 @@ async def test_an_engine_that_is_full_refuses_writes_is_ready_and_says_what_it_n
 
 
 @pytest.mark.asyncio
+async def test_an_engine_that_found_damage_is_not_ready_and_says_so(tmp_path: Path) -> None:
+    async with running(alone(tmp_path)) as engine:
+        await engine.until(State.READY)
+        await ask(engine, "maintenance/alarm", action="ACTIVATE", alarm="CORRUPT")
+        assert "alarm CORRUPT" in (await engine.until(State.UNREADY)).reason
+
+
+@pytest.mark.asyncio
 async def test_a_member_that_is_set_back_to_an_old_copy_ends_for_good(tmp_path: Path) -> None:
     members = three(tmp_path)
     async with running_together(members) as engines:

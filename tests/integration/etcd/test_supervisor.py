@@ -101,7 +101,9 @@ async def test_an_engine_that_hangs_is_not_ready_and_is_killed_in_the_end(
         await engine.until(State.READY)
         pid = engine.status.pid
         kill(pid, signal.SIGSTOP)
-        assert (await engine.until(State.UNREADY)).pid == pid
+        while "does not answer" not in (unready := await engine.until(State.UNREADY)).reason:
+            pass  # on a busy machine it may have been slow before
+        assert unready.pid == pid
         with pytest.raises(Unavailable, match="not ready after 0 s"):
             await engine.wait_ready(0)
     assert pid is not None

@@ -83,6 +83,22 @@ def is_ours(command: list[str], engine_dir: Path) -> bool:
     return f"--data-dir={engine_dir}" in command
 
 
+async def wait_unused(settings: EngineSettings) -> None:
+    """Return when nobody uses the engine's folder and its port: one that was killed lets go of them a moment later.
+
+    Raises:
+        EngineFailed: Somebody still does after `_END_S_MAX` seconds.
+    """
+    for _ in range(round(_END_S_MAX / _LOOK_EVERY_S)):
+        try:
+            check_unused(settings)
+        except EngineFailed:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        else:
+            return
+    check_unused(settings)
+
+
 def check_unused(settings: EngineSettings) -> None:
     """See to it that nobody uses the engine's folder or its port.
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
 
 from chronos.cluster.etcd.space import Space
@@ -67,6 +68,37 @@ async def is_healthy(socket: str) -> bool:
     except (OSError, TimeoutError):
         return False
     return status == 200 and b'"true"' in body
+
+
+async def trouble(socket: str) -> str:
+    """Return why the engine is not ready, in a sentence or two."""
+    try:
+        _, body = await get(socket, "/health?exclude=NOSPACE")
+    except (OSError, TimeoutError):
+        return "The engine runs and does not answer."
+    return explain(body)
+
+
+def explain(body: bytes) -> str:
+    """Return what an unhealthy engine means by its answer."""
+    try:
+        health = msgspec.json.decode(body, type=_Health)
+    except msgspec.DecodeError:
+        health = _Health()
+    if health.health == "true":
+        return "The engine was too slow to answer."
+    said = health.reason
+    if "CORRUPT" in said:
+        return (
+            "The engine has found that the data of a member differs from the others' (alarm CORRUPT), and refuses"
+            " everything. Its log names the member: `chronosctl cluster remove` it, and add it as a new one."
+        )
+    return f"The engine runs and has no majority of its members{f' ({said.strip()})' if said else ''}."
+
+
+class _Health(Struct, frozen=True):
+    health: str = ""
+    reason: str = ""
 
 
 async def metrics(socket: str) -> EngineMetrics | None:

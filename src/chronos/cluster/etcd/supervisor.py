@@ -140,7 +140,7 @@ class EtcdSupervisor:
         except OSError as exc:
             raise EngineFailed(f"The engine's folder {exc.filename} cannot be used: {exc.strerror}.") from exc
         await orphan.end_orphan(self._pid_file, self._settings.engine_dir)
-        orphan.check_unused(self._settings)
+        await orphan.wait_unused(self._settings)
         needed, optional = arguments(self._settings, self._engine.version)
         self._argv = [str(self._engine.program), *await known_flags(self._engine, needed, optional)]
         try:
@@ -295,10 +295,13 @@ class EtcdSupervisor:
 
     async def _note_ready(self, *, is_ready: bool, was_ready: bool) -> None:
         state = State.READY if is_ready else State.UNREADY if was_ready else State.STARTING
-        if state is self._status.state:
+        is_news = state is not self._status.state
+        reason = "" if is_ready else await probe.trouble(self.socket)
+        if not is_news and reason == self._status.reason:
             return
-        reason = "" if is_ready else "The engine runs and has no majority of its members."
         await self._become(state, reason=reason, pid=self._status.pid)
+        if not is_news:
+            return
         if is_ready:
             log.info("engine_ready", pid=self._status.pid, version=str(self._engine.version))
         else:
@@ -327,9 +330,8 @@ class EtcdSupervisor:
         await self._become(State.FAILED, reason=reason)
 
     async def _become(self, state: State, *, reason: str = "", pid: int | None = None) -> None:
-        self._status = EngineStatus(
-            state=state, since=self._clock.boottime(), reason=reason, restarts=self._status.restarts, pid=pid
-        )
+        since = self._status.since if state is self._status.state else self._clock.boottime()
+        self._status = EngineStatus(state=state, since=since, reason=reason, restarts=self._status.restarts, pid=pid)
         self._told(self._status)
         async with self._changed:
             self._changed.notify_all()

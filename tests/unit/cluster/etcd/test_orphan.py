@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import socket
@@ -12,6 +13,7 @@ from tests.unit.cluster.etcd.samples import a_member, with_data
 
 from chronos.cluster.etcd import orphan
 from chronos.cluster.etcd.failures import EngineFailed
+from chronos.testing.virtual_time import virtual_time
 
 
 def test_a_port_that_somebody_listens_on_is_named(tmp_path: Path) -> None:
@@ -22,6 +24,18 @@ def test_a_port_that_somebody_listens_on_is_named(tmp_path: Path) -> None:
         with pytest.raises(EngineFailed, match=rf"Port {port} of 127\.0\.0\.1 is in use.*members\.n1\.engine"):
             orphan.check_unused(a_member(tmp_path, listen=("127.0.0.1", port)))
     orphan.check_unused(a_member(tmp_path, listen=("127.0.0.1", port)))
+
+
+@virtual_time
+async def test_what_is_let_go_of_a_moment_later_is_waited_for(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        member = a_member(tmp_path, listen=("127.0.0.1", other.getsockname()[1]))
+        with pytest.raises(EngineFailed, match="is in use"):
+            await orphan.wait_unused(member)
+        asyncio.get_running_loop().call_later(1.0, other.close)
+        await orphan.wait_unused(member)
 
 
 def test_data_that_somebody_has_open_is_named(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos.cluster.etcd.probe import EngineMetrics, Fsyncs, read_metrics
+from chronos.cluster.etcd.probe import EngineMetrics, Fsyncs, explain, read_metrics
 from chronos.cluster.etcd.space import Step, needed
 
 TOLD = """\
@@ -57,6 +58,22 @@ def test_how_long_writes_take_is_told_by_the_bound_they_kept_to() -> None:
 def test_whether_it_needs_room_follows_from_them() -> None:
     assert needed(read_metrics(TOLD).space(is_full=False)) is Step.DEFRAGMENT
     assert needed(read_metrics(TOLD).space(is_full=True)) is Step.RECOVER
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"health":"false","reason":"RAFT NO LEADER"}', "has no majority of its members (RAFT NO LEADER)."),
+        (b'{"health":"false","reason":"QGET ERROR:etcdserver: request timed out"}', "no majority of its members (QGET"),
+        (b'{"health":"false","reason":"ALARM CORRUPT"}', "chronosctl cluster remove"),
+        (b'{"health":"true","reason":""}', "too slow"),
+        (b'{"health":"false"}', "has no majority of its members."),
+        (b"", "has no majority of its members."),
+        (b"[]", "has no majority of its members."),
+    ],
+)
+def test_an_engine_that_is_not_ready_says_why(body: bytes, words: str) -> None:
+    assert words in explain(body)
 
 
 @given(st.text())
