@@ -38,6 +38,8 @@ class Collector(Protocol):
 class Garbage:
     """Looks through new objects when the process is at rest, at most every half minute; through older ones seldom.
 
+    At rest is who was so a second ago, too: one that is late has nothing in flight for a moment.
+
     Under load, when there are too many to be looked through, new objects are set aside unseen: those that are let go
     go all the same. After eight times everything is looked through, whatever that takes.
 
@@ -49,6 +51,7 @@ class Garbage:
         self._in_flight = in_flight
         self._gc = collector
         self._looks = self._set_aside = 0
+        self._is_at_rest = False
         self._rest_until_s = 0.0
 
     def settle(self) -> None:
@@ -64,10 +67,11 @@ class Garbage:
 
     def look(self, now_s: float) -> None:
         """Look for garbage if this is the time for it."""
-        young = self._gc.get_count()[0]
+        young, in_flight = self._gc.get_count()[0], self._in_flight()
+        was_at_rest, self._is_at_rest = self._is_at_rest, in_flight <= AT_REST
         if young >= MANY:
             self._make_room()
-        elif young >= FEW and now_s >= self._rest_until_s and (in_flight := self._in_flight()) <= AT_REST:
+        elif young >= FEW and now_s >= self._rest_until_s and was_at_rest and self._is_at_rest:
             self._rest_until_s = now_s + REST_S
             self._looks += 1
             self._gc.collect(self._generation(in_flight))

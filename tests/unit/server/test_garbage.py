@@ -48,6 +48,7 @@ class Process:
         self.heap, self.in_flight = Heap(), 0
         self.garbage = Garbage(lambda: self.in_flight, self.heap)
         self.now_s = 0.0
+        self.make(0)
 
     def make(self, objects: int, after_s: float = REST_S) -> list[str]:
         """Make so many objects, let that time pass and look; return what was done."""
@@ -70,7 +71,17 @@ def test_nobody_looks_while_executions_are_in_flight() -> None:
     process.in_flight = AT_REST + 1
     assert process.make(MANY - 1) == []
     process.in_flight = AT_REST
+    assert process.make(MANY - 1) == []
     assert process.make(MANY - 1) == ["collect 0"]
+
+
+def test_a_moment_without_executions_is_no_rest() -> None:
+    process = Process()
+    process.in_flight = AT_REST + 1
+    assert process.make(FEW) == []
+    process.in_flight = 0
+    assert process.make(FEW, after_s=1) == []
+    assert process.make(FEW, after_s=1) == ["collect 0"]
 
 
 def test_after_a_look_there_is_half_a_minute_of_rest() -> None:
