@@ -256,7 +256,7 @@ class Lifecycle:
         await asyncio.gather(*pending, return_exceptions=True)
         code = max(waiting[task] for task in done)
         if code == STORAGE:
-            log.critical("storage_failed", reason=str(node.truth.commands.failure))
+            log.critical("storage_failed", reason=repr(node.truth.commands.failure))
         for task in done:
             failure = task.exception()
             if failure is not None:

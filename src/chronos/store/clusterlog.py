@@ -114,8 +114,8 @@ class ClusterLog(CommandLog):
 
     async def stop(self) -> None:
         """Answer what was submitted, flush, and end. Stopping twice, or unstarted, does nothing."""
-        await _end(self._following, self._beating)
-        self._following = self._beating = None
+        ending, self._following, self._beating = (self._following, self._beating), None, None
+        await _end(*ending)
         await super().stop()
         self._give_up_doubt()
         await _end(*self._forwards)
@@ -130,8 +130,8 @@ class ClusterLog(CommandLog):
         """
         await self._at_rest.wait()
         await self._reach(await self._followed.read_barrier())
-        await _end(self._following)
-        self._following = None
+        following, self._following = self._following, None
+        await _end(following)
         self._epoch = epoch
         self.lost.clear()
         # Nothing else can be in the queue: nobody's commands are taken in before this is durable.
@@ -351,7 +351,8 @@ class ClusterLog(CommandLog):
             self._lose_patience(self._doubt)
 
     def _on_follow_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
+        # However it takes it that it is ended: only who ends by itself has failed.
+        if task is self._following and not task.cancelled():
             self._on_end(task)
 
     def _all_waiting(self) -> list[Submission]:

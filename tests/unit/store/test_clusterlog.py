@@ -323,6 +323,31 @@ async def test_the_lead_can_go_round_under_load_and_every_acknowledged_write_is_
             assert all(cluster.value(node, key) == b"" for key in acknowledged)
 
 
+class Stubborn(MemoryLog):
+    """A log whose stream takes it badly when it is no longer listened to."""
+
+    async def follow(self, frm: int) -> AsyncIterator[Any]:
+        try:
+            async for entry in super().follow(frm):
+                yield entry
+        except asyncio.CancelledError:
+            raise RuntimeError("the stream is closed") from None
+
+
+@virtual_time
+async def test_a_follower_that_begins_to_lead_has_not_failed_however_its_stream_ends() -> None:
+    async with a_cluster() as cluster:
+        node = cluster.nodes["n1"]
+        node._followed = Stubborn(cluster.shared, node="n1")
+        await cluster.lead("n2")
+        await cluster.lead("n1")  # what was followed before is ended here
+        await cluster.lead("n2")
+        await cluster.settle()
+        await cluster.lead("n1")  # and the stubborn one here
+        assert node.failure is None
+        assert (await node.propose(put("a"))).ok
+
+
 @virtual_time
 async def test_a_restarted_node_takes_up_where_its_state_ends() -> None:
     async with a_cluster() as cluster:
