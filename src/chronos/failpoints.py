@@ -41,6 +41,12 @@ IN_COMMANDS = (
 )
 """Places that a command comes to, and no server."""
 
+IN_CLUSTERS = (
+    "snapshot.ready",  # another member's state and history are here, whole, and not in their place
+    "snapshot.midway",  # one of both is in its place
+)
+"""Places that only a member of a cluster comes to."""
+
 _folder: Path | None = None
 
 

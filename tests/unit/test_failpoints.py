@@ -12,7 +12,7 @@ import pytest
 from tests.architecture.source import modules
 
 from chronos import failpoints
-from chronos.failpoints import IN_COMMANDS, NAMES, VARIABLE, reach, switch_on
+from chronos.failpoints import IN_CLUSTERS, IN_COMMANDS, NAMES, VARIABLE, reach, switch_on
 
 REACH_FOUR_TIMES = """
 import os
@@ -87,4 +87,4 @@ def test_every_place_that_has_a_name_is_in_the_code_and_the_other_way_round() ->
         and node.args
         and isinstance(node.args[0], ast.Constant)
     )
-    assert reached == Counter([*NAMES, *IN_COMMANDS])
+    assert reached == Counter([*NAMES, *IN_COMMANDS, *IN_CLUSTERS])

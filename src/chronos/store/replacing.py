@@ -45,7 +45,7 @@ def finish(data: Path) -> bool:
         for name in (HISTORY, STATE):
             if (ready / name).exists():
                 _swap(data, ready / name, old / name)
-                reach(f"snapshot.{name}")
+                reach("snapshot.midway")
         _sync(data)
         shutil.rmtree(ready)
         shutil.rmtree(old, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,15 +56,17 @@ def test_a_folder_that_has_nothing_yet_gets_it_too(tmp_path: Path) -> None:
     assert content(data) == NEW
 
 
-@pytest.mark.parametrize("point", ["snapshot.ready", "snapshot.history", "snapshot.state.db"])
+@pytest.mark.parametrize(("point", "times"), [("snapshot.ready", 1), ("snapshot.midway", 1), ("snapshot.midway", 2)])
 @pytest.mark.parametrize("again", [False, True])
 def test_whoever_opens_the_folder_next_finishes_it(
-    point: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    point: str, times: int, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, copy = laid_out(tmp_path)
+    reached: Counter[str] = Counter()
 
     def reach(name: str) -> None:
-        if name == point:
+        reached[name] += 1
+        if reached[point] == times:
             raise Cut
 
     monkeypatch.setattr(replacing, "reach", reach)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def test_every_node_gets_a_folder_that_a_server_starts_with(tmp_path: Path) -> N
     assert str(placed(tmp_path, "n3").listen) == "0.0.0.0:7443"
 
 
-def test_check_accepts_what_was_made(tmp_path: Path) -> None:
+def test_check_accepts_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CHRONOS_")]:
+        monkeypatch.delenv(name)
     founded(tmp_path)
     done = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "n1" / "chronos.yaml")])
     assert (done.exit_code, done.output) == (0, "the configuration is valid\n")
