@@ -12,12 +12,12 @@ import gc
 from collections.abc import Callable
 from typing import Protocol
 
-THRESHOLDS = (2_000_000, 50, 100)
+THRESHOLDS = (4_000_000, 50, 100)
 """What Python itself goes by: the last resort, for a process that is never at rest."""
 
 LOOK_S = 1.0
 REST_S = 30.0
-FEW, MANY = 2_000, 400_000
+FEW, MANY = 2_000, 1_000_000
 """Objects made since the last look, less those let go: below the one there is nothing to find; a look through as
 many as the other takes too long at any time."""
 AT_REST = 200
