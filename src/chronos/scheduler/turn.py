@@ -34,11 +34,11 @@ from chronos.telemetry import Telemetry
 log = structlog.get_logger(__name__)
 
 REFUSED_S = 1.0
-DUE_MAX = 10_000
+DUE_MAX = 15_000
 """Jobs decided in one entry: what is more is decided job by job, behind the mark."""
 ENTRY_BYTES = 900_000
 """What one entry may take in the log; the log refuses more than a mebibyte."""
-OWED_BYTES, RANGE_BYTES, ATTEMPT_BYTES = 80, 512, 144
+OWED_BYTES, RANGE_BYTES, ATTEMPT_BYTES = 58, 512, 144
 """What an instant that is owed, a range and a request to start take at most, about; names and reasons are short."""
 TOO_MUCH_S = 0.05
 SPAN_S = 86_400
