@@ -99,7 +99,7 @@ def renew(nodes: tuple[str, ...], out: Path, output: str) -> None:
     \b
     Examples:
       chronos cluster renew
-      chronos cluster renew n1 --out /root/prod
+      chronos cluster renew n1 --out ./prod
     """
     from chronos.server.founding.folders import renew as renewed
     from chronos.timing.clock import SystemChance, SystemClock

@@ -13,9 +13,6 @@ from chronos.cluster.growth import Growth
 from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
 from chronos.errors import Fenced, SnapshotNeeded, StorageFull, Unavailable
 
-LOOK_AGAIN_S = 0.05
-"""How soon a node that was cut off notices that it is no more."""
-
 
 class SharedLog:
     """What all nodes agree on. It outlives the `MemoryLog`s that look at it, as a disk outlives a process.
@@ -43,9 +40,6 @@ class MemoryLog:
         latency: Seconds the next append takes; called once for each.
         patience: For how many seconds nothing must have been heard of a leader before its place is taken; called
             once for each wait. Without it the lead is taken at once.
-
-    Attributes:
-        cut_off: Set by a test: nothing of the log is reached from here, as behind a partition.
     """
 
     def __init__(
@@ -62,7 +56,8 @@ class MemoryLog:
         self._address = address
         self._latency = latency
         self._patience = patience
-        self.cut_off = False
+        self._connected = asyncio.Event()
+        self._connected.set()
 
     async def __aenter__(self) -> MemoryLog:
         return self
@@ -108,7 +103,7 @@ class MemoryLog:
         while True:
             seen = self._shared.growth.count
             async for entry in self.tail(frm):
-                await self._mended()
+                await self._connected.wait()
                 yield entry
                 frm = entry.index + 1
             await self._shared.growth.since(seen)
@@ -173,7 +168,7 @@ class MemoryLog:
         """Return the epoch of a leader whose place may be taken."""
         shared = self._shared
         while True:
-            await self._mended()
+            await self._connected.wait()
             leader, seen = shared.leader, shared.growth.count
             if self._patience is None or leader.node in ("", self._node):
                 return leader.epoch
@@ -188,9 +183,17 @@ class MemoryLog:
         if self.cut_off:
             raise Unavailable("The log cannot be reached from here.")
 
-    async def _mended(self) -> None:
-        while self.cut_off:  # noqa: ASYNC110  # a plain flag is what a test can set
-            await asyncio.sleep(LOOK_AGAIN_S)
+    @property
+    def cut_off(self) -> bool:
+        """Whether nothing of the log is reached from here, as behind a partition. For tests to set."""
+        return not self._connected.is_set()
+
+    @cut_off.setter
+    def cut_off(self, is_so: bool) -> None:
+        if is_so:
+            self._connected.clear()
+        else:
+            self._connected.set()
 
     async def leadership(self) -> AsyncIterator[LeaderInfo]:
         shared = self._shared
@@ -200,7 +203,7 @@ class MemoryLog:
                 while shared.leader == seen:
                     await shared.leader_changed.wait()
                 seen = shared.leader
-            await self._mended()
+            await self._connected.wait()
             yield seen
 
     async def publish_progress(self, node: str, durable_index: int, address: str) -> None:

@@ -118,7 +118,7 @@ class Doctored(EtcdLog):
         super().__init__(*args, **more)
         self._by, self._page = by, self._follower.page
         self.pages = 0
-        self._follower.page = self._doctored  # type: ignore[method-assign]
+        self._follower.page = self._doctored  # type: ignore[method-assign]  # this one alone asks otherwise
 
     async def _doctored(self, frm: int, last: int | None = None) -> Page:
         page = await self._page(frm, last)

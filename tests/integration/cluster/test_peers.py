@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from tests.conformance.cluster.played import Played
 from tests.integration.cluster.members import (
     CLUSTER,
     PATIENCE_S,
@@ -62,27 +62,6 @@ async def still_answers(net: PeerNet, by: PeerNet) -> None:
 
 
 # What members say.
-
-
-class Played:
-    """A node that notes what it is asked."""
-
-    def __init__(self, *, leads: bool = True) -> None:
-        self.leads = leads
-        self.asked: list[object] = []
-
-    async def forward(self, commands: Sequence[bytes]) -> Placed:
-        if not self.leads:
-            raise NotLeader(leader="n3")
-        self.asked.append(list(commands))
-        return Placed(7, 2)
-
-    async def renew(self, incarnation: str, seq: int) -> None:
-        self.asked.append((incarnation, seq))
-
-    async def recall(self, execution_ids: Sequence[str], *, entry: int) -> Mapping[str, str]:
-        self.asked.append(entry)
-        return dict.fromkeys(execution_ids, "dropped")
 
 
 @pytest.mark.asyncio

@@ -162,11 +162,12 @@ class Client:
         place = self._at if at is None else at
         try:
             call = self._call(place, method)
-            return await call(request, timeout=call_s or self.settings.call_s)  # type: ignore[no-any-return]
+            answer: A = await call(request, timeout=call_s or self.settings.call_s)
         except grpc.aio.AioRpcError as exc:
             if at is None:
                 self._turn_from(place)
             raise _said(exc) from exc
+        return answer
 
     def _call(self, place: int, method: Method[Any, Any], *, stream: bool = False) -> Callable[..., Any]:
         if self._closed:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from chronos.cluster.etcd.enginelog import Line
 from chronos.cluster.etcd.flags import EngineSettings
-from chronos.cluster.etcd.marker import wiped
+from chronos.cluster.etcd.marker import LOST, wiped
 
 _TEXT_MAX = 1_000
 
@@ -65,8 +65,8 @@ def _bootstrapped(settings: EngineSettings) -> str:
 
 def _removed(settings: EngineSettings) -> str:
     return (
-        f"{settings.node} was removed from the cluster. To have it back, move its data folder"
-        f" ({settings.data_dir}) away and add it as a new member: `chronosctl cluster add`."
+        f"{settings.node} was removed from the cluster. The others go on without it: this release cannot take a member"
+        " in again yet."
     )
 
 
@@ -78,16 +78,13 @@ def _other_cluster(settings: EngineSettings) -> str:
 
 
 def _corrupt(settings: EngineSettings) -> str:
-    return (
-        f"The data of this node's engine ({settings.engine_dir}) is damaged, or differs from the others'. The others go"
-        f" on without it. {wiped(settings.node, str(settings.engine_dir)).partition('otherwise ')[2].capitalize()}"
-    )
+    return f"The data of this node's engine ({settings.engine_dir}) is damaged, or differs from the others'. {LOST}"
 
 
 def _unequal(settings: EngineSettings) -> str:
     return (
-        "`cluster.members` here and the cluster's own list of members differ. `chronosctl cluster members` on a living"
-        f" node shows the latter; add {settings.node} there (`chronosctl cluster add`), and name all of them here."
+        "`cluster.members` here and the cluster's own list of members differ. Name those for"
+        f" {settings.node} that the other nodes name, with the same addresses."
     )
 
 

@@ -24,6 +24,9 @@ log = structlog.get_logger("chronos.engine")
 NAME = "MEMBER"
 FORMAT = 1
 
+LOST = "The others go on without it: this release cannot replace a member of a cluster yet."
+"""What to tell of a member that cannot come back by itself."""
+
 
 class Stage(StrEnum):
     """FOUNDING: the engine was to be started for the first time. MEMBER: it has data, and must have them ever after."""
@@ -66,7 +69,7 @@ def read(data_dir: Path) -> Marker | None:
     except (OSError, msgspec.DecodeError) as exc:
         raise EngineFailed(
             f"{path} cannot be read ({exc}). Without it nobody knows whether this node is a member already."
-            f" Bring it back from a backup, or replace the node: {_replace('NAME')}"
+            f" Bring it back from a backup. {LOST}"
         ) from exc
     if marker.format != FORMAT:
         raise EngineFailed(f"{path} was written by a newer Chronos (format {marker.format}); start that one.")
@@ -136,8 +139,7 @@ def _member_id(settings: EngineSettings, noted: str) -> str:
     if noted not in ("", own.member_id):
         raise EngineFailed(
             f"The engine's data ({settings.engine_dir}) is that of the member {own.member_id}, and this one is {noted}."
-            " It was copied from another node; put this node's own data back, or replace the member:"
-            f" {_replace(settings.node)}"
+            f" It was copied from another node; put this node's own data back. {LOST}"
         )
     return own.member_id
 
@@ -147,7 +149,7 @@ def wiped(node: str, folder: str) -> str:
     return (
         f"This node is a member of the cluster, but the data of its engine ({folder}) is gone or older than what it has"
         " acknowledged. Started like this it would forget writes that the others count on, so it is not started. Put"
-        f" the folder back if it was moved or not mounted; otherwise replace the member: {_replace(node)}"
+        f" the folder of {node} back if it was moved or not mounted. {LOST}"
     )
 
 
@@ -164,10 +166,3 @@ def _check_identity(settings: EngineSettings, marker: Marker) -> None:
             f" {settings.node}.",
             field="cluster.node_id",
         )
-
-
-def _replace(node: str) -> str:
-    return (
-        f"`chronosctl cluster remove {node}` on a living node, move this data folder away, and start the node as a new"
-        " member (`chronosctl cluster add`)."
-    )

@@ -91,7 +91,8 @@ def explain(body: bytes) -> str:
     if "CORRUPT" in said:
         return (
             "The engine has found that the data of a member differs from the others' (alarm CORRUPT), and refuses"
-            " everything. Its log names the member: `chronosctl cluster remove` it, and add it as a new one."
+            " everything. Its log names the member: stop that one, and have etcd forget it over the socket of a living"
+            " one's engine (`etcdctl member remove ID`, then `etcdctl alarm disarm`)."
         )
     return f"The engine runs and has no majority of its members{f' ({said.strip()})' if said else ''}."
 

@@ -65,7 +65,7 @@ def test_whether_it_needs_room_follows_from_them() -> None:
     [
         (b'{"health":"false","reason":"RAFT NO LEADER"}', "has no majority of its members (RAFT NO LEADER)."),
         (b'{"health":"false","reason":"QGET ERROR:etcdserver: request timed out"}', "no majority of its members (QGET"),
-        (b'{"health":"false","reason":"ALARM CORRUPT"}', "chronosctl cluster remove"),
+        (b'{"health":"false","reason":"ALARM CORRUPT"}', "etcdctl member remove"),
         (b'{"health":"true","reason":""}', "too slow"),
         (b'{"health":"false"}', "has no majority of its members."),
         (b"", "has no majority of its members."),
