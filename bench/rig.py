@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 import msgspec
-from bench.sink import Arrival
+from bench.sink import Arrival, Witnessed
 from tests.acceptance.node import Node
 
 ROLES = {b"chronos.server.processes": "api", b"chronos.server.worker": "worker"}
@@ -54,11 +54,15 @@ class SinkProcess:
 
     async def stop(self) -> list[Arrival]:
         """End it, and return what arrived."""
+        return [one[:4] for one in await self.witnessed()]
+
+    async def witnessed(self) -> list[Witnessed]:
+        """End it, and return what arrived, with the fencing tokens."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         await self._process.wait()
-        return msgspec.msgpack.decode(self._file.read_bytes(), type=list[Arrival])
+        return msgspec.msgpack.decode(self._file.read_bytes(), type=list[Witnessed])
 
 
 class Rig(NamedTuple):

@@ -83,7 +83,7 @@ def by_watch(seconds: float) -> list[float]:
     watch, timeout = shutil.which("watch"), shutil.which("timeout")
     if watch is None or timeout is None:
         return []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the last command may outlive `watch`
         stamps = Path(folder, "stamps")
         command = [timeout, f"{seconds:g}", watch, "-p", "-n", "0.1", f"{' '.join(STAMP)} >> {stamps}"]
         environment = {**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}

@@ -3,7 +3,8 @@
     python bench/sink.py FILE [--delay-ms N]
 
 It runs in a process of its own, so that its CPU is told apart, prints its port, and on SIGTERM writes what it has
-seen to FILE: msgpack, one array of (seconds since the epoch, execution id, job id, due instant) per request.
+seen to FILE: msgpack, one array of (seconds since the epoch, execution id, job id, due instant, fencing token) per
+request.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 END = b"\r\n\r\n"
 
 Arrival = tuple[float, str, str, float]
+Witnessed = tuple[float, str, str, float, str]
+"""An arrival with its fencing token."""
 
 
 class Sink:
@@ -33,9 +36,9 @@ class Sink:
         self.delay_s = delay_s
         self.seen: list[tuple[float, bytes]] = []
 
-    def arrivals(self) -> list[Arrival]:
+    def arrivals(self) -> list[Witnessed]:
         """Return what arrived, in order of arrival."""
-        return [_arrival(at, head) for at, head in self.seen]
+        return [witnessed(one) for one in self.seen]
 
 
 class Connection(asyncio.Protocol):
@@ -87,9 +90,14 @@ def _value(head: bytes, name: bytes) -> bytes:
     return head[begin : end if end >= 0 else None].strip()
 
 
-def _arrival(at: float, head: bytes) -> Arrival:
+def witnessed(taken: tuple[float, bytes]) -> Witnessed:
+    """Return what a request says of itself."""
+    at, head = taken
     due = datetime.fromisoformat(_value(head, b"x-chronos-scheduled-time").decode()).timestamp()
-    return at, _value(head, b"webhook-id").decode(), _value(head, b"x-chronos-job-id").decode(), due
+    execution, job, token = (
+        _value(head, name).decode() for name in (b"webhook-id", b"x-chronos-job-id", b"chronos-fencing-token")
+    )
+    return at, execution, job, due, token
 
 
 async def serve(sink: Sink) -> None:

@@ -45,7 +45,7 @@ async def answered(delivery: Delivery) -> Outcome:
 
 
 @asynccontextmanager
-async def equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIterator[Tools]:
+async def equip(handover: bytes, clock: Clock, telemetry: Telemetry, right: object) -> AsyncIterator[Tools]:
     yield Tools(answered, None, Breakers())
 
 

@@ -88,6 +88,15 @@ class Router:
         self._running: dict[tuple[str, str], int] = {}
         self.breakers = breakers or Breakers()
         self._remembered = self.breakers.remembered
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; asked for once, because Python asks the system whether it is still the same process."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            loop = self._loop = asyncio.get_running_loop()
+        return loop
 
     async def __aenter__(self) -> Self:
         return self
@@ -279,7 +288,7 @@ class _Begun:
         self._told = told
         self._is_late = self._has_come = False
         self._seconds = delivery.timeout_us / 1e6
-        loop = asyncio.get_running_loop()
+        loop = router.loop
         self.at = loop.time() + self._seconds
         self._sweep = router.deadlines.add(self, loop)
         try:

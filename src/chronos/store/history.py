@@ -20,6 +20,7 @@ from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
 from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
 from chronos.store.commands import Seal
+from chronos.store.jobindex import GLANCED_MAX, WAITING_MAX
 from chronos.store.records import AFTER_ALL, Position, Record, RecordFilter, Row, Source, row_of
 from chronos.store.refolding import Journaled, Refolding
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
@@ -31,6 +32,8 @@ FILTERED_MAX = 1_000
 """Of so many segments, the newest, it is known without opening them which jobs are in: about a megabyte or two."""
 
 _DAY_US = 86_400 * 1_000_000
+STRETCH_US = 6 * 3_600 * 1_000_000
+"""Members of a cluster cut history where log time passes a multiple of this, and nowhere else."""
 
 
 class _Manifest(Struct, frozen=True, kw_only=True):
@@ -60,6 +63,10 @@ class History:
 
     There is one segment being written for each length of time that records are kept, so that what is old goes by
     whole files. Segments are numbered in the order in which they were begun, and no number is used twice.
+
+    Attributes:
+        is_cut_alike: Whether segments are those of every member of a cluster: a seal that one of them writes has to
+            vouch for the rows of all. Then they are cut by log time alone, and not when they have so many rows.
     """
 
     def __init__(self, folder: Path, settings: HistorySettings | None = None, *, vfs: str | None = None) -> None:
@@ -70,6 +77,8 @@ class History:
         self._closed: tuple[SegmentInfo, ...] = ()
         self._newest = 0
         self._refolding: Refolding | None = None
+        self.is_cut_alike = False
+        self._written_us = 0
         self.complete_to = 0
         """Everything up to this entry of the log is here, through a power cut too."""
         self.infos: tuple[SegmentInfo, ...] = ()
@@ -127,6 +136,7 @@ class History:
         Raises:
             StorageFull: Nobody may count on what was written of it; writing it again is harmless.
         """
+        self._written_us = max(self._written_us, time_us)
         if not records:
             return
         groups: dict[int, list[Record]] = {}
@@ -134,7 +144,9 @@ class History:
             row = row_of(record)
             groups.setdefault(days[row.id, row.series] if days else 0, []).append(record)
         with translated(self._folder):
-            for left, (kept, group) in enumerate(sorted(groups.items()), 1 - len(groups)):
+            # Members begin segments in the order of the log, however much each of them writes at a time.
+            ordered = list(groups.items()) if self.is_cut_alike else sorted(groups.items())
+            for left, (kept, group) in enumerate(ordered, 1 - len(groups)):
                 # Only the last file says how far all of them have come: a crash may come between two of them.
                 complete_to = index if left == 0 else self.complete_to
                 self._writer(kept, time_us).write(group, complete_to, time_us)
@@ -216,6 +228,8 @@ class History:
         Raises:
             StorageFull: It is tried again later.
         """
+        if self.is_cut_alike:
+            time_us = min(time_us, self._written_us)  # what is not written yet may belong to what is closed
         with translated(self._folder):
             due = [days for days, live in self._live.items() if self._is_due(live.info, time_us)]
             for days in due:
@@ -223,7 +237,13 @@ class History:
         if due:
             self._publish()
 
+    def is_new_stretch(self, before_us: int, time_us: int) -> bool:
+        """Whether history is cut between these two instants of log time; for any thread."""
+        return self.is_cut_alike and before_us // STRETCH_US != time_us // STRETCH_US
+
     def _is_due(self, info: SegmentInfo, time_us: int) -> bool:
+        if self.is_cut_alike:
+            return info.opened_us // STRETCH_US < time_us // STRETCH_US
         return info.rows >= self._settings.segment_rows or time_us - info.opened_us >= self._settings.segment_us
 
     def _close_segment(self, days: int, time_us: int) -> None:
@@ -256,6 +276,28 @@ class History:
             for number in gone:
                 self._unlink(number)
         return len(gone)
+
+    def is_at_hand(self, wanted: RecordFilter) -> bool:
+        """Whether a page of it is found without going through many rows one by one."""
+        return wanted.job_id is None or sum(live.waiting for live in self._live.values()) <= GLANCED_MAX
+
+    def is_untidy(self, pages_max: int) -> bool:
+        """Whether `tidy` has something to do; for any thread, while nothing is written."""
+        live = self._live.values()
+        return any(one.waiting > WAITING_MAX for one in live) or sum(one.wal_pages for one in live) >= pages_max
+
+    def tidy(self, pages_max: int) -> None:
+        """Put what was written where a search for its job finds it at once, and fold long write-ahead logs in.
+
+        Raises:
+            StorageFull: It is tried again after the next write.
+        """
+        with translated(self._folder):
+            for live in self._live.values():
+                if live.waiting > WAITING_MAX:
+                    live.catch_up()
+            if self.is_untidy(pages_max):
+                self.checkpoint()
 
     def checkpoint(self) -> None:
         """Fold the write-ahead logs of what is being written in."""

@@ -91,11 +91,16 @@ class Retention:
         self._also = also
         self._turns = 0
 
-    async def run(self) -> None:
-        """Take a turn every minute, until cancelled."""
+    async def run(self, is_mine: Callable[[], bool] = lambda: True) -> None:
+        """Take a turn every minute, until cancelled.
+
+        Args:
+            is_mine: Whether the rules of this node count. Every node of a cluster takes turns, for each removes its own
+                files; whoever comes to something first says it in the log, and the rules are those of who leads.
+        """
         while True:
             try:
-                await self.turn()
+                await self.turn(is_mine=is_mine())
                 if self._turns % COUNT_EVERY == 0:
                     await self.thin_out()
                 self._turns += 1
@@ -103,13 +108,17 @@ class Retention:
                 log.warning("history_dropped_later", reason=str(error))
             await asyncio.sleep(EVERY_S)
 
-    async def turn(self) -> int:
+    async def turn(self, *, is_mine: bool = True) -> int:
         """Remove the segments that are old enough; return how many.
+
+        Args:
+            is_mine: Whether the rules of this node count.
 
         Raises:
             ChronosError: The log does not take it for the moment; nothing is removed that it does not say.
         """
-        await self._agree()
+        if is_mine:
+            await self._agree()
         sealed = sealed_to(self._commands.view)
         old = [info for info in self._archive.closed if info.number <= sealed and self._is_old(info)]
         for info in old:

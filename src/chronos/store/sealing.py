@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -41,12 +41,19 @@ class Sealing:
         self._archive = archive
         self._commands = commands
 
-    async def run(self) -> None:
-        """Take a turn every minute, until cancelled."""
+    async def run(self, is_mine: Callable[[], bool] = lambda: True) -> None:
+        """Take a turn every minute, until cancelled.
+
+        Args:
+            is_mine: Whether this node seals. One that does not, for another of its cluster does, closes all the same.
+        """
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                await self.turn()
+                if is_mine():
+                    await self.turn()
+                else:
+                    await self._archive.close_due(self._commands.time_us)
             except ChronosError as error:
                 log.warning("history_sealed_later", reason=str(error))
 

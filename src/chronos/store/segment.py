@@ -13,7 +13,9 @@ from msgspec import Struct
 
 from chronos.model.execution import TERMINAL, Kind, RangeRecord, Status
 from chronos.model.formats import SEGMENT
+from chronos.store import jobindex
 from chronos.store.jobfilter import JOBS_MAX, filter_of, may_have
+from chronos.store.jobindex import JobIndex
 from chronos.store.records import (
     INSTANT_MAX,
     Position,
@@ -44,7 +46,6 @@ CREATE TABLE IF NOT EXISTS records (
   kind TEXT NOT NULL, scheduled_s INTEGER NOT NULL, last_s INTEGER NOT NULL, ended_us INTEGER NOT NULL,
   is_range INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (id, series)
 );
-CREATE INDEX IF NOT EXISTS records_job ON records (job_id, scheduled_s, id);
 CREATE INDEX IF NOT EXISTS records_namespace ON records (namespace, scheduled_s, id);
 CREATE INDEX IF NOT EXISTS ranges_job ON records (job_id, scheduled_s, id) WHERE is_range = 1;
 CREATE INDEX IF NOT EXISTS ranges_namespace ON records (namespace, scheduled_s, id) WHERE is_range = 1;
@@ -68,11 +69,13 @@ _WANTED = """
 """
 _ORDER = " ORDER BY scheduled_s DESC, id DESC, series DESC LIMIT :most"
 _NEWEST = "SELECT id, max(series) FROM records WHERE id IN (SELECT value FROM json_each(?)) GROUP BY id"
-_JOB = "job_id = :job AND (:namespace IS NULL OR namespace = :namespace)"
+_OF_NAMESPACE = "(:namespace IS NULL OR namespace = :namespace)"
+_JOB = f"job_id = :job AND {_OF_NAMESPACE}"
 _NAMESPACE = "namespace = :namespace"
 # Two statements each: executions stop at `since`, while a range that began long before may still reach into it.
 _EXECUTIONS = " AND is_range = 0 AND scheduled_s >= :since"
 _RANGES = " AND is_range = 1 AND last_s >= :since"
+_OF_JOB = jobindex.narrowed(f" AND {_OF_NAMESPACE} AND scheduled_s >= :since{_WANTED}", _ORDER)
 # What is rare has indexes of its own, which hardly anything is written to: without them a search for the failures
 # of a healthy year reads the whole year. SQLite has to be told: unasked it takes the index with the longer range.
 _RARE = {"unwell_job", "unwell_namespace", "unplanned_namespace"}
@@ -91,7 +94,9 @@ _GROUPS = {
     "namespace": """
 SELECT namespace, count(*) FROM records WHERE namespace > ? AND is_range = 0 GROUP BY namespace LIMIT ?""",
 }
+_COUNT = "SELECT count(*) FROM records WHERE job_id = ? AND is_range = 0"
 _EARLIEST = {by: f"{_SELECT}{by} = ? AND is_range = 0 ORDER BY scheduled_s, id, series LIMIT ?" for by in _GROUPS}
+_DELETE = "DELETE FROM records WHERE id = ? AND series = ? RETURNING job_id, scheduled_s, id, series"
 _NAMESPACES = """
 WITH RECURSIVE found (n) AS (
   SELECT min(namespace) FROM records
@@ -150,7 +155,12 @@ class SegmentInfo(Struct, frozen=True):
 
 
 class SegmentWriter:
-    """The segment being written."""
+    """The segment being written.
+
+    Attributes:
+        wal_pages: How long its write-ahead log is.
+        waiting: How many rows are not in their jobs' places yet.
+    """
 
     def __init__(self, path: Path, fresh: SegmentInfo, vfs: str | None = None) -> None:
         self._db = open_writer(path, durable=True, vfs=vfs, of=SEGMENT)
@@ -158,11 +168,21 @@ class SegmentWriter:
             raise damaged(path)
         with transaction(self._db) as db:
             db.execute(_SCHEMA)
+            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records_job'").fetchone():
+                db.execute(jobindex.SCHEMA)
             note_format(db, SEGMENT)
             row = db.execute("SELECT value FROM meta WHERE key = 'info'").fetchone()
             if row is None:
                 _write_info(db, fresh)
         self.info = msgspec.msgpack.decode(row[0], type=SegmentInfo) if row else fresh
+        self._by_job = JobIndex(self._db)
+        self.waiting = self._by_job.waiting
+        self.wal_pages = 0
+        self._db.set_wal_hook(self._on_commit)
+
+    def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self.wal_pages = pages
+        return apsw.SQLITE_OK
 
     def write(self, records: Iterable[Record], complete_to: int, time_us: int) -> None:
         """Write records durably, in one transaction with the entry they are complete up to."""
@@ -177,12 +197,23 @@ class SegmentWriter:
         )
         with transaction(self._db) as db:
             insert_all(db, _UPSERT, rows)
+            self._by_job.wrote(len(rows))
             _write_info(db, info)
         self.info = info
 
+        self.waiting = self._by_job.waiting
+
+    def catch_up(self) -> None:
+        """Let all rows be found by their jobs at once."""
+        with transaction(self._db):
+            self._by_job.place()
+        self.waiting = 0
+
     def finish(self, closed_us: int, **known: int) -> SegmentInfo:
         """Note durably that nothing is written to it any more, and in which jobs; return what is known of it now."""
-        rows: list[Any] = self._db.execute(_JOBS, (JOBS_MAX + 1,)).fetchall()
+        self.catch_up()
+        statement = jobindex.JOBS if jobindex.has_table(self._db) else _JOBS
+        rows: list[Any] = self._db.execute(statement, (JOBS_MAX + 1,)).fetchall()
         return self.note(closed_us=closed_us, jobs=filter_of([job_id for (job_id,) in rows]), **known)
 
     def note(self, **known: int | bytes) -> SegmentInfo:
@@ -200,6 +231,7 @@ class SegmentWriter:
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file."""
         self._db.execute("PRAGMA wal_checkpoint(FULL)")
+        self.wal_pages = 0
 
     def close(self) -> None:
         """Close, with nothing left in the write-ahead log that only this process knew."""
@@ -230,6 +262,7 @@ class SegmentReader:
         self._db = open_reader(path, vfs, SEGMENT)
         names = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
         self.has_rare = names >= _RARE  # whether it has the indexes of what is rare
+        self.has_job_table = jobindex.has_table(self._db)
 
     def close(self) -> None:
         """Close the file."""
@@ -267,15 +300,18 @@ class SegmentReader:
         return [Row(*row) for row in rows]
 
     def groups(self, by: str, after: str, most: int) -> list[Group]:
-        """Return up to `most` jobs or namespaces behind `after`, and how many executions of each lie here."""
-        rows: list[Any] = self._db.execute(_GROUPS[by], (after, most)).fetchall()
+        """Return up to `most` jobs or namespaces behind `after`, and how many executions of each lie here.
+
+        Of jobs: without those that were written only just now, to the segment being written.
+        """
+        statement = jobindex.GROUPS if by == "job_id" and self.has_job_table else _GROUPS[by]
+        rows: list[Any] = self._db.execute(statement, (after, most)).fetchall()
         return [Group(*row) for row in rows]
 
     def executions_of(self, job_id: str) -> int:
-        """Return how many executions of a job lie here."""
-        rows: list[Any] = self._db.execute(
-            "SELECT count(*) FROM records WHERE job_id = ? AND is_range = 0", (job_id,)
-        ).fetchall()
+        """Return how many executions of a job lie here, as `groups` does."""
+        statement = jobindex.COUNT if self.has_job_table else _COUNT
+        rows: list[Any] = self._db.execute(statement, (job_id,)).fetchall()
         return int(rows[0][0])
 
     def thinned(self) -> int:
@@ -309,12 +345,16 @@ class SegmentThinner:
 
     def thin(self, by: str, of: str, most: int, hash_of: Callable[[Row], bytes]) -> int:
         """Take up to `most` executions of a job or namespace out, those due first; return how many."""
-        found: list[Any] = self._db.execute(_EARLIEST[by], (of, most)).fetchall()
+        by_job = jobindex.has_table(self._db)
+        earliest = jobindex.EARLIEST if by_job and by == "job_id" else _EARLIEST[by]
+        found: list[Any] = self._db.execute(earliest, (of, most)).fetchall()
         rows = [Row(*row) for row in found]
         with transaction(self._db) as db:
             db.execute(_THINNED)
             db.executemany("INSERT INTO thinned VALUES (?, ?, ?)", [(row.id, row.series, hash_of(row)) for row in rows])
-            db.executemany("DELETE FROM records WHERE id = ? AND series = ?", [(row.id, row.series) for row in rows])
+            gone: list[Any] = list(db.executemany(_DELETE, [(row.id, row.series) for row in rows]))
+            if by_job:
+                db.executemany(jobindex.TAKE_OUT, gone)
         return len(rows)
 
     def compact(self) -> None:
@@ -352,11 +392,10 @@ class SegmentSource:
             namespaces, of = [wanted.namespace], _JOB
         else:
             namespaces, of = [wanted.namespace] if wanted.namespace is not None else [*reader.namespaces()], _NAMESPACE
-        rare = reader.has_rare
         return [
             self._rows(statement, wanted, name, before, status)
             for name in namespaces
-            for statement, status in _statements(of, wanted, rare=rare)
+            for statement, status in _statements(of, wanted, reader)
         ]
 
     def _rows(
@@ -390,14 +429,10 @@ class SegmentSource:
         return reader.newest_of(ids) if reader else {}
 
 
-def _statements(of: str, wanted: RecordFilter, *, rare: bool) -> list[tuple[str, str]]:
-    """Return the statements that find what is wanted, each with the one status it asks for; empty for any.
-
-    Args:
-        rare: Whether the segment has the indexes of what is rare; those of earlier versions have not.
-    """
-    of_job = of == _JOB
-    executions = [(_SELECT + of + _EXECUTIONS + _WANTED + _ORDER, "")]
+def _statements(of: str, wanted: RecordFilter, reader: SegmentReader) -> list[tuple[str, str]]:
+    """Return the statements that find what is wanted, each with the one status it asks for; empty for any."""
+    of_job, rare = of == _JOB, reader.has_rare
+    executions = [(_OF_JOB if of_job and reader.has_job_table else _SELECT + of + _EXECUTIONS + _WANTED + _ORDER, "")]
     if rare and wanted.kind not in (None, Kind.SCHEDULE) and not of_job:
         executions = [(_rare("unplanned_namespace", of, _UNPLANNED), "")]
     elif rare and wanted.statuses and Status.SUCCESS not in wanted.statuses:

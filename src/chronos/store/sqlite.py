@@ -66,7 +66,7 @@ class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         cached_bytes: What values kept in memory may weigh, about, beside what is dirty and what is open.
-        checkpoint_pages: After this many pages of write-ahead log it is folded into the file, after a flush.
+        checkpoint_pages: After this many pages of a write-ahead log it is folded into the file, after a flush.
         pages_max: Bound of state.db; 0 is SQLite's own.
     """
 
@@ -230,6 +230,8 @@ class SqliteState:
 
     def commit(self, changes: Sequence[Changes], index: int, time_us: int) -> None:
         assert index == self._index + 1
+        if self._history.is_new_stretch(self._time_us, time_us):
+            self._dirty.cut(self._index, self._time_us)
         for change in changes:
             if index > self._recorded:  # a crash may have come between history's flush and state's
                 self._record(change, index, time_us)  # before the puts: what a deleted job leaves is kept as it said
@@ -265,12 +267,13 @@ class SqliteState:
         dirty, rules = self._dirty, rules_of(self)
         for execution in change.ended:
             place = (execution.id, execution.series)
-            dirty.records[place] = execution
-            dirty.days[place] = days_kept(self, rules, execution.job_id, execution.namespace, execution.revision)
+            days = days_kept(self, rules, execution.job_id, execution.namespace, execution.revision)
+            dirty.record(place, execution, days)
         for skipped in change.ranges:
-            place = (range_id(skipped), 0)
-            dirty.records[place] = skipped
-            dirty.days[place] = days_kept(self, rules, skipped.job_id, skipped.namespace)
+            place, days = (range_id(skipped), 0), days_kept(self, rules, skipped.job_id, skipped.namespace)
+            if dirty.days.get(place, days) != days and self._history.is_cut_alike:
+                dirty.cut(self._index, time_us)  # or another member, which writes now, would have it twice
+            dirty.record(place, skipped, days)
         if self._is_refolding:
             records: list[Record] = [*change.ended, *change.ranges]
             for record in records:
@@ -291,10 +294,10 @@ class SqliteState:
                 written = True
             finally:
                 if not written:
-                    self._take_back(batch)
+                    self._dirty.take_back(batch, index, time_us, in_order=self._history.is_cut_alike)
                 self._flushing = Generation()
             self._flushed = index
-        await self._checkpoint_if_long()
+        await self._tidy(self._settings.checkpoint_pages)
 
     def _write(self, batch: Generation, index: int, time_us: int) -> None:
         """History first: through a power cut it has then everything that state no longer has."""
@@ -303,22 +306,21 @@ class SqliteState:
         if batch.journal:
             self._history.refold(batch.journal, index, time_us)
         else:
-            self._history.write(batch.records.values(), index, time_us, batch.days)
+            for part in (part for part in batch.parts if not part.is_written):  # one behind it may have failed
+                self._history.write(part.records.values(), part.index, part.time_us, part.days)
+                part.is_written = True
+            self._history.write(batch.last.values(), index, time_us, batch.days)
         reach("state.flush-midway")
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us)
 
-    def _take_back(self, batch: Generation) -> None:
-        """Nobody knows how far the write has come, so nothing of it counts as fresh; writing it again is harmless."""
-        newer = self._dirty
-        newer.fresh -= batch.puts.keys()
-        newer.puts = {**batch.puts, **newer.puts}
-        newer.jobs = {**batch.jobs, **newer.jobs}
-        newer.records = {**batch.records, **newer.records}
-        newer.days = {**batch.days, **newer.days}
-        newer.journal = batch.journal + newer.journal
+    def cut_alike(self) -> None:
+        """Cut history as every member of a cluster does; before `start`."""
+        self._history.is_cut_alike = True
 
     async def refold(self, seals: Sequence[Seal]) -> list[Seal]:
+        if self._history.is_cut_alike:
+            return []  # it is cut by log time, the second time as the first
         await self.flush()
         missing = await self._writing.run(partial(self._expect, seals))
         self._is_refolding = bool(seals) and await self._writing.run(lambda: bool(self._history.missing))
@@ -331,10 +333,11 @@ class SqliteState:
             self._history.expect(seals)
         return missing
 
-    async def _checkpoint_if_long(self) -> None:
-        assert self._writer is not None
-        if self._writer.wal_pages >= self._settings.checkpoint_pages:
+    async def _tidy(self, pages_max: int) -> None:
+        if self._writer is not None and self._writer.wal_pages >= pages_max:
             await self._writing.run(self._checkpoint)
+        if self._history.is_untidy(pages_max):
+            await self._writing.run(partial(self._history.tidy, pages_max))
 
     def _checkpoint(self) -> int:
         assert self._writer is not None
@@ -440,7 +443,8 @@ class SqliteState:
         return [job for key in keys if (job := self.get(JOBS, key)) is not None], total
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
-        if is_first_page(wanted, before, limit) and (found := self._at_a_glance(wanted, limit)) is not None:
+        is_near = is_first_page(wanted, before, limit) and self._history.is_at_hand(wanted)
+        if is_near and (found := self._at_a_glance(wanted, limit)) is not None:
             return found
         running, pending = list(self._open.values()), self._pending()
 
@@ -483,11 +487,7 @@ class SqliteState:
     async def ranges_at(self, instant_s: int) -> list[Record]:
         wanted = RecordFilter(since_s=instant_s, until_s=instant_s)
         pending = [r for r in self._pending() if not isinstance(r, Execution) and matches(wanted, r)]
-
-        def look_up(reader: HistoryReader) -> list[Record]:
-            return [*reader.ranges_at(self._history.infos, instant_s, RANGES_MAX)]
-
-        return pending + await self._lookups.run(look_up)
+        return [*pending, *await self._lookups.run(lambda r: r.ranges_at(self._history.infos, instant_s, RANGES_MAX))]
 
     def _pending(self) -> list[Record]:
         """Return the records that are not in a segment yet, in their newest versions."""

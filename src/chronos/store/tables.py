@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
+from chronos.model.member import MemberRecord
 from chronos.store.commands import Idem, KeepingRule
 
 T = TypeVar("T")
@@ -235,6 +236,12 @@ class KeepingRules(Struct, frozen=True, array_like=True):
     namespaces: dict[str, KeepingRule]
 
 
+class MemberRecords(Struct, frozen=True, array_like=True):
+    """Who belongs to the cluster, and the last that were removed from it."""
+
+    members: tuple[MemberRecord, ...]
+
+
 JOBS = Table("jobs", Job)  # job id
 NAMES = Table("names", Name)  # namespace/name
 REVISIONS = Table("revisions", Revision)  # job id/revision, ten digits
@@ -255,6 +262,7 @@ KEPT_DOCUMENTS = Table("kept_documents", KeptDocument)  # prefix/namespace/key/c
 RESETS = Table("resets", Reset)  # restore epoch, ten digits
 DROPS = Table("drops", DropRecord)  # segment, twelve digits: for ever
 KEEPING = Table("keeping", KeepingRules)  # "namespaces"
+MEMBERS = Table("members", MemberRecords)  # "members"
 FORGOTTEN = Table("forgotten", RingItem)  # sequence, twelve digits: the hash of a change that is gone
 
 TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
@@ -279,6 +287,7 @@ TABLES: tuple[Table[object], ...] = (  # type: ignore[assignment]
     DROPS,
     KEEPING,
     FORGOTTEN,
+    MEMBERS,
 )
 
 

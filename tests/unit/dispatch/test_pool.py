@@ -236,14 +236,14 @@ async def test_a_crowd_at_a_quick_place_is_carried_by_a_few_connections() -> Non
 
 @virtual_time
 async def test_connections_for_a_crowd_are_made_before_it_asks_and_nothing_is_sent_on_them() -> None:
-    client = a_client(wires := Wires(), per_place_max=1_000, idle_max=100)
+    client = a_client(wires := Wires(), per_place_max=1_000, idle_max=200)
     client.warm(parse_url("http://a.test/"), 500, verify=True)
     client.warm(parse_url("http://b.test/"), 3, verify=True)
     await turns()
     assert len(wires.made) == ENOUGH + 3
     assert not any(wire.written for wire in wires.made)
     client.warm(parse_url("http://a.test/"), 500, verify=True)
-    await asyncio.gather(*(call(client) for _ in range(200)))
+    await asyncio.gather(*(call(client) for _ in range(300)))
     assert len(wires.made) == ENOUGH + 3
     await asyncio.sleep(10)
     assert wires.open == 0
@@ -303,8 +303,8 @@ async def test_a_crowd_at_a_slow_place_gets_as_many_connections_as_there_may_be(
 
 @virtual_time
 async def test_a_place_that_becomes_slow_while_requests_wait_is_given_more_connections() -> None:
-    client = a_client(wires := Wires(), per_place_max=500, idle_max=100)
-    await asyncio.gather(*(call(client) for _ in range(200)))
+    client = a_client(wires := Wires(), per_place_max=500, idle_max=200)
+    await asyncio.gather(*(call(client) for _ in range(2_000)))
     assert len(wires.made) == ENOUGH
     wires.answer = b""
     for wire in wires.made:

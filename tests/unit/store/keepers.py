@@ -24,6 +24,7 @@ from chronos.store.records import AFTER_ALL, Record, RecordFilter, row_of
 from chronos.store.retention import Retention, RetentionSettings
 from chronos.store.sealing import Sealing
 from chronos.store.sqlite import SqliteState, StateSettings
+from chronos.store.tables import OPEN
 from chronos.timing.clock import SeededChance
 
 START_S = 1_800_000_000
@@ -73,12 +74,14 @@ class Kept:
 
     Attributes:
         ending: Records that the next command ends, whatever the command is.
+        beginning: Executions that it begins.
     """
 
     def __init__(self, folder: Path, log: MemoryLog, clock: HandClock, rows: int, retention: RetentionSettings) -> None:
         settings = StateSettings(history=HistorySettings(segment_rows=rows, segment_us=DAY_S * 1_000_000))
         self.clock, self.log = clock, log
         self.ending: list[Record] = []
+        self.beginning: list[Execution] = []
         self.state = SqliteState(folder, settings, offload=Inline)
         chance = SeededChance(random.Random(1))
         self.commands = CommandLog(log, self.state, clock, chance, fold=one_step_each(self._fold))
@@ -93,8 +96,15 @@ class Kept:
                 changes.ranges.append(record)
             else:
                 changes.ended.append(record)
-        self.ending = []
+                changes.puts[OPEN.name, record.id] = None
+        changes.puts.update({(OPEN.name, each.id): each for each in self.beginning})
+        self.ending, self.beginning = [], []
         return changes
+
+    async def begin(self, *executions: Execution) -> None:
+        """Have executions that have not ended."""
+        self.beginning = list(executions)
+        await self.put("any")
 
     async def end(self, *records: Record) -> None:
         """End executions, and write them."""

@@ -9,9 +9,10 @@ from functools import partial
 
 from chronos.dispatch.http.connection import Connection
 from chronos.dispatch.http.connector import Connector
-from chronos.dispatch.http.exchange import Asker, BrokenOff, Wanted
+from chronos.dispatch.http.exchange import Asker, BrokenOff, RightOver, Wanted
 from chronos.dispatch.http.sessions import Place
 from chronos.dispatch.http.url import HttpUrl
+from chronos.dispatch.right import RightToSend
 from chronos.timing.clock import Clock
 
 SWEEP_S = 0.5
@@ -24,7 +25,7 @@ AGE_SPREAD_S = 60.0
 CONNECTING_MAX = 32
 """Connections to one place that are being made at a time."""
 
-ENOUGH = 64
+ENOUGH = 128
 """A crowd of requests to a quick target is carried by so many connections, used again and again: each that is made
 costs both sides more than ten requests. To a slow target they become as many as are needed."""
 
@@ -49,9 +50,20 @@ class HotClient:
         per_place_max: Connections to one place at a time; who comes later waits, first come, first served.
         idle_max: Connections kept at a time, over all places.
         idle_s: How long one is kept unused.
+        right: This node's right to send; None where it needs none.
     """
 
-    def __init__(self, connector: Connector, clock: Clock, *, per_place_max: int, idle_max: int, idle_s: float) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        clock: Clock,
+        *,
+        per_place_max: int,
+        idle_max: int,
+        idle_s: float,
+        right: RightToSend | None = None,
+    ) -> None:
+        self._right = right
         self._connector = connector
         self._clock = clock
         self._per_place_max = per_place_max
@@ -100,6 +112,10 @@ class HotClient:
                     await row.shrunk(in_use)
                 while self._makings:
                     await asyncio.wait(self._makings)
+
+    def may_send(self, wanted: Wanted) -> bool:
+        """Return whether the first byte of a request may leave now."""
+        return self._right is None or not wanted.needs_right or self._right.holds()
 
     def _take(self, row: _Row) -> Connection | None:
         # Bounded by what is kept: every turn takes one out.
@@ -340,6 +356,10 @@ class _Asked:
 
     def send(self, connection: Connection) -> None:
         """Ask over this connection; whatever comes of it is told by it."""
+        if not self._client.may_send(self._wanted):
+            connection.close()  # given to the next in line, each would be told on the stack of the one before
+            asyncio.get_running_loop().call_soon(self.fail, RightOver())
+            return
         self._connection = connection
         connection.ask(self._wanted.wire, self._asker, is_head=self._wanted.method == "HEAD")
 
