@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,32 @@ def binary() -> str:
     pytest.skip("etcd is missing; `make engine` makes it")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
+_OWN = 10_000 + os.getpid() % 200 * 100
+"""Where this process's ports begin: a hundred that no other test takes, below those that outgoing connections get."""
+_places = cycle(range(_OWN, _OWN + 100))
+
+
+def free_ports(count: int, *, and_behind: int = 0) -> list[int]:
+    """Return ports that nobody listens on, and behind each as many as are asked for that nobody does either."""
+    found: list[int] = []
+    for _ in range(100):
+        run = [next(_places) for _ in range(1 + and_behind)]
+        if run[-1] - run[0] == and_behind and all(map(is_free, run)):
+            found.append(run[0])
+        if len(found) == count:
+            return found
+    raise AssertionError(f"only {len(found)} of {count} ports from {_OWN} on are free")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of 127.0.0.1."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Member:

@@ -42,10 +42,17 @@ IN_COMMANDS = (
 """Places that a command comes to, and no server."""
 
 IN_CLUSTERS = (
+    "snapshot.offered",  # it is known what there is to fetch, and nothing of it is here
+    "snapshot.piece",  # a piece of it is here
+    "snapshot.fetched",  # all of it is here, and not yet verified
     "snapshot.ready",  # another member's state and history are here, whole, and not in their place
     "snapshot.midway",  # one of both is in its place
+    "growth.folded",  # all of a lone node's log is in its state, and nothing says that it becomes a member
+    "growth.begun",  # that is said, and the cluster has no log yet
+    "growth.founded",  # the cluster has its log, and the one from before is in its place yet
+    "growth.midway",  # that one is aside, and nothing says that it is done
 )
-"""Places that only a member of a cluster comes to."""
+"""Places that only a member of a cluster comes to, or a node that becomes one."""
 
 _folder: Path | None = None
 

@@ -94,6 +94,7 @@ class Endpoint:
         raw_body: Content type taken undecoded into `Call.raw`, instead of JSON.
         body_bytes_max: The largest body taken here, where that is less than elsewhere; 0 for what the server takes.
         also: Further permissions that the handler asks for, depending on what it is sent.
+        of_node: It tells of this node, so it is answered without asking the others, also when there is no quorum.
         leader_only: In a cluster it is answered by the leader, where the feature's services run; others name it.
     """
 
@@ -117,6 +118,7 @@ class Endpoint:
     body_bytes_max: int = 0
     also: tuple[str, ...] = ()
     leader_only: bool = False
+    of_node: bool = False
 
 
 class Place(StrEnum):

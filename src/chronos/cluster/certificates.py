@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -99,23 +99,80 @@ def issue(
         CertificateUnusable: The authority, or the key, is damaged.
     """
     own = _read_key(key) if key else ec.generate_private_key(ec.SECP256R1())
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    signed = _signed(authority, cluster, node, hosts, own.public_key(), both, NODE_LIFE, now, chance)
+    return Pair(signed, _key_pem(own))
+
+
+def issue_for(
+    authority: Pair, cluster: str, node: str, hosts: list[str], asked: bytes, *, now: datetime, chance: Chance
+) -> bytes:
+    """Return a certificate (PEM) like that of `issue` for somebody who keeps the private key to himself.
+
+    Args:
+        asked: A request for a certificate, or an earlier certificate, PEM. Nothing but the public key is taken from
+            it: which names it may have is not for who asks to say.
+
+    Raises:
+        CertificateUnusable: That, or the authority, is damaged.
+    """
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    return _signed(authority, cluster, node, hosts, _asked_key(asked), both, NODE_LIFE, now, chance)
+
+
+def issue_server(
+    authority: Pair, cluster: str, name: str, hosts: list[str], life: timedelta, *, now: datetime, chance: Chance
+) -> Pair:
+    """Return a certificate that is good for answering only, and no member's."""
+    own = ec.generate_private_key(ec.SECP256R1())
+    only = [ExtendedKeyUsageOID.SERVER_AUTH]
+    return Pair(_signed(authority, cluster, name, hosts, own.public_key(), only, life, now, chance), _key_pem(own))
+
+
+def request(node: str) -> Pair:
+    """Return a request for a certificate, and the private key that belongs to it; both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked = x509.CertificateSigningRequestBuilder().subject_name(_subject(node)).sign(key, hashes.SHA256())
+    return Pair(asked.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+
+def belongs_together(certificate: bytes, key: bytes, authority: bytes) -> bool:
+    """Whether a certificate is of this key, and of this authority. Raises `CertificateUnusable`."""
+    found = _read(certificate)
+    try:
+        found.verify_directly_issued_by(_read(authority))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return found.public_key() == _read_key(key).public_key()
+
+
+def _signed(
+    authority: Pair,
+    cluster: str,
+    node: str,
+    hosts: list[str],
+    public: ec.EllipticCurvePublicKey,
+    uses: list[x509.ObjectIdentifier],
+    at_most: timedelta,
+    now: datetime,
+    chance: Chance,
+) -> bytes:
     signer, issuer = _read_key(authority.key), _read(authority.certificate)
     if signer.public_key() != issuer.public_key():
         raise CertificateUnusable("The authority's key does not belong to its certificate.")
-    life = min(NODE_LIFE, issuer.not_valid_after_utc - now)
+    life = min(at_most, issuer.not_valid_after_utc - now)
     if life <= timedelta(0):
         raise CertificateUnusable("The authority's own certificate has expired.")
-    builder = _begun(_subject(node), issuer.subject, own.public_key(), now, life, chance)
+    builder = _begun(_subject(node), issuer.subject, public, now, life, chance)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    builder = builder.add_extension(both, critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     names = [*(_host(each) for each in dict.fromkeys([*hosts, *LOCAL_NAMES]))]
     names.append(x509.UniformResourceIdentifier(name_in_certificate(cluster, node)))
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     by = x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(issuer))
     builder = builder.add_extension(by, critical=False)
-    return Pair(_pem(builder.sign(signer, hashes.SHA256())), _key_pem(own))
+    return _pem(builder.sign(signer, hashes.SHA256()))
 
 
 def show(certificate: bytes) -> Shown:
@@ -216,6 +273,23 @@ def _public(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     public = certificate.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey):
         raise CertificateUnusable("The authority is not one that `chronos cluster init` has made.")
+    return public
+
+
+def _asked_key(asked: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        found: x509.CertificateSigningRequest | x509.Certificate
+        if b"REQUEST" in asked[:40]:
+            found = x509.load_pem_x509_csr(asked)
+            if not found.is_signature_valid:
+                raise CertificateUnusable("The request for a certificate is not signed by its own key.")
+        else:
+            found = x509.load_pem_x509_certificate(asked)
+        public = found.public_key()
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise CertificateUnusable("This is no request for a certificate.") from exc
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
+        raise CertificateUnusable("A node's key is one of EC P-256.")
     return public
 
 

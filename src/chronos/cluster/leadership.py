@@ -8,13 +8,13 @@ What it means to lead is the `Role`'s business; that nobody else thinks that he 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, Self
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, Self
 
 import structlog
 
 from chronos.cluster.port import Epoch, LeaderInfo, ReplicatedLog
-from chronos.errors import LogFailed, SnapshotNeeded, Unavailable
+from chronos.errors import LogFailed, NotLeader, SnapshotNeeded, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +60,7 @@ class Leadership:
         self._epoch: Epoch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._seeking: asyncio.Task[None] | None = None
+        self._handing: _HandingOver | None = None
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch(), name="leadership")
@@ -80,6 +81,19 @@ class Leadership:
         if seeking is not None:
             await _end(seeking)
             await self._resign(to)
+
+    async def hand_over(self, to: str) -> None:
+        """End this term, and let `to` begin the next one if it wants to; return when the seat is empty.
+
+        Raises:
+            NotLeader: This node does not lead.
+            Unavailable: The seat could not be left; others take it when they hear nothing.
+        """
+        if self._handing is None:
+            raise NotLeader("This node does not lead; nothing was handed over.")
+        self._handing.to = to
+        self._handing.asked.set()
+        await asyncio.shield(self._handing.done)
 
     async def failure(self) -> None:
         """Return never, unless it ends by itself; then raise what ended it."""
@@ -133,17 +147,72 @@ class Leadership:
     async def _serve(self, epoch: Epoch) -> None:
         """Serve one term, to its end."""
         self._epoch = epoch
+        handing = _HandingOver()
         try:
             await self._role.lead(epoch)
             log.info("leading", node=self._node)
-            await self._role.lost()
-            log.warning("lead_lost", node=self._node)
+            self._handing = handing
+            await _first(self._role.lost(), handing.asked.wait())
             self._epoch = None
+            if not handing.asked.is_set():
+                log.warning("lead_lost", node=self._node)
         except Unavailable:
             self._epoch = None
             raise
         finally:
+            self._handing = None
             await self._role.follow()
+            if not handing.asked.is_set():
+                handing.give_up()
+        if handing.asked.is_set():
+            await self._hand_over(epoch, handing)
+
+    async def _hand_over(self, epoch: Epoch, handing: _HandingOver) -> None:
+        """Leave the seat, now that nothing is planned here any more."""
+        try:
+            async with asyncio.timeout(RESIGN_S):
+                await self._log.resign(epoch, handing.to)
+            log.info("lead_handed_over", to=handing.to)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("lead_not_given_up", reason=str(error))
+            handing.fail(Unavailable(f"The lead could not be handed to `{handing.to}`: {error or 'no answer in time'}"))
+        finally:
+            handing.end()
+
+
+class _HandingOver:
+    """Somebody's wish that this term ends, and what came of it."""
+
+    def __init__(self) -> None:
+        self.to = ""
+        self.asked = asyncio.Event()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # whoever asked may have gone
+
+    def give_up(self) -> None:
+        self.fail(NotLeader("This node leads no more; nothing was handed over."))
+
+
+async def _first(*waiting: Coroutine[Any, Any, Any]) -> None:
+    """Return when the first of them does, and end the others."""
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

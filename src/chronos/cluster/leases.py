@@ -91,14 +91,23 @@ class Roll:
         """Return the nodes that were ever heard of, by name."""
         return sorted(self._current)
 
-    def is_lost(self, incarnation: str, now_s: float) -> bool:
-        """Return whether it sends nothing any more, for sure."""
+    def is_lost(self, incarnation: str, now_s: float, beyond_s: float = 0.0) -> bool:
+        """Return whether it begins to send nothing any more, for sure, and has not for `beyond_s` seconds.
+
+        An incarnation whose node has begun anew is lost at once: what it ran has ended with it.
+        """
         if incarnation in self._replaced:
             return True
         current = self._current.get(node_of(incarnation))
         if current is not None and current != incarnation and incarnation not in self._heard:
             return True  # of a life before the first that was heard of
-        return now_s - self._heard.get(incarnation, self._since_s) >= LOST_S
+        return now_s - self._heard.get(incarnation, self._since_s) >= LOST_S + beyond_s
+
+    def is_gone(self, node: str, now_s: float) -> bool:
+        """Return whether nothing was heard of any life of a node for so long that it sends nothing any more."""
+        current = self._current.get(node)
+        heard_s = self._heard.get(current, self._since_s) if current is not None else self._since_s
+        return now_s - heard_s >= LOST_S
 
 
 def node_of(incarnation: str) -> str:

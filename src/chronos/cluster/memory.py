@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 
 from chronos.cluster.growth import Growth
-from chronos.cluster.port import Claim, Entry, Epoch, Health, LeaderInfo, Progress
-from chronos.errors import Fenced, SnapshotNeeded, StorageFull, Unavailable
+from chronos.cluster.port import Claim, EngineMember, Entry, Epoch, Health, LeaderInfo, Progress
+from chronos.errors import Conflict, Fenced, NotFound, SnapshotNeeded, StorageFull, Unavailable
 
 
 class SharedLog:
@@ -170,7 +170,8 @@ class MemoryLog:
         while True:
             await self._connected.wait()
             leader, seen = shared.leader, shared.growth.count
-            if self._patience is None or leader.node in ("", self._node):
+            is_free = leader.node == self._node or (not leader.node and leader.to in ("", self._node))
+            if self._patience is None or is_free:
                 return leader.epoch
             try:
                 async with asyncio.timeout(self._patience()):
@@ -215,3 +216,54 @@ class MemoryLog:
     async def health(self) -> Health:
         shared = self._shared
         return Health(True, shared.base + 1, shared.last, shared.bytes)
+
+
+class MemoryMembers:
+    """The members of an engine that there is not, as all nodes see them.
+
+    Attributes:
+        caught_up: The ids of learners that may be promoted.
+        leader: The id of the one that leads.
+    """
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self._by_id = {
+            f"{number:x}": EngineMember(f"{number:x}", name, address, False)
+            for number, (name, address) in enumerate(sorted(addresses.items()), 1)
+        }
+        self._added = len(addresses)
+        self.caught_up: set[str] = set()
+        self.leader = min(self._by_id, default="")
+
+    def start(self, member: str, name: str) -> None:
+        """Let one start for the first time, beside a node of this name."""
+        self._by_id[member] = self._by_id[member]._replace(name=name)
+
+    async def all(self) -> list[EngineMember]:
+        return list(self._by_id.values())
+
+    async def add(self, address: str) -> EngineMember:
+        for member in self._by_id.values():
+            if member.address == address:
+                return member
+        if any(member.is_learner for member in self._by_id.values()):
+            raise Conflict("Another node is joining already; promote or remove it first.")
+        self._added += 1
+        added = EngineMember(f"{self._added:x}", "", address, True)
+        self._by_id[added.id] = added
+        return added
+
+    async def promote(self, member: str) -> None:
+        there = self._by_id.get(member)
+        if there is None:
+            raise NotFound("The engine has no such member.")
+        if there.is_learner and member not in self.caught_up:
+            raise Conflict("The new node has not caught up yet; try again when it has.")
+        self._by_id[member] = there._replace(is_learner=False)
+
+    async def remove(self, member: str) -> None:
+        self._by_id.pop(member, None)
+
+    async def hand_over(self, member: str) -> bool:
+        led, self.leader = self.leader != member, member
+        return led

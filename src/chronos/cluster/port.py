@@ -155,3 +155,54 @@ class ReplicatedLog(Protocol):
     async def health(self) -> Health:
         """Return how the log is doing; never raises."""
         ...
+
+
+class EngineMember(NamedTuple):
+    """One member of the engine.
+
+    Attributes:
+        id: What the engine calls it; another one whenever it is added anew.
+        name: Its node; empty until it has started for the first time, but for those that found a cluster together.
+        address: `host:port` at which the others reach it.
+        is_learner: It gets what the others agree on, and has no vote yet.
+        has_begun: Whether it has ever told the others where it takes requests, which it does first of all.
+    """
+
+    id: str
+    name: str
+    address: str
+    is_learner: bool
+    has_begun: bool = True
+
+
+class EngineMembers(Protocol):
+    """Who agrees on the log. Every method may raise `Unavailable`."""
+
+    async def all(self) -> list[EngineMember]:
+        """Return the members, as the majority knows them."""
+        ...
+
+    async def add(self, address: str) -> EngineMember:
+        """Let one join that will be reached there; it is a learner. Adding it once more changes nothing.
+
+        Raises:
+            Conflict: Another one is learning.
+        """
+        ...
+
+    async def promote(self, member: str) -> None:
+        """Give a learner its vote; one that has it keeps it.
+
+        Raises:
+            NotFound: There is no such member.
+            Conflict: It has not caught up yet, or does not run.
+        """
+        ...
+
+    async def remove(self, member: str) -> None:
+        """Let one go for good. No error when there is none of this id."""
+        ...
+
+    async def hand_over(self, member: str) -> bool:
+        """If the member beside this node leads the others, let `member` do so; return whether it led."""
+        ...

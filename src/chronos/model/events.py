@@ -35,6 +35,7 @@ class EventType(StrEnum):
     CLOCK_RESET = "clock_reset"
     CLOCK_JUMP = "clock_jump"
     CLOCK_ACCEPTED = "clock_accepted"
+    MEMBER_CHANGED = "member_changed"
     GAP = "gap"
 
 
@@ -46,7 +47,7 @@ class Event(Struct, frozen=True, gc=False):
         seq: Its place among the events of that entry; (index, seq) orders all events.
         time_us: Log time, microseconds since the epoch.
         job: The job after the change (before it, when it was deleted).
-        key: For documents: `prefix/namespace/key`.
+        key: For documents: `prefix/namespace/key`. For members: the name; `note` is the state.
         note: A sentence, for what is about nothing else.
         since_index: Of a gap, the first entry whose events were not told one by one; `index` is the last of them.
     """

@@ -55,6 +55,17 @@ class OnUnknown(StrEnum):
     PROBE = "probe"
 
 
+class OnIsolation(StrEnum):
+    """What a node does with a running attempt when it is cut off from the others.
+
+    STOP: it stops it when its right to run it is over; another node may try again at once.
+    CONTINUE: it goes on; nobody else tries before the attempt's deadline is over.
+    """
+
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
 class Dst(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """How the schedule meets clock changes; the default is what Debian's cron does."""
 
@@ -123,6 +134,7 @@ class JobSpec(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields
         priority: 0 to 9, higher first, when capacity is short.
         calendar: The name of a calendar whose days are left out or shifted.
         jitter: Spreads starts over this long after the instant; the same for an instant every time.
+        on_isolation: What becomes of its attempts on a node that is cut off; None takes the server's default.
         probe_url: Asked with GET and the execution's id when `on_unknown` is `probe`.
     """
 
@@ -157,6 +169,7 @@ class JobSpec(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields
     notify: Notify | None = None
     dependencies: Dependencies | None = None
     history: HistoryPolicy | None = None
+    on_isolation: OnIsolation | None = None
 
     def normal(self) -> JobSpec:
         """Return the spec with the target in `target` and every schedule in `schedules`.

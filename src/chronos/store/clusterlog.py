@@ -38,6 +38,8 @@ AHEAD_MAX = 64
 """Entries that are read and not yet folded."""
 FORWARD_S = 5.0
 """How long what was forwarded may take until it is folded here; nobody can say what became of it then."""
+MOVED_S = 0.25
+"""How long a leader that leads no more is still let answer what was forwarded to it."""
 FORWARDS_MAX = 10_000
 FOLLOW_AGAIN_S = 0.25
 DOUBT_S = 5.0
@@ -53,7 +55,6 @@ class ClusterLog(CommandLog):
         forward: Takes commands to the leader.
 
     Attributes:
-        leader: Who leads, as far as it is known here; empty when nobody does. Set by who watches the log's leadership.
         leads: Whether this node does, and takes commands in.
         lost: Set while it does not.
         heard_s: When the last entry came in from the log, or was written to it, by boot time.
@@ -75,7 +76,7 @@ class ClusterLog(CommandLog):
         super().__init__(log, state, clock, chance, settings=settings, fold=fold, telemetry=telemetry)
         self._followed = log
         self._forward = forward
-        self.leader = ""
+        self._leader, self._moved = "", asyncio.Event()
         self.leads = False
         self.lost = asyncio.Event()
         self.lost.set()
@@ -93,6 +94,22 @@ class ClusterLog(CommandLog):
         self._forwards: set[asyncio.Task[list[Result]]] = set()
         self._following: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
+
+    @property
+    def leader(self) -> str:
+        """Who leads, as far as it is known here; empty when nobody does. Set by who watches the log's leadership."""
+        return self._leader
+
+    @leader.setter
+    def leader(self, node: str) -> None:
+        if node != self._leader:
+            self._moved.set()
+            self._leader, self._moved = node, asyncio.Event()
+
+    async def until_led_by(self, node: str) -> None:
+        """Return when `node` leads, as far as it is known here. The deadline is the caller's."""
+        while self._leader != node:
+            await self._moved.wait()
 
     # Life.
 
@@ -231,11 +248,29 @@ class ClusterLog(CommandLog):
         with self._verdicts.kept():
             try:
                 async with asyncio.timeout(FORWARD_S):
-                    index, place = await self._forward(leader, encoded)
+                    index, place = await self._placed(leader, encoded)
                     results = await self._verdicts.of(index)
             except TimeoutError:
                 raise Unavailable("The leader did not answer in time; nobody can say whether it was written.") from None
         return results[place : place + len(commands)]
+
+    async def _placed(self, leader: str, encoded: Sequence[bytes]) -> tuple[int, int]:
+        """Return where the leader has written commands; when another leads meanwhile, it is not waited for long.
+
+        Raises:
+            Unavailable: It did not say.
+        """
+        asked, moved = asyncio.ensure_future(self._forward(leader, encoded)), asyncio.create_task(self._moved.wait())
+        try:
+            await asyncio.wait([asked, moved], return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                await asyncio.wait([asked], timeout=MOVED_S)
+            if not asked.done():
+                raise Unavailable("The lead went to another node meanwhile; nobody can say whether it was written.")
+            return asked.result()
+        finally:
+            moved.cancel()
+            asked.cancel()
 
     def _on_forwarded(self, task: asyncio.Task[list[Result]]) -> None:
         self._forwards.discard(task)

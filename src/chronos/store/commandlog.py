@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from chronos.model.events import Event
 from chronos.store.batch import OF_EXECUTIONS, Pace, Queue, Submission, encode_submissions
 from chronos.store.commands import Command, NewLeader, Seal, decode_entry
 from chronos.store.entryfold import StepwiseFold, events_of, fold_in_steps
-from chronos.store.port import At, Changes, Log, Result, View
+from chronos.store.port import At, Changes, Log, LogRow, Result, View
 from chronos.store.refolding import without_rows
 from chronos.store.state import WRITE_THROUGH, State, is_searched
 from chronos.store.steps import Step, in_one_go
@@ -266,7 +266,7 @@ class CommandLog:
         if applied + 1 < first:
             raise SnapshotNeeded(f"State ends at entry {applied}, but the log begins at {first}.", first=first)
         await self._state.refold(await self._seals_behind(applied))
-        async for row in self._log.tail(applied + 1):
+        async for row in self._missing(applied):
             entry = decode_entry(row.data)
             self._apply_again(entry.commands, At(row.index, entry.time_us))
             if row.index % RECOVERY_FLUSH_ENTRIES == 0:
@@ -276,8 +276,15 @@ class CommandLog:
         return missing
 
     async def _seals_behind(self, applied: int) -> list[Seal]:
-        entries = (decode_entry(row.data) async for row in self._log.tail(applied + 1))
+        entries = (decode_entry(row.data) async for row in self._missing(applied))
         return [command async for entry in entries for command in entry.commands if isinstance(command, Seal)]
+
+    async def _missing(self, applied: int) -> AsyncIterator[LogRow]:
+        """Yield what lay behind `applied` when the log was asked how far it goes: others may go on writing."""
+        async for row in self._log.tail(applied + 1):
+            if row.index > self._last:
+                return
+            yield row
 
     async def _append_all(self) -> None:
         settings = self._settings

@@ -21,6 +21,7 @@ from chronos.errors import FormatUnreadable
 from chronos.model.execution import Attempt, Kind, RangeRecord
 from chronos.model.formats import ENTRY
 from chronos.model.job import JobSpec, Pause
+from chronos.model.member import MemberRecord
 
 
 class Idem(Struct, frozen=True, gc=False, array_like=True):
@@ -377,6 +378,25 @@ class KeepHistory(Struct, frozen=True, array_like=True, tag=21):
     namespaces: dict[str, KeepingRule]
 
 
+class RecordMembers(Struct, frozen=True, array_like=True, tag=22):
+    """Say whom a cluster began with, as its configuration has it. Refused as soon as the log knows members."""
+
+    members: list[MemberRecord]
+
+
+class SetMember(Struct, frozen=True, array_like=True, tag=23):
+    """Let a member join, be one, or be removed.
+
+    Attributes:
+        expect: What was known of it when this was decided; refused when it is something else by now. None takes
+            whatever there is.
+    """
+
+    member: MemberRecord
+    by: str
+    expect: MemberRecord | None = None
+
+
 class Seal(Struct, frozen=True, array_like=True, tag=18):
     """Vouch for a segment of history that nothing is written to any more.
 
@@ -417,6 +437,8 @@ Command = (
     | Seal
     | Drop
     | KeepHistory
+    | RecordMembers
+    | SetMember
 )
 
 

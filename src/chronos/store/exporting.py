@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from chronos.model.execution import Execution, instant_of
+from chronos.model.execution import Execution, RangeRecord, instant_of
 from chronos.store import exported as out
 from chronos.store import proof
 from chronos.store.archive import FIRST, ArchiveRow, Place
@@ -66,6 +66,30 @@ class _At(Struct, frozen=True):
     rows: int = 0
 
 
+class _Opened:
+    """What had not ended when an export began, and is not written yet.
+
+    It may end while the export is written, and its row may come to lie where the export has passed by already. So it is
+    written as it was when the export began, unless it was met in between.
+    """
+
+    def __init__(self, executions: Iterator[Execution]) -> None:
+        self._left = {execution.id: execution for execution in executions}
+
+    def met(self, record_id: str, series: int) -> None:
+        """Note that a row was written."""
+        left = self._left.get(record_id)
+        if left is not None and series >= left.series:
+            del self._left[record_id]
+
+    def rest(self, still: Iterator[Execution]) -> Iterator[Execution]:
+        """Yield what is open still, as it is now, and then what was and has not been met."""
+        for execution in still:
+            self.met(execution.id, execution.series)
+            yield execution
+        yield from self._left.values()
+
+
 class Exporter:
     """Exports what a state holds.
 
@@ -93,29 +117,33 @@ class Exporter:
         return _At(int(segment), (str(record_id), int(series)), int(rows))
 
     async def _written(self, wanted: Wanted, cursor: str, start: _At | None) -> AsyncIterator[bytes]:
+        # Both before anything is awaited: what ends from here on is either flushed or was open.
+        header, opened = self._header(wanted, cursor), _Opened(self._open(wanted))
         await self._state.flush()
         digest, count = hashlib.blake2b(digest_size=32), 0
-        async for lines in self._parts(wanted, cursor, start):
+        async for lines in self._parts(wanted, header, opened, start):
             piece = b"".join(out.encode_line(line) + b"\n" for line in lines)
             digest.update(piece)
             count += len(lines)
             yield piece
         yield out.encode_line(out.EndLine(lines=count, digest=digest.hexdigest())) + b"\n"
 
-    async def _parts(self, wanted: Wanted, cursor: str, start: _At | None) -> AsyncIterator[list[out.Line]]:
-        yield [self._header(wanted, cursor)]
+    async def _parts(
+        self, wanted: Wanted, header: out.Header, opened: _Opened, start: _At | None
+    ) -> AsyncIterator[list[out.Line]]:
+        yield [header]
         if start is None and wanted.proof:
             async for lines in self._changes(wanted):
                 yield lines
-            async for lines in self._seals():
+            async for lines in self._seals(header.sealed):
                 yield lines
         start = start or _At()
         for info in self._state.archive.infos:
             if info.number >= start.segment and info.covers(wanted.since_s, wanted.until_s):
                 begin = start if info.number == start.segment else _At(info.number)
-                async for lines in self._segment(wanted, info, begin):
+                async for lines in self._segment(wanted, info, begin, header, opened):
                     yield lines
-        async for lines in self._rest(wanted):
+        async for lines in self._rest(wanted, header, opened):
             yield lines
 
     def _header(self, wanted: Wanted, cursor: str) -> out.Header:
@@ -183,27 +211,34 @@ class Exporter:
         for name in sorted(zones & known):
             yield [out.ZoneLine(name=name, tzdata=tzif.version(), tzif=tzif.raw(name))]
 
-    async def _seals(self) -> AsyncIterator[list[out.Line]]:
+    async def _seals(self, sealed: int) -> AsyncIterator[list[out.Line]]:
         async for seals in self._all(SEALS):
-            yield [out.SealLine(segment=seal.segment, data=Raw(proof.seal_line(seal))) for _, seal in seals]
+            known = [seal for _, seal in seals if seal.segment <= sealed]  # the header ends with that one
+            yield [out.SealLine(segment=seal.segment, data=Raw(proof.seal_line(seal))) for seal in known]
         async for drops in self._all(DROPS):
             yield [
                 out.DropLine(segment=drop.segment, rows=drop.rows, whole=drop.whole, why=drop.why, time_us=drop.time_us)
                 for _, drop in drops
             ]
 
-    async def _segment(self, wanted: Wanted, info: SegmentInfo, begin: _At) -> AsyncIterator[list[out.Line]]:
+    async def _segment(
+        self, wanted: Wanted, info: SegmentInfo, begin: _At, header: out.Header, opened: _Opened
+    ) -> AsyncIterator[list[out.Line]]:
         if wanted.proof and begin.place == FIRST:
             yield [self._segment_line(info)]
         after, count, shown = begin.place, begin.rows, _shown(wanted, begin)
         while rows := await self._state.archive.rows(info.number, after, ROWS_AT_ONCE):
             lines: list[out.Line] = []
+            after, told = rows[-1].place, count
             for row in rows:
+                if info.number > header.sealed and _is_later(header, row.record):
+                    continue
+                count += 1
                 line = _row_line(wanted, info.number, row, shown)
                 shown = "" if _is_elsewhere(wanted, row) else f"{row.id}/{row.series}"
                 lines += [line] if line is not None else []
-            after, count = rows[-1].place, count + len(rows)
-            if count // MARK_ROWS > (count - len(rows)) // MARK_ROWS:
+                opened.met(row.id, row.series)
+            if count // MARK_ROWS > told // MARK_ROWS:
                 lines.append(out.MarkLine(cursor=self._cursor(wanted, info.number, after, count)))
             yield lines
         if wanted.proof:
@@ -225,10 +260,14 @@ class Exporter:
     def _cursor(self, wanted: Wanted, segment: int, after: Place, count: int) -> str:
         return self._cursors.write(_listing(wanted), [segment, *after, count])
 
-    async def _rest(self, wanted: Wanted) -> AsyncIterator[list[out.Line]]:
-        for execution in self._state.open_executions():
-            if matches(_filter(wanted), execution):
-                yield [out.OpenLine(data=Raw(proof.record_line(execution)))]
+    def _open(self, wanted: Wanted) -> Iterator[Execution]:
+        wanted_only = _filter(wanted)
+        return (execution for execution in self._state.open_executions() if matches(wanted_only, execution))
+
+    async def _rest(self, wanted: Wanted, header: out.Header, opened: _Opened) -> AsyncIterator[list[out.Line]]:
+        still = (execution for execution in self._open(wanted) if not _is_later(header, execution))
+        for execution in opened.rest(still):
+            yield [out.OpenLine(data=Raw(proof.record_line(execution)))]
         async for late in self._all(LATE):
             lines: list[out.Line] = []
             for key, results in late:
@@ -246,6 +285,11 @@ class Exporter:
             yield rows
             low = rows[-1][0] + "\0"
             await asyncio.sleep(0)
+
+
+def _is_later(header: out.Header, record: Execution | RangeRecord | None) -> bool:
+    """Whether an execution was decided after the export began: nothing due by the header's mark was."""
+    return isinstance(record, Execution) and record.scheduled_s > header.hwm_s and record.decided_at_us > header.time_us
 
 
 def _row_line(wanted: Wanted, segment: int, row: ArchiveRow, after: str | UnsetType) -> out.Line | None:

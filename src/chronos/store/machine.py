@@ -24,16 +24,29 @@ from chronos.store.commands import (
     NoteClock,
     PutDocument,
     PutJob,
+    RecordMembers,
     Redrive,
     Report,
     ResetClock,
     Seal,
+    SetMember,
     SetPause,
     Settle,
     Start,
     Trigger,
 )
-from chronos.store.fold import asking, documents, idempotency, jobs, keeping, planning, sealing, settling, starting
+from chronos.store.fold import (
+    asking,
+    documents,
+    idempotency,
+    jobs,
+    keeping,
+    members,
+    planning,
+    sealing,
+    settling,
+    starting,
+)
 from chronos.store.fold.draft import Draft
 from chronos.store.port import At, Changes, Result, View
 from chronos.store.steps import Step, in_one_go
@@ -57,6 +70,8 @@ _RULES: dict[type, Callable[[Draft, Any], Result]] = {
     Seal: sealing.seal,
     Drop: sealing.drop,
     KeepHistory: sealing.keep_history,
+    RecordMembers: members.record_members,
+    SetMember: members.set_member,
 }
 
 _STEPWISE: dict[type, Callable[[Draft, Any], Step[Result]]] = {

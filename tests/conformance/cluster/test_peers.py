@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.conformance.cluster.played import Played
 
@@ -60,3 +62,20 @@ async def test_an_isolated_node_neither_asks_nor_is_asked() -> None:
     with pytest.raises(Unavailable):
         await MemoryPeers(wires, "n2").at("n1").renew("n2#1", 1)
     await MemoryPeers(wires, "n2").at("n3").renew("n2#1", 1)
+
+
+@virtual_time
+async def test_a_host_says_that_a_node_has_ended_and_a_cut_wire_says_nothing() -> None:
+    wires, far = Wires(), Played()
+    wires.join("n2", far)
+    near = MemoryPeers(wires, "n1")
+    assert near.refused_s("n2") == near.refused_s("n3") == 0.0
+    wires.leave("n2", far)
+    await asyncio.sleep(2)
+    assert near.refused_s("n2") == pytest.approx(2.0)
+    wires.isolate("n2")
+    wires.cut.add(("n1", "n2"))
+    assert near.refused_s("n2") == 0.0
+    wires.heal()
+    wires.join("n2", far)
+    assert near.refused_s("n2") == 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from tests.conformance.cluster.simulated import SimEngine, as_it_is_played, three_simulated
 from tests.dose import PROOF
 from tests.etcds import Etcds, etcds
 
@@ -30,12 +31,24 @@ class Disk:
         self._folder = folder
         self._endpoints = endpoints
         self._shared = SharedLog(BYTES_MAX)
+        self._simulated: SimEngine | None = None
+
+    @property
+    def is_played(self) -> bool:
+        return self._kind in SIMULATED
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ReplicatedLog]:
         async with AsyncExitStack() as stack:
             if self._kind == "memory":
                 yield await stack.enter_async_context(MemoryLog(self._shared))
+            elif self._kind in SIMULATED:
+                if self._simulated is None:
+                    self._simulated = three_simulated(without=SIMULATED[self._kind])
+                engine, settings = self._simulated, EtcdLogSettings(bytes_max=BYTES_MAX, truncate_entries=100)
+                endpoints = [engine.endpoint(name) for name in engine.disks]
+                log = EtcdLog(endpoints, "simulated", settings=settings, connect=engine.channel)
+                yield await stack.enter_async_context(log)
             elif self._kind in ENGINES:
                 settings = EtcdLogSettings(bytes_max=BYTES_MAX, truncate_entries=100)
                 yield await stack.enter_async_context(EtcdLog(self._endpoints, self._folder.name, settings=settings))
@@ -70,7 +83,10 @@ def engine_one_stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etc
 ENGINES = {"etcd": "engine", "etcd-one-killed": "engine_one_killed", "etcd-one-stopped": "engine_one_stopped"}
 
 
-@pytest.fixture(params=["memory", "local", "etcd", *(list(ENGINES)[1:] if PROOF else [])])
+SIMULATED = {"simulated": "", "simulated-one-killed": "killed", "simulated-one-stopped": "stopped"}
+
+
+@pytest.fixture(params=["memory", "local", *SIMULATED, "etcd", *(list(ENGINES)[1:] if PROOF else [])])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
     engine = ENGINES.get(request.param)
     return Disk(request.param, tmp_path, request.getfixturevalue(engine).endpoints if engine else [])
@@ -82,7 +98,7 @@ def on_a_loop(test: Callable[[Disk], Awaitable[None]]) -> Callable[[Disk], None]
         async def main() -> None:
             await test(disk)
 
-        asyncio.run(main())
+        as_it_is_played(main()) if disk.is_played else asyncio.run(main())
 
     return run
 

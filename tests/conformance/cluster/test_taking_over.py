@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 
 import pytest
+from tests.conformance.cluster.simulated import SimEngine, as_it_is_played, three_simulated
 from tests.etcds import Etcds, etcds
 
 from chronos.cluster.etcd.log import EtcdLog
@@ -27,12 +28,24 @@ class Place:
         self._name = name
         self._endpoints = endpoints
         self._shared = SharedLog()
+        self._simulated: SimEngine | None = None
+
+    @property
+    def is_played(self) -> bool:
+        return self._kind == "simulated"
 
     @asynccontextmanager
     async def node(self, name: str) -> AsyncIterator[ReplicatedLog]:
         address = f"{name}.example:1"
         if self._kind == "memory":
             yield MemoryLog(self._shared, node=name, address=address)
+        elif self._kind == "simulated":
+            if self._simulated is None:
+                self._simulated = three_simulated()
+            engine = self._simulated
+            endpoints = [engine.endpoint(one) for one in engine.disks]
+            async with EtcdLog(endpoints, "simulated", node=name, address=address, connect=engine.channel) as log:
+                yield log
         else:
             async with EtcdLog(self._endpoints, self._name, node=name, address=address) as log:
                 yield log
@@ -45,7 +58,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcds]:
         yield engine
 
 
-@pytest.fixture(params=["memory", "etcd"])
+@pytest.fixture(params=["memory", "simulated", "etcd"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     endpoints = request.getfixturevalue("engine").endpoints if request.param == "etcd" else []
     return Place(request.param, tmp_path.name, endpoints)
@@ -60,7 +73,7 @@ def with_two(
             async with asyncio.timeout(30), place.node("a") as a, place.node("b") as b:
                 await test(a, b)
 
-        asyncio.run(main())
+        as_it_is_played(main()) if place.is_played else asyncio.run(main())
 
     del run.__wrapped__  # or pytest would look for fixtures called a and b
     return run

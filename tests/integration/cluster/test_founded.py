@@ -38,12 +38,8 @@ class Leading:
 
 def founded(folder: Path, count: int) -> list[Clustered]:
     """Found a cluster on loopback, and return its nodes' places."""
-    while True:
-        ports = sorted(free_ports(4 * count))
-        first = [port for port in ports if port + 1 not in ports and port - 1 not in ports][:count]
-        if len(first) == count:
-            break
-    words = [word for n, port in enumerate(first, 1) for word in ("--node", f"n{n}=127.0.0.1:{port}")]
+    ports = free_ports(count, and_behind=1)  # an engine takes the port behind its node's
+    words = [word for n, port in enumerate(ports, 1) for word in ("--node", f"n{n}=127.0.0.1:{port}")]
     done = CliRunner().invoke(main, ["cluster", "init", "--name", "test", *words, "--out", str(folder)])
     assert done.exit_code == 0, done.output
     places = []

@@ -244,6 +244,20 @@ async def test_a_node_that_comes_back_is_reached_again(pki: Pki) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_host_says_that_a_node_has_ended_and_no_more_once_it_is_back(pki: Pki) -> None:
+    roster = nobody()
+    async with member(pki, "n1", roster) as one:
+        peers = RemotePeers(one)
+        for _ in range(2):
+            async with member(pki, "n2", roster) as other:
+                await until(lambda: one.is_up("n2"))
+                assert peers.refused_s("n2") == 0.0
+                assert other.address == roster.address_of("n2")
+            await until(lambda: peers.refused_s("n2") > 0.1)
+        assert peers.refused_s("n9") == 0.0
+
+
+@pytest.mark.asyncio
 async def test_a_question_whose_connection_is_lost_may_have_been_done(pki: Pki) -> None:
     began = asyncio.Event()
 

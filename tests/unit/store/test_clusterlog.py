@@ -224,6 +224,39 @@ async def test_a_follower_whose_leader_cannot_be_reached_says_so_and_nothing_wai
 
 
 @virtual_time
+async def test_what_a_dead_leader_was_asked_is_not_waited_for_once_another_leads() -> None:
+    async with a_cluster() as cluster:
+        await cluster.lead("n1")
+
+        async def silent(node: str, commands: Sequence[bytes]) -> tuple[int, int]:
+            if node == "n1":
+                await asyncio.Event().wait()
+            return await cluster.forward(node, commands)
+
+        follower = cluster.nodes["n2"]
+        follower._forward = silent
+        asked = asyncio.create_task(follower.propose(put("a")))
+        await asyncio.sleep(1)
+        assert not asked.done()
+        began = asyncio.get_running_loop().time()
+        await cluster.lead("n3")
+        with pytest.raises(Unavailable, match="another node"):
+            await asked
+        assert asyncio.get_running_loop().time() - began < 2 * clusterlog.MOVED_S
+        assert (await follower.propose(put("a"))).ok
+
+
+@virtual_time
+async def test_a_leader_that_answers_while_it_gives_up_the_lead_is_heard() -> None:
+    async with a_cluster(latency=0.1) as cluster:
+        await cluster.lead("n1")
+        asked = asyncio.create_task(cluster.nodes["n2"].propose(put("a")))
+        await asyncio.sleep(0.15)
+        cluster.nodes["n2"].leader = ""
+        assert (await asked).ok
+
+
+@virtual_time
 async def test_a_node_that_was_asked_and_does_not_lead_says_who_does() -> None:
     async with a_cluster() as cluster:
         await cluster.lead("n1")
@@ -361,3 +394,59 @@ async def test_a_restarted_node_takes_up_where_its_state_ends() -> None:
         assert cluster.events["n3"] == [], "what was folded at the start is no news"
         await again.propose(put("c", b"3"))
         assert cluster.value("n3", "c") == b"3"
+
+
+class GrowingLog(MemoryLog):
+    """A log to which others append while this node asks how far it goes."""
+
+    async def bounds(self) -> tuple[int, int]:
+        found = await super().bounds()
+        await self.meanwhile()
+        return found
+
+    async def meanwhile(self) -> None:
+        """What the others do."""
+
+
+@virtual_time
+async def test_what_others_write_while_a_node_restarts_is_folded_once() -> None:
+    async with a_cluster() as cluster:
+        await cluster.lead("n1")
+        await cluster.nodes["n1"].propose(put("a", b"1"))
+        await cluster.nodes["n3"].stop()
+
+        async def write() -> None:
+            await cluster.nodes["n1"].propose(put("b", b"2"))
+
+        log = GrowingLog(cluster.shared, node="n3")
+        log.meanwhile = write  # type: ignore[method-assign]  # a fake's
+        state = MemoryState()
+        again = ClusterLog(
+            log,
+            state,
+            VirtualClock(),
+            SeededChance(cluster.chance),
+            forward=cluster.forward,
+            fold=one_step_each(toy_fold),
+        )
+        news: list[Event] = []
+        again.subscribe(news.extend)
+        try:
+            await again.start("n3", "n3#2")
+            assert state.applied_index == cluster.shared.last - 1
+            async with asyncio.timeout(10):
+                await again.reach(cluster.shared.last)
+            assert [event.type for event in news] == [EventType.DOCUMENT_CHANGED]
+        finally:
+            await again.stop()
+
+
+@virtual_time
+async def test_a_leader_that_was_overtaken_may_still_say_what_it_wrote() -> None:
+    async with a_cluster(latency=0.1) as cluster:
+        await cluster.lead("n1")
+        waiting = cluster.nodes["n2"].submit([put("a", b"1")])
+        await asyncio.sleep(0.15)  # it has arrived, and is on its way into the log
+        cluster.nodes["n2"].leader = "n3"
+        [result] = await waiting
+        assert result.ok

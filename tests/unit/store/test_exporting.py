@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.store.exports import Export, collected
 from tests.unit.store.keepers import DAY_S, START_S, Kept, kept, run, skipped
 
 from chronos.errors import Invalid
+from chronos.model.execution import Status
 from chronos.store import proof
 from chronos.store.commands import DeleteJob, ExpireDead, KeepingRule, PutDocument, ResetClock
 from chronos.store.exporting import Exporter, Wanted
@@ -50,6 +52,49 @@ async def test_a_whole_export_holds_every_record_and_verifies(tmp_path: Path) ->
         assert len(export.of("document")) == len(export.of("reset")) == 1
         assert [line["name"] for line in export.of("zone")] == ["UTC"]
         assert [line["sealed"] for line in export.of("segment")] == [True, True, False]
+
+
+@virtual_time
+@pytest.mark.parametrize("pieces_before", range(18))
+async def test_what_ends_while_an_export_is_written_is_in_it(tmp_path: Path, pieces_before: int) -> None:
+    async with kept(tmp_path) as store:
+        await two_days(store)
+        late = run("J", START_S + 3 * DAY_S + 7)
+        await store.begin(replace(late, status=Status.RUNNING, ended_at_us=0))
+        pieces = exporter(store).begin(Wanted())
+        text = b"".join([await anext(pieces) for _ in range(pieces_before)])
+        await store.end(late)
+        export = Export(text + await collected(pieces))
+        export.verify()
+        found = [line["data"]["id"] for line in export.of("execution", "open")]
+        assert found.count(late.id) == 1
+
+
+@virtual_time
+async def test_what_is_decided_while_an_export_is_written_is_not_in_it(tmp_path: Path) -> None:
+    async with kept(tmp_path) as store:
+        await two_days(store)
+        pieces = exporter(store).begin(Wanted())
+        text = await anext(pieces)
+        store.clock.now += 8 * DAY_S
+        later = int(store.clock.now)
+        await store.end(run("J", later))
+        await store.begin(replace(run("J", later + 1), status=Status.RUNNING, ended_at_us=0))
+        export = Export(text + await collected(pieces))
+        export.verify()
+        assert not [line for line in export.of("execution", "open") if line["data"]["scheduled_s"] >= later]
+
+
+@virtual_time
+async def test_what_is_sealed_while_an_export_is_written_does_not_break_its_proof(tmp_path: Path) -> None:
+    async with kept(tmp_path) as store:
+        await two_days(store)
+        pieces = exporter(store).begin(Wanted())
+        text = await anext(pieces)
+        store.clock.now += DAY_S
+        await store.put("any")
+        await store.keep()
+        Export(text + await collected(pieces)).verify()
 
 
 @virtual_time
@@ -152,6 +197,7 @@ async def test_the_chain_of_changes_can_be_followed_past_a_job_that_is_forgotten
 @virtual_time
 async def test_memory_is_bounded_by_a_few_hundred_rows(tmp_path: Path) -> None:
     async with kept(tmp_path, rows=100_000) as store:
+        await store.commands.submit([ResetClock(START_S + DAY_S, "me")])
         await store.end(*(run("J", START_S + n) for n in range(5_000)))
         pieces = [piece async for piece in exporter(store).begin(Wanted())]
         assert max(map(len, pieces)) < 100 * 1_000

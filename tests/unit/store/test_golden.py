@@ -15,6 +15,7 @@ import pytest
 
 from chronos.model.execution import Attempt, AttemptStatus, Kind, Ongoing, RangeRecord, SkipReason, Waited
 from chronos.model.job import Dependencies, HistoryPolicy, JobSpec, Pause, RetryPolicy
+from chronos.model.member import MemberRecord, MemberState
 from chronos.model.notify import Notify, NotifyEmail, NotifySlack, NotifyWebhook
 from chronos.model.target import BearerAuth, Completion, HttpTarget, ProcessTarget
 from chronos.store.commands import (
@@ -38,10 +39,12 @@ from chronos.store.commands import (
     Owed,
     PutDocument,
     PutJob,
+    RecordMembers,
     Redrive,
     Report,
     ResetClock,
     Seal,
+    SetMember,
     SetPause,
     Settle,
     Settlement,
@@ -100,6 +103,7 @@ ATTEMPT = Attempt(
     0, 1, "n1/1", "0.1.2", 1, 2, 3, AttemptStatus.FAILED, 503, "http", "HTTP 503", 12, "cd" * 32, "no", "ref",
     Waited(1, 2, 3, 4, 5, 6), True, ("note",), Ongoing(1, 2, 3, 4, 5, "some"),
 )  # fmt: skip
+MEMBER = MemberRecord("n1", "10.0.0.1:7443", "10.0.0.1:7444", "http://10.0.0.1:8080", MemberState.JOINING, "ab12")
 
 SAMPLES: list[Command] = [
     NewLeader("n1", "n1-01J"),
@@ -137,6 +141,8 @@ SAMPLES: list[Command] = [
     Seal(3, 1_000, 1_799_999_000, 1_800_000_000, bytes(32), 900, 5_000, 1_799_900_000_000_000, 1_800_000_000_000_000),
     Drop(3, 1_000, True, "kept for 30d"),
     KeepHistory({"default": KeepingRule("7d", 100)}),
+    RecordMembers([MEMBER]),
+    SetMember(MEMBER, "me", MEMBER),
 ]
 # A process target travels inside PutJob; it is pinned by one of its own.
 PROCESS = PutJob("J2", JobSpec(name="two", schedules=["@daily"], target=ProcessTarget(argv=["true"])), "me")

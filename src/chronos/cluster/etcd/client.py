@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 # gRPC's threads do not survive a fork, and its handlers around one have hung processes that only wanted to exec.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -102,6 +102,24 @@ class ClientSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pause_s: float = 0.05
 
 
+class Channel(Protocol):
+    """As much of a channel of `grpc.aio` as is used."""
+
+    def unary_unary(
+        self, method: str, *, request_serializer: Callable[..., bytes], response_deserializer: Callable[..., Any]
+    ) -> Callable[..., Any]: ...
+
+    def stream_stream(
+        self, method: str, *, request_serializer: Callable[..., bytes], response_deserializer: Callable[..., Any]
+    ) -> Callable[..., Any]: ...
+
+    async def close(self) -> None: ...
+
+
+Connect = Callable[[str, EtcdTls | None], Channel]
+"""Makes the channel to an endpoint; it need not be connected yet."""
+
+
 class NoAnswer(Exception):
     """A call has failed such that nobody knows whether it was done."""
 
@@ -124,15 +142,21 @@ class Client:
 
     Args:
         endpoints: Each `http://host:port`, `https://host:port`, `host:port` or `unix:///path`.
+        connect: Makes the channel to one of them.
     """
 
     def __init__(
-        self, endpoints: Sequence[str], tls: EtcdTls | None = None, settings: ClientSettings | None = None
+        self,
+        endpoints: Sequence[str],
+        tls: EtcdTls | None = None,
+        settings: ClientSettings | None = None,
+        *,
+        connect: Connect | None = None,
     ) -> None:
         if not endpoints:
             raise ValueError("at least one endpoint of etcd is needed")
         self.settings = settings or ClientSettings()
-        self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
+        self._channels = [(connect or _channel)(endpoint, tls) for endpoint in endpoints]
         self._endpoints = list(endpoints)
         self._calls: dict[tuple[int, str], Callable[..., Any]] = {}
         self._at = 0
@@ -243,7 +267,7 @@ class Client:
             call.cancel()
 
 
-def _channel(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
+def _channel(endpoint: str, tls: EtcdTls | None) -> Channel:
     scheme, _, rest = endpoint.partition("://")
     target = endpoint if not rest or scheme in ("unix", "dns", "ipv4", "ipv6") else rest
     options = list(OPTIONS)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from chronos.cluster.etcd.enginelog import Line
 from chronos.cluster.etcd.flags import EngineSettings
-from chronos.cluster.etcd.marker import LOST, wiped
+from chronos.cluster.etcd.marker import replacing, wiped
 
 _TEXT_MAX = 1_000
 
@@ -59,14 +59,15 @@ def _text(lines: Sequence[Line]) -> str:
 def _bootstrapped(settings: EngineSettings) -> str:
     return (
         f"The others know {settings.node} as a member already, and here it has no data."
-        f" {wiped(settings.node, str(settings.engine_dir))}"
+        f" {wiped(settings.node, settings.data_dir)}"
     )
 
 
 def _removed(settings: EngineSettings) -> str:
     return (
-        f"{settings.node} was removed from the cluster. The others go on without it: this release cannot take a member"
-        " in again yet."
+        f"{settings.node} was removed from the cluster, and the others go on without it. To have it back: move"
+        f" {settings.data_dir} away here; `chronosctl cluster add {settings.node}` on a node that runs; then start it"
+        " again."
     )
 
 
@@ -78,13 +79,17 @@ def _other_cluster(settings: EngineSettings) -> str:
 
 
 def _corrupt(settings: EngineSettings) -> str:
-    return f"The data of this node's engine ({settings.engine_dir}) is damaged, or differs from the others'. {LOST}"
+    return (
+        f"The data of this node's engine ({settings.engine_dir}) is damaged, or differs from the others'."
+        f" {replacing(settings.node, settings.data_dir)}"
+    )
 
 
 def _unequal(settings: EngineSettings) -> str:
     return (
         "`cluster.members` here and the cluster's own list of members differ. Name those for"
-        f" {settings.node} that the other nodes name, with the same addresses."
+        f" {settings.node} that the other nodes name, with the same addresses, or add it on a node that runs:"
+        f" `chronosctl cluster add {settings.node}=HOST`."
     )
 
 
@@ -93,7 +98,7 @@ def _flags(settings: EngineSettings) -> str:
 
 
 def _lost(settings: EngineSettings) -> str:
-    return wiped(settings.node, str(settings.engine_dir))
+    return wiped(settings.node, settings.data_dir)
 
 
 Explain = Callable[[EngineSettings], str]

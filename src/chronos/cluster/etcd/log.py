@@ -8,7 +8,7 @@ append that was not answered has been done is seen by asking the same again, at 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from chronos.cluster.etcd.client import (
     TXN,
     Client,
     ClientSettings,
+    Connect,
     EtcdTls,
     NoAnswer,
     Refused,
@@ -53,6 +54,7 @@ from chronos.timing.clock import Chance, Clock, SystemChance, SystemClock
 
 _TRIES_MAX = 8
 _NODES_MAX = 1_000
+_ENTRIES_MAX = 1 << 40
 
 
 class EtcdLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,6 +91,7 @@ class EtcdLog:
         base: The index that a new log begins behind: that of the snapshot its nodes begin with.
         takeover: With it, a campaign waits until the leader is not heard any more, and an append ends with
             `Unavailable` when it takes so long that others would take over. Without, the lead is taken at once.
+        connect: Makes the channels to the endpoints.
     """
 
     def __init__(
@@ -104,9 +107,10 @@ class EtcdLog:
         takeover: TakeoverSettings | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self._settings = settings or EtcdLogSettings()
-        self.client = Client(endpoints, tls, self._settings.client)
+        self.client = Client(endpoints, tls, self._settings.client, connect=connect)
         self._keys = Keys(cluster)
         self._reader = Reader(self.client, self._keys)
         self._follower = Follower(self.client, self._keys, self._reader, self._settings.follow, self._on_entry)
@@ -274,7 +278,7 @@ class EtcdLog:
                 yield sealed.entry
             frm += len(page.entries)
 
-    async def follow(self, frm: int) -> AsyncIterator[Entry]:
+    async def follow(self, frm: int) -> AsyncGenerator[Entry, None]:
         async with aclosing(self._follower.follow(frm)) as entries:
             async for sealed in entries:
                 yield sealed.entry
@@ -299,6 +303,23 @@ class EtcdLog:
         if revision:
             self._forgotten = None
             await self._compact(revision)
+
+    async def forget_what_is_safe(self, reserve_bytes: int) -> None:
+        """Delete what most members have on disk, down to a reserve. Needs no room, and nobody to lead.
+
+        Raises:
+            Fenced: Somebody has taken the lead meanwhile; it may be asked again.
+        """
+        durable = sorted((one.durable_index for one in (await self.progress()).values()), reverse=True)
+        if durable:
+            safe = durable[len(durable) // 2]
+            below = min(safe + 1, await self._reader.keep_from(_ENTRIES_MAX, reserve_bytes))
+            await self.truncate(below, Epoch((await self._leader()).epoch))
+
+    async def compact(self) -> None:
+        """Let etcd forget what was overwritten and deleted. Needs no room."""
+        answer = await self._ask(txn([], [get(self._keys.meta, keys_only=True)]))
+        await self._compact(answer.header.revision)
 
     async def _forget(self, upto: int, epoch: Epoch) -> int:
         """Delete the entries up to this one; return a revision at which they are gone.

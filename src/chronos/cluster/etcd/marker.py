@@ -24,8 +24,13 @@ log = structlog.get_logger("chronos.engine")
 NAME = "MEMBER"
 FORMAT = 1
 
-LOST = "The others go on without it: this release cannot replace a member of a cluster yet."
-"""What to tell of a member that cannot come back by itself."""
+
+def replacing(node: str, data_dir: Path | str = "its data folder") -> str:
+    """Return what to do with a member that cannot come back by itself: it is replaced by one with an empty disk."""
+    return (
+        f"The others go on without it. To replace it: `chronosctl cluster remove {node}` on a node that runs; move"
+        f" {data_dir} away here; `chronosctl cluster add {node}` on a node that runs; then start {node} again."
+    )
 
 
 class Stage(StrEnum):
@@ -69,7 +74,7 @@ def read(data_dir: Path) -> Marker | None:
     except (OSError, msgspec.DecodeError) as exc:
         raise EngineFailed(
             f"{path} cannot be read ({exc}). Without it nobody knows whether this node is a member already."
-            f" Bring it back from a backup. {LOST}"
+            f" Bring it back from a backup. {replacing('this node', data_dir)}"
         ) from exc
     if marker.format != FORMAT:
         raise EngineFailed(f"{path} was written by a newer Chronos (format {marker.format}); start that one.")
@@ -113,7 +118,7 @@ def admit(settings: EngineSettings) -> Marker:
     if found is not None:
         _check_identity(settings, found)
     if found is not None and found.stage is Stage.MEMBER and not is_there:
-        raise EngineFailed(wiped(settings.node, str(settings.engine_dir)))
+        raise EngineFailed(wiped(settings.node, settings.data_dir))
     if found is None and is_there:
         log.warning("engine_marker_missing", folder=str(settings.engine_dir), written=str(path_of(settings.data_dir)))
     marker = Marker(
@@ -139,17 +144,18 @@ def _member_id(settings: EngineSettings, noted: str) -> str:
     if noted not in ("", own.member_id):
         raise EngineFailed(
             f"The engine's data ({settings.engine_dir}) is that of the member {own.member_id}, and this one is {noted}."
-            f" It was copied from another node; put this node's own data back. {LOST}"
+            " It was copied from another node; put this node's own data back."
+            f" {replacing(settings.node, settings.data_dir)}"
         )
     return own.member_id
 
 
-def wiped(node: str, folder: str) -> str:
+def wiped(node: str, data_dir: Path) -> str:
     """Return what to tell whoever starts a member whose data is gone."""
     return (
-        f"This node is a member of the cluster, but the data of its engine ({folder}) is gone or older than what it has"
-        " acknowledged. Started like this it would forget writes that the others count on, so it is not started. Put"
-        f" the folder of {node} back if it was moved or not mounted. {LOST}"
+        f"{node} is a member of the cluster, but the data of its engine (in {data_dir}) is gone or older than what it"
+        " has acknowledged. Started like this it would forget writes that the others count on, so it is not started."
+        f" Put the folder of {node} back if it was moved or not mounted. {replacing(node, data_dir)}"
     )
 
 

@@ -25,6 +25,7 @@ from chronos.cluster.etcd.client import (
     translated,
     unanswered,
 )
+from chronos.cluster.port import EngineMember
 from chronos.errors import ChronosError, Conflict, NotFound
 
 CHANGE_S = 30.0
@@ -167,20 +168,29 @@ class Members:
         request = pb.DefragmentRequest()
         await self._settled(lambda: self._client.once(DEFRAGMENT, request, at=at, call_s=DEFRAGMENT_S))
 
-    async def disarm(self) -> int:
+    async def full(self) -> list[int]:
+        """Return the ids of the members for which etcd has raised the alarm that there is no space."""
+        listed = pb.AlarmRequest(action=pb.AlarmRequest.GET, alarm=pb.NOSPACE)
+        answer = await self._settled(lambda: self._client.ask(ALARM, listed))
+        return [alarm.member_id for alarm in answer.alarms]
+
+    async def disarm(self, *members: int) -> int:
         """Take back the alarms that etcd has raised for lack of space, and return how many there were.
 
         It raises them again unless there is space by then: truncate and defragment first.
+
+        Args:
+            members: Whose alarms; by itself everybody's.
         """
-        listed = pb.AlarmRequest(action=pb.AlarmRequest.GET, alarm=pb.NOSPACE)
-        alarms = (await self._settled(lambda: self._client.ask(ALARM, listed))).alarms
-        for alarm in alarms:
-            undo = pb.AlarmRequest(action=pb.AlarmRequest.DEACTIVATE, member_id=alarm.member_id, alarm=alarm.alarm)
+        raised = [one for one in await self.full() if not members or one in members]
+        for member in raised:
+            undo = pb.AlarmRequest(action=pb.AlarmRequest.DEACTIVATE, member_id=member, alarm=pb.NOSPACE)
             await self._settled(partial(self._client.ask, ALARM, undo))
-        return len(alarms)
+        return len(raised)
 
     async def _changed(self, ask: Callable[[], Awaitable[A]]) -> A:
         """Ask for a change until etcd takes it, or refuses it for a reason that does not pass by itself."""
+        last: Exception = unanswered(self._change_s, "it is not ready for a change of its members yet")
         try:
             async with asyncio.timeout(self._change_s):
                 while True:
@@ -201,6 +211,46 @@ class Members:
             raise _why(exc) from exc
         except NoAnswer as exc:
             raise unanswered(self._client.settings.call_s, str(exc)) from exc
+
+
+class EtcdMembers:
+    """`EngineMembers` on the etcds of a cluster, each beside a node of its own.
+
+    Args:
+        client: Of this node's own etcd.
+        scheme: `https`, or `http` on one machine.
+        change_s: How long a change is tried.
+    """
+
+    def __init__(self, client: Client, scheme: str = "https", change_s: float = 3.0) -> None:
+        self._members = Members(client, change_s)
+        self._scheme = scheme
+
+    async def all(self) -> list[EngineMember]:
+        return [self._plain(member) for member in await self._members.all()]
+
+    async def add(self, address: str) -> EngineMember:
+        return self._plain(await self._members.add(f"{self._scheme}://{address}"))
+
+    async def promote(self, member: str) -> None:
+        await self._members.promote(int(member, 16))
+
+    async def remove(self, member: str) -> None:
+        await self._members.remove(int(member, 16))
+
+    async def hand_over(self, member: str) -> bool:
+        own = await self._members.status()
+        if own.leader != own.id:
+            return False
+        if own.id != int(member, 16):
+            await self._members.move_leader(int(member, 16))
+        return True
+
+    @staticmethod
+    def _plain(member: EtcdMember) -> EngineMember:
+        url = member.peer_urls[0] if member.peer_urls else ""
+        address, has_begun = url.partition("://")[2], bool(member.client_urls)
+        return EngineMember(f"{member.id:x}", member.name, address, member.is_learner, has_begun)
 
 
 def _member(member: pb.Member) -> EtcdMember:

@@ -29,6 +29,14 @@ class Fsyncs(Struct, frozen=True):
     seconds: float = 0.0
     buckets: tuple[tuple[float, int], ...] = ()
 
+    def since(self, before: Fsyncs) -> Fsyncs:
+        """Return those that came after `before`; all of them where the engine has begun anew since."""
+        earlier = dict(before.buckets)
+        if before.count > self.count:
+            return self
+        buckets = tuple((bound, count - earlier.get(bound, 0)) for bound, count in self.buckets)
+        return Fsyncs(self.count - before.count, self.seconds - before.seconds, buckets)
+
     def quantile(self, part: float) -> float:
         """Return the bound, in seconds, that this part of the writes kept to; 0 when there were none."""
         return next((bound for bound, count in self.buckets if count >= part * self.count), 0.0) if self.count else 0.0
@@ -59,6 +67,25 @@ class EngineMetrics(Struct, frozen=True, kw_only=True):
     def space(self, *, is_full: bool) -> Space:
         """Return how full it is; `is_full` says whether the alarm NOSPACE is raised, which is not among the numbers."""
         return Space(self.db_bytes, self.in_use_bytes, self.quota_bytes, is_full)
+
+
+class EngineLook(Struct, frozen=True):
+    """How the engine was at the last look.
+
+    Attributes:
+        at_s: When that was, by boot time.
+        full: The members for which the alarm NOSPACE is raised, by id.
+        alarms: Everything it complains of, in words of etcd.
+        behind: Changes that it knows of and has not applied.
+        fsync_s: What 99 of 100 writes to disk since the look before kept to; 0 when there were none.
+    """
+
+    at_s: float
+    metrics: EngineMetrics
+    full: tuple[int, ...] = ()
+    alarms: tuple[str, ...] = ()
+    behind: int = 0
+    fsync_s: float = 0.0
 
 
 async def is_healthy(socket: str) -> bool:

@@ -56,6 +56,15 @@ def needed(space: Space) -> Step:
     return Step.NOTHING
 
 
+def is_turn(wall_s: float, rank: int, count: int, slot_s: float) -> bool:
+    """Return whether it is this member's turn: each has a slot of the wall clock, and begins in its first half.
+
+    So nobody has to be asked, which matters when nothing can be written; clocks may differ by half a slot.
+    """
+    slot, into_s = divmod(wall_s, slot_s)
+    return int(slot) % count == rank and into_s < slot_s / 2
+
+
 def in_order(members: Iterable[str], leader: str) -> list[str]:
     """Return the members in the order in which they are defragmented: the engine's leader last."""
     return sorted(members, key=lambda member: (member == leader, member))

@@ -186,6 +186,16 @@ class EtcdSupervisor:
         if self._status.state is State.FAILED:
             raise EngineFailed(self._status.reason)
 
+    async def failure(self) -> None:
+        """Return never, unless the engine will not be started again.
+
+        Raises:
+            EngineFailed: It will not; the message says what to do.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._status.state is State.FAILED)
+        raise EngineFailed(self._status.reason)
+
     async def metrics(self) -> probe.EngineMetrics | None:
         """Return the engine's own numbers; None while it does not answer."""
         return await probe.metrics(self.socket)

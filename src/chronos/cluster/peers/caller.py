@@ -64,6 +64,7 @@ class Caller:
         self._greeted = asyncio.Event()
         self._up = asyncio.Event()
         self._said = ""
+        self._refused_since: float | None = None
 
     @property
     def is_up(self) -> bool:
@@ -75,6 +76,12 @@ class Caller:
         """Why it cannot be asked, as far as is known."""
         return self._said
 
+    @property
+    def refused_s(self) -> float:
+        """For how long every try has ended with its host saying that nobody listens there; 0 when the last did not."""
+        since = self._refused_since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
+
     async def run(self) -> None:
         """Keep a connection until cancelled."""
         wait_s = FIRST_WAIT_S
@@ -85,6 +92,8 @@ class Caller:
                 await self._watch()
             except (OSError, TimeoutError, ProtocolBroken, ValueError) as exc:  # ValueError: no name of a host
                 self._note(_in_words(exc))
+                is_refused, before = isinstance(exc, ConnectionRefusedError), self._refused_since
+                self._refused_since = (before or asyncio.get_running_loop().time()) if is_refused else None
             finally:
                 self._end()
             # Half of it by chance: members that lost the same one must not come back all at once.
@@ -119,6 +128,21 @@ class Caller:
             raise Unprocessable(f"This is too large to be sent to `{self.node}`: {broken}.") from None
         self._waiting[number] = future
         return self._read(call, await self._answer(number, future, stream, left_s))
+
+    async def ask_once(self, call: Call[Q, A], question: Q, *, within_s: float) -> A:
+        """Connect, ask, and leave; for who is not running.
+
+        Raises:
+            PeerUnreachable: Nothing was sent; the message says what was in the way.
+            ChronosError: What `call` raises.
+        """
+        try:
+            await self._connect()
+            return await self.call(call, question, within_s=within_s)
+        except (OSError, TimeoutError, ProtocolBroken, ValueError) as exc:
+            raise PeerUnreachable(f"`{self.node}` cannot be asked: {_in_words(exc)}.") from exc
+        finally:
+            self._end()
 
     async def _until_up(self, seconds: float) -> None:
         try:
@@ -173,6 +197,7 @@ class Caller:
         if stream.closed.is_set() or stream.trouble:
             raise ProtocolBroken(stream.trouble or self._said or "it closed the connection")
         self._said = ""
+        self._refused_since = None
         self._up.set()
         log.info("peer_connected", node=self.node)
 

@@ -26,15 +26,25 @@ class Wires:
         self.cut: set[tuple[str, str]] = set()
         self._latency = latency
         self._nodes: dict[str, Peer] = {}
+        self._left_s: dict[str, float] = {}
 
     def join(self, node: str, peer: Peer) -> None:
         """Let `peer` answer for `node` from now on."""
         self._nodes[node] = peer
+        self._left_s.pop(node, None)
 
     def leave(self, node: str, peer: Peer) -> None:
         """Let nobody answer for `node`, unless somebody else does by now."""
         if self._nodes.get(node) is peer:
             del self._nodes[node]
+            self._left_s[node] = asyncio.get_running_loop().time()
+
+    def refused_s(self, frm: str, to: str) -> float:
+        """Return for how long nobody has answered for `to`, as far as `frm` can be told."""
+        left_s = self._left_s.get(to)
+        if left_s is None or {(frm, to), (to, frm)} & self.cut:
+            return 0.0
+        return asyncio.get_running_loop().time() - left_s
 
     def isolate(self, node: str) -> None:
         """Cut every wire of `node`, both ways."""
@@ -74,6 +84,10 @@ class MemoryPeers:
 
     def at(self, node: str) -> Peer:
         return _FarEnd(self._wires, self._node, node)
+
+    def refused_s(self, node: str) -> float:
+        """See `Peers.refused_s`."""
+        return self._wires.refused_s(self._node, node)
 
 
 class _FarEnd:

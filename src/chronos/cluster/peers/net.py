@@ -63,6 +63,10 @@ class PeerNet:
         """Where this node listens; the port is the real one."""
         return self._listener.address
 
+    def others(self) -> list[str]:
+        """Return the names of the other members, in their order."""
+        return [node for node in self._roster.names() if node != self._own.node]
+
     @property
     def not_after_s(self) -> float:
         """When this node's certificate ends, in seconds since the epoch."""
@@ -99,6 +103,11 @@ class PeerNet:
         """Whether a member could be asked just now; this node itself always can."""
         caller = self._callers.get(node)
         return node == self._own.node or (caller is not None and caller[0].is_up)
+
+    def refused_s(self, node: str) -> float:
+        """Return for how long a member's host has said that nobody listens there; see `Peers.refused_s`."""
+        caller = self._callers.get(node)
+        return caller[0].refused_s if caller is not None else 0.0
 
     def troubles(self) -> dict[str, str]:
         """Return, of every member that cannot be asked now, why not."""

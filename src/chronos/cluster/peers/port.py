@@ -76,3 +76,11 @@ class Peers(Protocol):
     def at(self, node: str) -> Peer:
         """Return the far end `node`. Nothing is connected before it is asked something; an unknown one is not there."""
         ...
+
+    def refused_s(self, node: str) -> float:
+        """Return for how many seconds the host of `node` has said, without a break, that nobody listens there.
+
+        That is what a host says whose process has ended. Silence is something else: it says nothing of the process.
+        0 when nothing of the kind is known.
+        """
+        ...

@@ -50,6 +50,10 @@ class RemotePeers:
     def at(self, node: str) -> Peer:
         return _FarEnd(self._net, node)
 
+    def refused_s(self, node: str) -> float:
+        """See `Peers.refused_s`."""
+        return self._net.refused_s(node)
+
 
 class _FarEnd:
     def __init__(self, net: PeerNet, node: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import NamedTuple
+
+_EVERYWHERE, _EVERYWHERE_SIX = "0.0.0.0", "::"  # noqa: S104  # what is listened on; whoever comes has to say who it is
 
 
 class Address(NamedTuple):
@@ -14,6 +17,19 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether others can reach somebody there: it says one host and one port."""
+        return bool(self.host) and self.host not in (_EVERYWHERE, _EVERYWHERE_SIX) and self.port > 0
+
+    def to_listen(self) -> Address:
+        """Return what the host itself listens on to be reached there: a name may mean another address on it."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return Address(_EVERYWHERE, self.port)
+        return self
 
 
 class Identity(NamedTuple):

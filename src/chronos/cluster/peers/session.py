@@ -16,6 +16,7 @@ from chronos.cluster.peers.tls import expiry_in, identity_in
 from chronos.cluster.peers.wire import (
     FRAME_BYTES_MAX,
     GREETING_BYTES_MAX,
+    NO_MEMBER,
     OLDEST,
     VERSION,
     Answer,
@@ -102,7 +103,7 @@ class Session:
         if found is None or found.cluster != self._own.cluster:
             self._reject("its certificate is not of this cluster")
         elif not self._roster.knows(found.node) or found.node == self._own.node:
-            self._reject(f"`{found.node}` is no other member of this cluster")
+            self._reject(f"`{found.node}` {NO_MEMBER}")
         else:
             self.node = found.node
             self._not_after_s = expiry_in(certificate)

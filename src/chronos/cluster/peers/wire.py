@@ -16,6 +16,9 @@ FRAME_BYTES_MAX = 16 << 20
 GREETING_BYTES_MAX = 4_096
 """Before somebody has said who it is, a frame may be so large."""
 
+NO_MEMBER = "is no other member of this cluster"
+"""What a listener says to whom it does not know; a node that has yet to join looks for it."""
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 

@@ -18,7 +18,7 @@ from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.fold.starting import open_started, token_of
 from chronos.store.port import Result
 from chronos.store.steps import STEP, Step
-from chronos.store.tables import JOBS, RESETS, Reset
+from chronos.store.tables import JOBS, MEMBERS, RESETS, Reset
 
 _INSTANT = itemgetter(0)
 
@@ -77,6 +77,8 @@ def reset_clock(draft: Draft, command: ResetClock) -> Result:
     note_change(draft, proof.reset_line(reset))
     if not command.restored:
         shard = replace(shard, catchup_from_s=0, catchup_to_s=0, cursor="")
+    elif draft.get(MEMBERS, "members") is not None:
+        draft.delete(MEMBERS, "members")  # what is brought back stands alone, and becomes another cluster if any
     draft.put_shard(replace(shard, hwm_s=to_s, plan_version=shard.plan_version + 1))
     draft.emit(EventType.CLOCK_RESET, by=command.by)
     return accepted(restore_epoch=epoch)
