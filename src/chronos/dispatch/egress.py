@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from chronos.dispatch.addresses import Address, AddressKind, carried_v4, kind_of, parse_nat64, parse_networks
 from chronos.dispatch.lookup import SystemLookup
+from chronos.dispatch.right import RightToSend
 from chronos.errors import ConfigInvalid, EgressRefused
 
 ADDRESSES_MAX = 8
@@ -78,8 +79,14 @@ class EgressGuard:
     """
 
     def __init__(
-        self, settings: EgressSettings | None = None, *, own_ports: Iterable[int] = (), lookup: Lookup | None = None
+        self,
+        settings: EgressSettings | None = None,
+        *,
+        own_ports: Iterable[int] = (),
+        lookup: Lookup | None = None,
+        right: RightToSend | None = None,
     ) -> None:
+        self.right = right
         self._settings = settings or EgressSettings()
         self._own_ports = set(own_ports)
         self._system = None if lookup else SystemLookup()

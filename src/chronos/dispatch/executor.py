@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from chronos.dispatch.held import Held, HostLines, Line, Stage, by_priority, crowds_in
+from chronos.dispatch.held import Attempts, Held, HostLines, Line, Stage, by_priority, crowds_in
 from chronos.dispatch.port import (
     Cancelled,
     Deliver,
@@ -24,6 +24,7 @@ from chronos.dispatch.port import (
     OnDone,
     Outcome,
 )
+from chronos.dispatch.right import CUT_OFF, ISOLATED, RightToSend, RightWatch
 from chronos.dispatch.underway import Begin, Expect
 from chronos.failpoints import reach
 from chronos.model.execution import NOT_WAITED, Waited
@@ -76,6 +77,7 @@ class LocalExecutor:
         tell_cancelled: Called for a cancelled attempt that had begun; usually `Router.tell_cancelled`.
         rest_s: After a turn, what ends within it is seen to together, unless somebody waits for room: a turn for
             each end costs more than the end itself.
+        right: This node's right to send; None where it needs none.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class LocalExecutor:
         tell_cancelled: TellCancelled | None = None,
         telemetry: Telemetry | None = None,
         rest_s: float = 0.0,
+        right: RightToSend | None = None,
     ) -> None:
         self._deliver = deliver
         self._begin = begin
@@ -99,8 +102,7 @@ class LocalExecutor:
         self._settings = settings or ExecutorSettings()
         self._tell_cancelled = tell_cancelled
         self._telemetry = telemetry or Telemetry()
-        self._attempts: dict[str, Held] = {}
-        self._count = 0
+        self._attempts = Attempts()
         self._running = 0
         self._later = Line()
         self._due = Line()
@@ -116,6 +118,8 @@ class LocalExecutor:
         self._turn_asked = False
         self._rest_s = rest_s
         self._rest: asyncio.TimerHandle | None = None
+        self._right = right
+        self._watch = RightWatch(right, self.in_flight, self._be_cut_off) if right is not None else None
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -138,12 +142,14 @@ class LocalExecutor:
         for delivery in deliveries:
             if self._draining or not self._is_open:
                 self._give_back(delivery, NotSent("drain"))
-            elif self._count >= self._settings.max_held:
+            elif self._attempts.count >= self._settings.max_held:
                 self._give_back(delivery, NotSent("capacity", retry_after_s=1.0))
             else:
                 self._hold(delivery, now_us)
-        if self._count:
+        if self._attempts.count:
             self._idle.clear()
+            if self._watch is not None:
+                self._watch.begin()
         if self._draining:
             return
         if self._expect is not None:
@@ -159,7 +165,7 @@ class LocalExecutor:
         """
         answers: dict[str, str] = {}
         for execution_id in execution_ids:
-            attempts = self._attempts_of(execution_id)
+            attempts = self._attempts.of(execution_id)
             sent = any(held.stage is Stage.RUNNING for held in attempts)
             for held in attempts:
                 if self._drop(held) and sent:
@@ -170,7 +176,7 @@ class LocalExecutor:
     async def cancel(self, execution_ids: list[str], *, cancel_url: bool = True) -> None:
         """Stop what runs under these ids. See `Executor.cancel`. What was still held becomes `NotSent("recalled")`."""
         for execution_id in execution_ids:
-            for held in self._attempts_of(execution_id):
+            for held in self._attempts.of(execution_id):
                 if self._drop(held):
                     self._give_back(held.delivery, NotSent("recalled"))
                 else:
@@ -183,7 +189,7 @@ class LocalExecutor:
 
     def in_flight(self) -> int:
         """How many attempts are held or running."""
-        return self._count
+        return self._attempts.count
 
     @property
     def running(self) -> int:
@@ -194,7 +200,7 @@ class LocalExecutor:
         """Take nothing new, give back what is held, wait for what runs, cut the rest. See `Executor.drain`."""
         self._draining = True
         reach("drain.before")
-        for held in self._all():
+        for held in self._attempts.all():
             if self._drop(held):
                 self._give_back(held.delivery, NotSent("drain"))
         self._cancel_timer()
@@ -202,10 +208,12 @@ class LocalExecutor:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            for held in self._all():
+            for held in self._attempts.all():
                 self._stop(held, Lost("drain"), tell=False)
             await self._cut()
         self._report_all()
+        if self._watch is not None:
+            self._watch.end()
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
@@ -216,7 +224,7 @@ class LocalExecutor:
             async with asyncio.timeout(CUT_S):
                 await self._idle.wait()
         except TimeoutError:
-            for held in self._all():
+            for held in self._attempts.all():
                 if held.task is not None:
                     held.task.cancel()
             await self._idle.wait()  # dispatchers let a second cancellation through at once
@@ -224,38 +232,14 @@ class LocalExecutor:
     def _hold(self, delivery: Delivery, now_us: int) -> None:
         number, due_us = next(self._numbers), max(delivery.not_before_us, now_us)
         held = Held(delivery, number, due_us, self._hosts.of(delivery))
-        held.beside = self._attempts.get(delivery.execution_id)
-        self._attempts[delivery.execution_id] = held
-        self._count += 1
+        self._attempts.add(held)
         self._later.add((due_us, number, held))
-
-    def _attempts_of(self, execution_id: str) -> list[Held]:
-        """Return the attempts of an execution; more than one is rare."""
-        found, held = [], self._attempts.get(execution_id)
-        while held is not None:
-            found.append(held)
-            held = held.beside
-        return found[::-1]
-
-    def _all(self) -> list[Held]:
-        return [held for execution_id in self._attempts for held in self._attempts_of(execution_id)]
 
     def _forget(self, held: Held) -> None:
         if held.host is not None:
             self._hosts.forget(held.host)
-        execution_id = held.delivery.execution_id
-        latest = self._attempts[execution_id]
-        if latest is not held:
-            while latest.beside is not held:
-                assert latest.beside is not None
-                latest = latest.beside
-            latest.beside = held.beside
-        elif held.beside is not None:
-            self._attempts[execution_id] = held.beside
-        else:
-            del self._attempts[execution_id]
-        self._count -= 1
-        if not self._count:
+        self._attempts.remove(held)
+        if not self._attempts.count:
             self._idle.set()
 
     def _drop(self, held: Held) -> bool:
@@ -280,6 +264,14 @@ class LocalExecutor:
             # A task cancelled before its first step would never run, hence never report.
             held.task.cancel()
 
+    def _be_cut_off(self) -> None:
+        """Give back what is held, and stop what must not go on: it is somebody else's soon."""
+        for held in self._attempts.all():
+            if self._drop(held):
+                self._give_back(held.delivery, NotSent(ISOLATED))
+            elif not held.delivery.goes_on:
+                self._stop(held, Lost(CUT_OFF), tell=False)
+
     def _turn(self) -> None:
         """Start what is due as far as there is capacity, and set the timer for what comes next."""
         now_us = self._now_us()
@@ -287,6 +279,8 @@ class LocalExecutor:
             self._due.add(by_priority(place))
         left = LOOKS_MAX
         most = min(self._settings.max_concurrent, self._running + STARTS_MAX)
+        if self._due.size and self._right is not None and not self._right.holds():
+            self._be_cut_off()
         while self._due.size and left and self._running < most:
             left -= 1
             place = self._due.pop()
@@ -391,7 +385,7 @@ class LocalExecutor:
     async def _outcome(self, held: Held) -> Outcome:
         held.begun = True
         if held.stop is not None:
-            return NotSent("drain" if isinstance(held.stop, Lost) else "recalled")
+            return _unsent(held.stop)
         self._note_lateness(held)
         self._tell_lateness()
         try:
@@ -487,6 +481,13 @@ class LocalExecutor:
 
     def _now_us(self) -> int:
         return int(self._clock.time() * 1_000_000)
+
+
+def _unsent(stop: Outcome) -> NotSent:
+    """Return what became of an attempt that was stopped before its first step."""
+    if not isinstance(stop, Lost):
+        return NotSent("recalled")
+    return NotSent(ISOLATED if stop.reason == CUT_OFF else "drain")
 
 
 def _internal(delivery: Delivery) -> NoAnswer:

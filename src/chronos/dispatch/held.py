@@ -71,6 +71,51 @@ class Held:
         self.stop: Outcome | None = None
 
 
+class Attempts:
+    """What an executor holds or runs, by execution; more than one attempt of an execution is rare.
+
+    Attributes:
+        count: How many there are.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._latest: dict[str, Held] = {}
+
+    def add(self, held: Held) -> None:
+        """Take one in."""
+        held.beside = self._latest.get(held.delivery.execution_id)
+        self._latest[held.delivery.execution_id] = held
+        self.count += 1
+
+    def of(self, execution_id: str) -> list[Held]:
+        """Return the attempts of an execution, oldest first."""
+        found, held = [], self._latest.get(execution_id)
+        while held is not None:
+            found.append(held)
+            held = held.beside
+        return found[::-1]
+
+    def all(self) -> list[Held]:
+        """Return every attempt."""
+        return [held for execution_id in self._latest for held in self.of(execution_id)]
+
+    def remove(self, held: Held) -> None:
+        """Let go of one that is here."""
+        execution_id = held.delivery.execution_id
+        latest = self._latest[execution_id]
+        if latest is not held:
+            while latest.beside is not held:
+                assert latest.beside is not None
+                latest = latest.beside
+            latest.beside = held.beside
+        elif held.beside is not None:
+            self._latest[execution_id] = held.beside
+        else:
+            del self._latest[execution_id]
+        self.count -= 1
+
+
 Place = tuple[int, int, Held]
 """What a place in line is sorted by (a time, less the worth of its priority, and its number), and who stands there."""
 

@@ -25,6 +25,7 @@ class Delivery(Struct, frozen=True, gc=False, array_like=True):
         due_us: When it was to leave, by plan; never after `not_before_us`. 0 where nobody planned it.
         callback: The address at which the target may report on this attempt; empty where nobody listens.
         cancel_grace_us: How long a process gets between SIGTERM and SIGKILL.
+        goes_on: It is not stopped when this node is cut off from the others.
     """
 
     execution_id: str
@@ -42,6 +43,7 @@ class Delivery(Struct, frozen=True, gc=False, array_like=True):
     series: int = 0
     due_us: int = 0
     callback: str = ""
+    goes_on: bool = False
 
 
 def to_nobody(target: Target) -> Delivery:
@@ -125,7 +127,8 @@ class NotSent(Struct, frozen=True, gc=False, array_like=True, tag="not_sent"):
     """No byte left and none will; the attempt counts for nothing.
 
     Attributes:
-        reason: `recalled`, `breaker`, `host_cap`, `capacity`, `worker` (it died before its time came), `drain`.
+        reason: `recalled`, `breaker`, `host_cap`, `capacity`, `worker` (it died before its time came), `drain`,
+            `isolated` (this node was cut off from the others).
         retry_after_s: When it makes sense to ask again.
     """
 
@@ -180,6 +183,9 @@ class Executor(Protocol):
     """Runs attempts: holds each until its time, sends it, reports what became of it.
 
     Two implementations: in this process, and worker processes behind a socket.
+
+    On a member of a cluster, nothing begins when its right to send is over: what is held then is reported as
+    `NotSent("isolated")`, and what runs is stopped and reported as `Lost`, unless its delivery `goes_on`.
     """
 
     def submit(self, deliveries: list[Delivery]) -> None:

@@ -6,7 +6,7 @@ A node that stands alone has no company, and pays for none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import structlog
 
 from chronos.cluster.leases import LEASE_S, LOST_S, RENEW_S, OwnLease, Roll, node_of
 from chronos.cluster.peers.port import Peers, Placed
+from chronos.dispatch.right import RightToSend
 from chronos.errors import ChronosError, Unavailable
 from chronos.timing.clock import Clock
 
@@ -21,9 +22,14 @@ log = structlog.get_logger(__name__)
 
 RENEWAL_S = 1.0
 """How long one renewal may take; another follows."""
+DEAF_S = 2.0
+"""A node to which no entry has come for so long says no more that it lives. It could not send what it is given, and
+whoever leads writes four times a second."""
 RECALL_AGAIN_S = 0.25
 LOOK_S = 0.1
 LEAVE_S = 3.0
+GONE_S = 1.0
+"""So long a host says that nobody listens where a node was, until that node's process is taken to have ended."""
 BEGIN_S = 1.0
 """How long a new leader waits for its own right to send before it plans."""
 
@@ -37,6 +43,8 @@ class ClusterCommands(Protocol):
     def leads(self) -> bool: ...
     @property
     def applied(self) -> int: ...
+    @property
+    def heard_s(self) -> float: ...
 
     async def reach(self, index: int) -> None: ...
     async def write_for(self, commands: Sequence[bytes]) -> tuple[int, int]: ...
@@ -48,16 +56,26 @@ class Company:
 
     Args:
         incarnation: This node's; what stands before the `#` is its name.
+        right: What whoever sends here asks; told of every renewal that has come back.
 
     Attributes:
         roll: Who lives.
         lease: This node's own right to send.
     """
 
-    def __init__(self, incarnation: str, commands: ClusterCommands, peers: Peers, clock: Clock) -> None:
+    def __init__(
+        self,
+        incarnation: str,
+        commands: ClusterCommands,
+        peers: Peers,
+        clock: Clock,
+        *,
+        right: RightToSend | None = None,
+    ) -> None:
         self.incarnation = incarnation
         self.node = node_of(incarnation)
         self.lease = OwnLease(incarnation)
+        self._right = right
         self.roll = Roll(clock.boottime())
         self._commands = commands
         self._peers = peers
@@ -72,6 +90,8 @@ class Company:
     def on_alive(self, alive: Mapping[str, int]) -> None:
         """Take in what an entry says of who lives."""
         self.lease.heard(alive)
+        if self._right is not None:
+            self._right.until_s = self.lease.until_s
         if alive.get(self.incarnation, 0) < 0:
             self._left.set()
         self.roll.heard(alive, self._clock.boottime())
@@ -90,15 +110,26 @@ class Company:
 
     def share(self) -> list[str]:
         """Return the incarnations to spread work over, each time beginning with the next one."""
-        living = self.roll.living(self._clock.boottime()) or [self.incarnation]
+        heard = self.roll.living(self._clock.boottime())
+        living = [one for one in heard if self._refused_s(one) == 0] or [self.incarnation]
         first = next(self._turns) % len(living)
         return [*living[first:], *living[:first]]
 
-    def is_lost(self, incarnation: str) -> bool:
-        """Return whether an incarnation sends nothing any more, for sure."""
+    def is_lost(self, incarnation: str, beyond_s: float = 0.0) -> bool:
+        """Return whether an incarnation begins nothing any more, for sure; see `Roll.is_lost`."""
         if incarnation == self.incarnation:
             return False
-        return self.roll.is_lost(incarnation, self._clock.boottime())
+        return self.roll.is_lost(incarnation, self._clock.boottime(), beyond_s)
+
+    def is_gone(self, incarnation: str) -> bool:
+        """Return whether an incarnation sends nothing any more by all appearances: its host says that it has ended.
+
+        A firewall that refuses in its place looks the same, so that only who may run twice at a time goes by this.
+        """
+        return self.is_lost(incarnation) or self._refused_s(incarnation) >= GONE_S
+
+    def _refused_s(self, incarnation: str) -> float:
+        return 0.0 if incarnation == self.incarnation else self._peers.refused_s(node_of(incarnation))
 
     async def recall(self, incarnation: str, execution_ids: Sequence[str]) -> list[str]:
         """Take back attempts that another node holds; return the ids of those that may have left.
@@ -134,7 +165,7 @@ class Company:
 
     async def _renew(self) -> None:
         leader = self._commands.leader
-        if not leader:
+        if not leader or (leader != self.node and self._clock.boottime() - self._commands.heard_s > DEAF_S):
             return
         seq = self.lease.renewing(self._clock.boottime())
         seq = -seq if self._leaving else seq
@@ -171,14 +202,15 @@ class Company:
         except TimeoutError:
             log.warning("this node's right to send is not in the log yet")
 
-    async def watch_isolation(self, stop: Callable[[], Awaitable[None]]) -> None:
-        """Call `stop` whenever the right to send runs out: what runs then is somebody else's soon."""
+    async def watch_isolation(self) -> None:
+        """Say so whenever the right to send runs out. Whoever sends asks for it, and stops by itself."""
         held = False
         while True:
             holds = self.may_send
             if held and not holds:
-                log.error("cut off: what runs is stopped", lease_s=LEASE_S)
-                await stop()
+                log.error("cut off: nothing is sent", lease_s=LEASE_S)
+            elif holds and not held:
+                log.info("this node may send")
             held = holds
             left_s = self.lease.until_s - self._clock.boottime() if holds else LOOK_S
             await asyncio.sleep(min(max(left_s, 0.001), RENEW_S))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chronos.dispatch.port import Answer, Delivery
 from chronos.model.execution import Attempt, Execution
-from chronos.model.job import Job
+from chronos.model.job import Concurrency, Job, OnIsolation
 from chronos.model.target import HttpTarget
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.port import View
@@ -23,6 +23,12 @@ def definition(view: View, execution: Execution) -> Job | None:
     return kept.job if kept is not None else job
 
 
+def may_overlap(view: View, settings: SchedulerSettings, execution: Execution) -> bool:
+    """Return whether the job's author lets two runs of it go on at a time."""
+    job = definition(view, execution)
+    return job is not None and job.spec.concurrency is Concurrency.ALLOW and not goes_on(job, settings)
+
+
 def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> Delivery:
     """Return the delivery of the execution's running attempt."""
     attempt = execution.running_attempt
@@ -36,12 +42,13 @@ def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> 
         token=attempt.token,
         scheduled_s=execution.scheduled_s,
         target=job.target,
-        timeout_us=_timeout_us(job, settings),
+        timeout_us=timeout_us(job, settings),
         not_before_us=attempt.not_before_us,
         priority=execution.priority,
         cancel_grace_us=parse_duration(job.spec.cancel_grace),
         series=execution.series,
         due_us=max(execution.effective_us, execution.retry_at_us),
+        goes_on=goes_on(job, settings),
     )
 
 
@@ -50,7 +57,28 @@ def known_answer(attempt: Attempt) -> Answer:
     return Answer(attempt.status_code, attempt.body_bytes, attempt.sha256, attempt.excerpt, notes=attempt.notes)
 
 
-def _timeout_us(job: Job, settings: SchedulerSettings) -> int:
+def goes_on(job: Job, settings: SchedulerSettings) -> bool:
+    """Return whether its attempts go on when their node is cut off from the others."""
+    return (job.spec.on_isolation or settings.on_isolation) is OnIsolation.CONTINUE
+
+
+SPARE_S = 1.0
+"""How much longer than its deadline an attempt that nobody hears of is waited for."""
+
+
+def held_beyond_s(view: View, settings: SchedulerSettings, execution: Execution) -> float:
+    """Return for how long the attempt of a node that was lost may go on, in seconds; 0 where it was stopped.
+
+    It may have begun up to the moment at which its node's right to send was over.
+    """
+    job = definition(view, execution)
+    if job is None or not goes_on(job, settings):
+        return 0.0
+    return (timeout_us(job, settings) + parse_duration(job.spec.cancel_grace)) / 1e6 + SPARE_S
+
+
+def timeout_us(job: Job, settings: SchedulerSettings) -> int:
+    """Return how long one attempt may take, in microseconds."""
     target = job.target
     if job.spec.timeout is not None:
         return parse_duration(job.spec.timeout)

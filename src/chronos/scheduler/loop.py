@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import structlog
@@ -21,7 +22,7 @@ from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.catchup import CatchupRunner
 from chronos.scheduler.company import Company
-from chronos.scheduler.deliveries import KeepBody
+from chronos.scheduler.deliveries import KeepBody, held_beyond_s, may_overlap
 from chronos.scheduler.housekeeping import Housekeeper
 from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
@@ -104,11 +105,15 @@ class Scheduler:
             telemetry=self.telemetry,
             company=company,
         )
-        hand_over = self._turn.hand_over
-        self._sharing = Sharing(company, readings, self._settler, hand_over) if company is not None else None
+        self._sharing = self._share(company) if company is not None else None
         self._begin_life()
         self._wakeups = Wakeups(commands, self.line, self._waiters, self._settler.stop_soon, self._lead)
         commands.subscribe(self._on_events)
+
+    def _share(self, company: Company) -> Sharing:
+        view, settings = self._commands.view, self.settings
+        beyond_s, overlap = partial(held_beyond_s, view, settings), partial(may_overlap, view, settings)
+        return Sharing(company, self._readings, self._settler, self._turn.hand_over, beyond_s, overlap)
 
     def _begin_life(self) -> None:
         self._wake = asyncio.Event()
@@ -131,7 +136,6 @@ class Scheduler:
             probe,
             self.telemetry,
             self._company,
-            self._readings.open_executions,
         )
 
     def _attend_long_runs(

@@ -64,7 +64,7 @@ class NodeRole:
             for duty in self._duties:
                 await beginning.enter_async_context(duty())
             if self._pruning is not None:
-                await beginning.enter_async_context(_running(self._pruning(epoch)))
+                await beginning.enter_async_context(running(self._pruning(epoch)))
             self._on_duty = beginning.pop_all()
 
     async def lost(self) -> None:
@@ -88,7 +88,8 @@ class NodeRole:
 
 
 @asynccontextmanager
-async def _running(turns: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def running(turns: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let something go on beside, until this is left."""
     task = asyncio.create_task(turns)
     try:
         yield

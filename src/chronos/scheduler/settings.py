@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from chronos.model.job import OnIsolation
+
 
 class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Defaults are those of the reference; times are microseconds.
@@ -15,6 +17,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         http_timeout_us: The same for HTTP.
         unknowns_max: Attempts of unknown outcome that are tried again without counting.
         batch_max: Executions of those that wait started in one entry; what is granted with its decision comes on top.
+        on_isolation: What a node that is cut off from the others does with what it runs, when the job says nothing.
         history_days: How long history is kept; revisions of a deleted job are kept for as long after the delete.
     """
 
@@ -25,3 +28,4 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     batch_max: int = 2_000
     dead_letter_days: int = 14
     history_days: float = 30.0
+    on_isolation: OnIsolation = OnIsolation.STOP

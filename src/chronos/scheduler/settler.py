@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 
 import structlog
 from msgspec.structs import replace
 
-from chronos.dispatch.port import Cancelled, Delivered, Done, Executor, Lost, NotSent, Refused
-from chronos.errors import ChronosError
+from chronos.dispatch.port import Delivered, Done, Executor, Lost, NotSent, Refused
+from chronos.errors import ChronosError, StorageFull
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job, OnUnknown, Pause
 from chronos.model.target import HttpTarget
@@ -32,13 +32,14 @@ log = structlog.get_logger(__name__)
 BATCH_MAX = 2_000
 ENTRY_BYTES = 512 * 1024
 STORAGE_WAIT_S = 1.0
+LEADER_WAIT_S = 0.2
+"""What could not be written because nobody leads is tried again soon: what waits behind it may be late already."""
 LAST_TRIES = 5
 LAST_ANSWER_S = 15.0
 """How long a stop waits for the log to answer: what it does not say is unknown then."""
 PROBE_S = 10.0
 PROBES_AT_ONCE = 100
 PAUSE_AGAIN_S = 0.25
-CUT_OFF = "the node was cut off from the others while this attempt was in flight"
 FLIGHTS_MAX = 4
 """Batches of results that are on their way to the log at a time."""
 WORTH_A_FLIGHT = 500
@@ -60,12 +61,9 @@ class Settler:
         probe: Probe | None = None,
         telemetry: Telemetry | None = None,
         company: Company | None = None,
-        open_executions: Callable[[], Iterable[Execution]] = tuple,
     ) -> None:
         self._commands = commands
         self._company = company
-        self._open_executions = open_executions
-        self._cut_off: set[tuple[str, int]] = set()
         self._clock = clock
         self._book = book
         self._settings = settings
@@ -77,6 +75,7 @@ class Settler:
         self._settling: dict[str, Done] = {}
         self._flights: set[asyncio.Task[bool]] = set()
         self._refused = False
+        self._wait_s = STORAGE_WAIT_S
         self._gone: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -84,7 +83,7 @@ class Settler:
 
     def note(self, done: list[Done]) -> None:
         """Take over attempts that ended. As many can wait here as were in flight."""
-        self._done.extend(done if not self._cut_off else map(self._as_it_was, done))
+        self._done.extend(done)
         self._wake.set()
 
     def note_not_sent(self, execution: Execution) -> None:
@@ -100,22 +99,6 @@ class Settler:
             if attempt is not None:
                 self.note([Done(execution.id, attempt.n, Lost(reason), attempt.started_at_us, self._now_us)])
 
-    async def cut(self) -> None:
-        """Stop what runs on this node, whose right to run it is over; it is settled as unknown."""
-        assert self._company is not None
-        running = [(execution.id, execution.running_attempt) for execution in self._open_executions()]
-        own = self._company.incarnation
-        here = {key: run.n for key, run in running if run is not None and run.node == own and not run.is_accepted}
-        self._cut_off = set(here.items())
-        await self.executor.cancel(list(here), cancel_url=False)
-
-    def _as_it_was(self, done: Done) -> Done:
-        """What was stopped because this node was cut off was not cancelled by anybody."""
-        if (done.execution_id, done.attempt) not in self._cut_off:
-            return done
-        self._cut_off.discard((done.execution_id, done.attempt))
-        return replace(done, outcome=Lost(CUT_OFF)) if isinstance(done.outcome, Cancelled) else done
-
     def stop_soon(self, execution: Execution) -> None:
         """Stop an execution's running attempt on the next turn."""
         self._stops.append(execution)
@@ -129,7 +112,7 @@ class Settler:
             self._wake.clear()
             await self._stop_what_is_to_stop()
             if not await self._settle_what_is_done():
-                await asyncio.sleep(STORAGE_WAIT_S)
+                await asyncio.sleep(self._wait_s)
                 self._wake.set()
             await self._pause_what_is_gone()
 
@@ -226,6 +209,7 @@ class Settler:
         except ChronosError as error:
             # What came back is kept until there is room for it: forgetting it would send it again.
             self._done.extendleft(reversed(batch))
+            self._wait_s = STORAGE_WAIT_S if isinstance(error, StorageFull) else LEADER_WAIT_S
             log.warning("results wait", reason=str(error), waiting=len(self._done))
             return False
         note_settled(self._telemetry, batch, self._now_us)
@@ -263,7 +247,7 @@ class Settler:
         assert self._company is not None
         if attempt.node == self._company.incarnation or attempt.is_accepted:
             return True
-        return isinstance(done.outcome, Lost) and self._company.is_lost(attempt.node)
+        return isinstance(done.outcome, Lost) and self._company.is_gone(attempt.node)
 
     def _settled(self, done: Done, now_us: int) -> Settlement | None:
         execution = self._running(done)

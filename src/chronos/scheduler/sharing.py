@@ -26,6 +26,8 @@ class Sharing:
 
     Args:
         hand_over: Gives granted executions to this node's executor.
+        held_beyond_s: How long an execution's attempt may go on after its node was lost.
+        may_overlap: Whether two runs of an execution's job may go on at a time.
     """
 
     def __init__(
@@ -34,11 +36,15 @@ class Sharing:
         readings: Readings,
         settler: Settler,
         hand_over: Callable[[list[Execution]], Awaitable[None]],
+        held_beyond_s: Callable[[Execution], float],
+        may_overlap: Callable[[Execution], bool],
     ) -> None:
         self.company = company
         self._readings = readings
         self._settler = settler
         self._hand_over = hand_over
+        self._held_beyond_s = held_beyond_s
+        self._may_overlap = may_overlap
         self._granted: list[Execution] = []
         self._has_granted = asyncio.Event()
 
@@ -58,7 +64,7 @@ class Sharing:
         return {
             "taker": self._take_what_is_ours(),
             "renewals": self.company.renew_for_ever(),
-            "isolation": self.company.watch_isolation(self._settler.cut),
+            "isolation": self.company.watch_isolation(),
         }
 
     async def _take_what_is_ours(self) -> None:
@@ -81,8 +87,17 @@ class Sharing:
             for node in sorted(lost - known):
                 log.warning("a node is lost: what it had begun is unknown", node=node)
             known = lost
-            self._settler.note_lost([one for one, attempt in under_way if attempt.node in lost], "its node was lost")
+            over = [one for one, attempt in under_way if attempt.node in lost and self._is_over(one, attempt)]
+            self._settler.note_lost(over, "its node was lost")
+            gone = {node for node in {attempt.node for _, attempt in under_way} if self.company.is_gone(node)} - lost
+            may_overlap = [one for one, attempt in under_way if attempt.node in gone and self._may_overlap(one)]
+            self._settler.note_lost(may_overlap, "its node has ended")
             await asyncio.sleep(LOST_LOOK_S)
+
+    def _is_over(self, execution: Execution, attempt: Attempt) -> bool:
+        """Whether an attempt of a lost node has ended, for sure: some go on while their node is cut off."""
+        beyond_s = self._held_beyond_s(execution)
+        return not beyond_s or self.company.is_lost(attempt.node, beyond_s)
 
 
 def _held(execution: Execution) -> Attempt | None:

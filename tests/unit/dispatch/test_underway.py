@@ -221,12 +221,14 @@ async def test_a_bug_gives_the_place_at_the_host_back() -> None:
 @virtual_time
 async def test_connections_for_a_crowd_are_made_while_it_is_held_and_none_for_a_host_that_fails() -> None:
     clock, reports, wires = VirtualClock(), Reports(), Wires()
-    dispatcher = HttpDispatcher(a_guard(lambda: ["127.0.0.1"]), clock, client=a_client(wires, idle_max=100))
+    dispatcher = HttpDispatcher(
+        a_guard(lambda: ["127.0.0.1"]), clock, client=a_client(wires, per_place_max=200, idle_max=200)
+    )
     router = Router({"http": dispatcher}, clock)
     due_us = us(clock, 0.5)
 
     def crowd(name: str) -> list[Delivery]:
-        return [a_delivery(f"{name}-{n}", url=f"http://{name}.test/", not_before_us=due_us) for n in range(100)]
+        return [a_delivery(f"{name}-{n}", url=f"http://{name}.test/", not_before_us=due_us) for n in range(200)]
 
     failing = router.breakers.admit("default", "bad.test", 0.0)
     assert isinstance(failing, Ticket)
@@ -238,7 +240,7 @@ async def test_connections_for_a_crowd_are_made_while_it_is_held_and_none_for_a_
         assert len(wires.made) == ENOUGH
         assert reports.all == []
         await asyncio.sleep(2)
-    assert len(reports.all) == 209
+    assert len(reports.all) == 409
     assert all(isinstance(outcome, Delivered) for outcome in reports.outcomes.values())
 
 

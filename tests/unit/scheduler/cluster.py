@@ -16,6 +16,7 @@ from chronos.cluster.memory import MemoryLog, SharedLog
 from chronos.cluster.peers.memory import MemoryPeers, Wires
 from chronos.dispatch.executor import LocalExecutor
 from chronos.dispatch.port import Delivered, Delivery, OnDone, Outcome
+from chronos.dispatch.right import RightToSend
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
 from chronos.model.sealing import Sealer
@@ -124,7 +125,8 @@ class Node:
         self.state = cluster.states.setdefault(name, MemoryState())
         self.peers = MemoryPeers(cluster.wires, name)
         self.commands = ClusterLog(self.log, self.state, cluster.clock, cluster.chance, forward=self._forward)
-        self.company = Company(self.incarnation, self.commands, self.peers, cluster.clock)
+        self.right = RightToSend(cluster.clock)
+        self.company = Company(self.incarnation, self.commands, self.peers, cluster.clock, right=self.right)
         self.commands.on_alive = self.company.on_alive
         self.queries = Queries(self.state, bytes(32))
         self.executor: LocalExecutor
@@ -155,7 +157,7 @@ class Node:
         return await self.peers.at(node).forward(commands)
 
     def _make_executor(self, on_done: OnDone) -> LocalExecutor:
-        self.executor = LocalExecutor(self._deliver, on_done, self.cluster.clock)
+        self.executor = LocalExecutor(self._deliver, on_done, self.cluster.clock, right=self.right)
         return self.executor
 
     async def _deliver(self, delivery: Delivery) -> Outcome:

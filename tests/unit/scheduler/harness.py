@@ -153,7 +153,7 @@ class Node:
         mine = [*self.scheduler._tasks, *self.commands._tasks]
         if self.pauses._task is not None:
             mine.append(self.pauses._task)
-        mine += [held.task for held in self.executor._all() if held.task]
+        mine += [held.task for held in self.executor._attempts.all() if held.task]
         self.commands._on_end = lambda task: None  # type: ignore[method-assign]
         for task in mine:
             task.cancel()

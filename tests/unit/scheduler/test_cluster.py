@@ -145,6 +145,20 @@ async def test_a_leader_that_is_cut_off_stops_before_its_work_is_given_to_others
 
 
 @virtual_time
+async def test_a_node_that_hears_nothing_of_the_log_is_given_nothing_although_it_reaches_the_others() -> None:
+    async with a_cluster() as cluster:
+        await cluster.leader.create("every second", concurrency="allow")
+        await asyncio.sleep(5)
+        node = cluster.followers[0]
+        assert any(arrival.node == node.name for arrival in cluster.arrivals)
+        node.log.cut_off = True  # its engine has no disk, say; the wires to the others are well
+        cut_at = cluster.now
+        await asyncio.sleep(30)
+        assert lateness(cluster.told("every second"), int(cut_at) + 1, int(cluster.now) - 8) < 8.0
+        assert lateness(cluster.told("every second"), int(cut_at) + 5, int(cluster.now) - 1) < 0.1
+
+
+@virtual_time
 async def test_a_node_that_was_cut_off_comes_back_and_takes_its_share() -> None:
     async with a_cluster() as cluster:
         job = await cluster.leader.create("every second", concurrency="allow")
@@ -180,6 +194,29 @@ async def test_a_follower_that_dies_costs_only_what_it_had() -> None:
             await every_instant_has_one_record(leader, job, begun, int(cluster.now) - 8)
             assert lateness(cluster.told(job.name), begun, int(cluster.now) - 8) < 7.0
             assert lateness(cluster.told(job.name), int(died) + 3, int(cluster.now) - 1) < 0.1
+
+
+@pytest.mark.parametrize(("concurrency", "least", "most"), [("allow", 0.0, 0.6), ("forbid", 4.0, 6.0)])
+@virtual_time
+async def test_a_node_whose_host_says_that_it_has_ended_is_not_waited_for_where_runs_may_overlap(
+    concurrency: str, least: float, most: float
+) -> None:
+    async with a_cluster() as cluster:
+        job = await cluster.leader.create("job", concurrency=concurrency)
+        cluster.plays["job"] = lasting(0.5)
+        begun = int(cluster.now) + 1
+        dying, leader = cluster.followers[0], cluster.leader
+        await cluster.until(lambda: bool(cluster.arrivals) and cluster.arrivals[-1].node == dying.name)
+        held = cluster.arrivals[-1]
+        leader.peers.refused_s = lambda node: float(node == dying.name)  # type: ignore[method-assign]  # a fake's
+        dying.kill()
+        died = cluster.now
+        await asyncio.sleep(12)
+        assert cluster.leader is leader
+        [again] = [a for a in cluster.arrivals if a.id == held.id and a.attempt == 2]
+        assert least < again.at - died < most
+        assert [a for a in cluster.arrivals if a.node == dying.name and a.instant > died] == [], "it is given nothing"
+        await every_instant_has_one_record(leader, job, begun, int(cluster.now) - 2)
 
 
 @virtual_time

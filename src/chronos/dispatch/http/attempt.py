@@ -7,11 +7,12 @@ from msgspec.structs import replace
 
 from chronos.dispatch.egress import LookupFailed
 from chronos.dispatch.http.answer import AnswerTooLarge, judge, printable
-from chronos.dispatch.http.exchange import Asked, HttpClient, Read, StaleConnection, Unanswered, Wanted
+from chronos.dispatch.http.exchange import Asked, HttpClient, Read, RightOver, StaleConnection, Unanswered, Wanted
 from chronos.dispatch.http.redirect import REDIRECTS, RedirectRefused, follow
 from chronos.dispatch.http.request import Request, RequestInvalid, build_request
-from chronos.dispatch.port import Delivered, Delivery, NoAnswer, Outcome, Refused
+from chronos.dispatch.port import Delivered, Delivery, Lost, NoAnswer, NotSent, Outcome, Refused
 from chronos.dispatch.redaction import Redactor
+from chronos.dispatch.right import CUT_OFF, ISOLATED
 from chronos.dispatch.underway import Told
 from chronos.errors import EgressRefused
 from chronos.model.target import HttpTarget
@@ -117,6 +118,8 @@ class Attempt:
 
     def _unanswered(self, failure: BaseException) -> Outcome | None:
         """Return what a request without an answer came to; None when it is sent again."""
+        if isinstance(failure, RightOver):
+            return Lost(CUT_OFF) if self._resent or self._notes else NotSent(ISOLATED)
         if isinstance(failure, StaleConnection) and not self._resent:
             self._resent = True
             self._ask(self._wanted)
@@ -139,7 +142,8 @@ class Attempt:
         return True
 
     def _ask(self, wanted: Wanted) -> None:
-        self._wanted = replace(wanted, is_fresh=self._resent)
+        # What goes on although its node is cut off, goes on to its end.
+        self._wanted = replace(wanted, is_fresh=self._resent, needs_right=not self._sending.delivery.goes_on)
         self._asked = self._client.ask(self._wanted, self)
 
 

@@ -158,6 +158,7 @@ def hot_client(guard: EgressGuard, clock: Clock, settings: HttpSettings) -> HotC
         per_place_max=settings.max_conns_per_host,
         idle_max=settings.max_idle_conns,
         idle_s=settings.idle_s,
+        right=guard.right,
     )
 
 

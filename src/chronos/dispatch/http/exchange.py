@@ -17,6 +17,7 @@ class Wanted(Struct, frozen=True):
         wire: Head and body, byte for byte.
         verify: Whether the far side's certificate is checked.
         is_fresh: A new connection is wanted: a kept one has just turned out to be closed.
+        needs_right: It is not sent when the node's right to send is over.
     """
 
     url: HttpUrl
@@ -24,6 +25,7 @@ class Wanted(Struct, frozen=True):
     wire: bytes
     verify: bool = True
     is_fresh: bool = False
+    needs_right: bool = True
 
 
 class Read(Struct, frozen=True):
@@ -52,8 +54,8 @@ class Asker(Protocol):
 
         Args:
             failure: `EgressRefused`: the guard forbids the place. `LookupFailed`: the name has no address.
-                `AnswerTooLarge`: what comes before the body breaks a limit. `Unanswered`: anything else that the
-                outside world does. Whatever else it is, is a bug of ours.
+                `RightOver`: this node may not send. `AnswerTooLarge`: what comes before the body breaks a limit.
+                `Unanswered`: anything else that the outside world does. Whatever else it is, is a bug of ours.
         """
         ...
 
@@ -89,6 +91,10 @@ class HttpClient(Protocol):
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
         ...
+
+
+class RightOver(Exception):
+    """The node's right to send was over before the first byte of the request."""
 
 
 class Unanswered(Exception):

@@ -5,6 +5,7 @@ So a wall clock that main does not believe is not believed here either, and one 
 
 from __future__ import annotations
 
+from chronos.dispatch.right import RightToSend
 from chronos.timing.clock import Clock
 
 
@@ -26,8 +27,9 @@ class LedClock:
 class Lead:
     """Main's side of it: how far ahead a worker is told to be, and how far it may have come."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, right: RightToSend | None = None) -> None:
         self._clock = clock
+        self._right = right
         self._ahead_s = clock.time() - clock.boottime()
         self._latest_s = 0.0
 
@@ -38,6 +40,10 @@ class Lead:
         self._latest_s = max(self._latest_s, boot_s + ahead_s, boot_s + self._ahead_s)
         self._ahead_s = ahead_s
         return ahead_s
+
+    def until(self) -> float | None:
+        """Return up to when the node may send, by boot time; None where it needs no right to."""
+        return self._right.until_s if self._right is not None else None
 
     def latest(self) -> float:
         """Return the latest moment that a worker may have taken for now: nothing due after it has begun."""

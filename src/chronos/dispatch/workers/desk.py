@@ -95,7 +95,7 @@ class Desk:
 
     def _send(self, channel: Channel[ToMain], batch: list[Delivery]) -> None:
         try:
-            channel.send(Submit(self._lead.ahead(), batch))
+            channel.send(Submit(self._lead.ahead(), batch, self._lead.until()))
         except ProtocolBroken as broken:
             half = len(batch) // 2
             if not half:

@@ -17,6 +17,7 @@ from chronos.dispatch.breaker import BreakerState
 from chronos.dispatch.executor import ExecutorSettings
 from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import Delivery, Done, NotSent, OnDone
+from chronos.dispatch.right import RightToSend
 from chronos.dispatch.workers.process import Launcher
 from chronos.dispatch.workers.protocol import VERSION, Begin
 from chronos.dispatch.workers.seat import Seat, WorkerState
@@ -46,6 +47,7 @@ class WorkerPool:
     Args:
         handover: Makes what each worker is equipped with; called for every start of one.
         on_done: Called on the loop with every batch of ended attempts; must not raise.
+        right: This node's right to send, which each worker is told of; None where it needs none.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class WorkerPool:
         settings: PoolSettings | None = None,
         *,
         telemetry: Telemetry | None = None,
+        right: RightToSend | None = None,
     ) -> None:
         self._handover = handover
         self._on_done = on_done
@@ -64,7 +67,7 @@ class WorkerPool:
         self._settings = settings or PoolSettings()
         telemetry = telemetry or Telemetry()
         self._seats = [
-            Seat(number, launcher, self._begin, on_done, clock, telemetry)
+            Seat(number, launcher, self._begin, on_done, clock, telemetry, right)
             for number in range(1, self._settings.workers + 1)
         ]
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,8 +119,8 @@ class WorkerPool:
             for task in done:
                 task.result()
 
-    def _begin(self, number: int, ahead_s: float) -> Begin:
-        return Begin(VERSION, number, ahead_s, self._settings.executor, self._handover())
+    def _begin(self, number: int, ahead_s: float, until_s: float | None) -> Begin:
+        return Begin(VERSION, number, ahead_s, self._settings.executor, self._handover(), until_s)
 
     # The port.
 

@@ -4,7 +4,8 @@
     main ◀─ worker   ready · refusal · ended · recalled · drained · pong · inspected · was_reset
 
 Whatever comes within one turn of the loop travels in one frame. Every frame of main's that has to do with time
-says how far its wall clock is from boot time: a worker goes by main's clock, and by no other.
+says how far its wall clock is from boot time: a worker goes by main's clock, and by no other. The same frames say up
+to when, by boot time, the node may send; None where it needs no right to.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from chronos.dispatch.targets import Targets
 from chronos.dispatch.workers.tally import Tally
 from chronos.frames import ProtocolBroken
 
-VERSION = 1
+VERSION = 2
 """Spoken by both, or they do not speak: a package that was replaced under a running server is noticed by it."""
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
@@ -45,11 +46,13 @@ class Begin(Struct, frozen=True, array_like=True, tag=1):
     ahead_s: float
     executor: ExecutorSettings
     handover: bytes
+    until_s: float | None = None
 
 
 class Submit(Struct, frozen=True, array_like=True, tag=2):
     ahead_s: float
     deliveries: list[Delivery]
+    until_s: float | None = None
 
 
 class Handed(Delivery, frozen=True, gc=False, array_like=True):
@@ -63,6 +66,7 @@ class Taken(Struct, frozen=True, array_like=True, tag=2):
 
     ahead_s: float
     deliveries: list[Handed]
+    until_s: float | None = None
 
 
 class Recall(Struct, frozen=True, array_like=True, tag=3):
@@ -81,6 +85,7 @@ class Drain(Struct, frozen=True, array_like=True, tag=5):
 
 class Ping(Struct, frozen=True, array_like=True, tag=6):
     ahead_s: float
+    until_s: float | None = None
 
 
 class Inspect(Struct, frozen=True, array_like=True, tag=7):

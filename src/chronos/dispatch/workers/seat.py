@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from chronos.dispatch.breaker import BreakerState
 from chronos.dispatch.port import OnDone
+from chronos.dispatch.right import RightToSend
 from chronos.dispatch.workers.channel import Channel, happens
 from chronos.dispatch.workers.clock import Lead
 from chronos.dispatch.workers.desk import Desk
@@ -85,7 +86,9 @@ class Seat:
     """Keeps one worker alive.
 
     Args:
-        begin: Makes the first frame for a worker, of its number and how far the wall clock is ahead.
+        begin: Makes the first frame for a worker, of its number, how far the wall clock is ahead, and up to when the
+            node may send.
+        right: This node's right to send; None where it needs none.
         on_done: Takes attempts that ended.
 
     Attributes:
@@ -97,17 +100,18 @@ class Seat:
         self,
         number: int,
         launcher: Launcher,
-        begin: Callable[[int, float], Begin],
+        begin: Callable[[int, float, float | None], Begin],
         on_done: OnDone,
         clock: Clock,
         telemetry: Telemetry,
+        right: RightToSend | None = None,
     ) -> None:
         self.number = number
         self._launcher = launcher
         self._begin = begin
         self._clock = clock
         self._telemetry = telemetry
-        self._lead = Lead(clock)
+        self._lead = Lead(clock, right)
         self.desk = Desk(on_done, clock, self._lead, WAITING_MAX)
         self._channel: Channel[ToMain] | None = None
         self._pid = 0
@@ -166,7 +170,7 @@ class Seat:
         self._channel, self._pid = channel, process.pid
         why = ""
         try:
-            channel.send(self._begin(self.number, self._lead.ahead()))
+            channel.send(self._begin(self.number, self._lead.ahead(), self._lead.until()))
             why = await self._attend(channel)
         finally:
             self._up_since_s = None
@@ -181,7 +185,7 @@ class Seat:
         self._has_spoken = False
         while True:
             if self._up_since_s is not None:
-                channel.send(Ping(self._lead.ahead()))
+                channel.send(Ping(self._lead.ahead(), self._lead.until()))
             before_s = self._clock.boottime()
             if await happens(channel.closed, PING_S):
                 return channel.trouble

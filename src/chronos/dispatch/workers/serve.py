@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from chronos.dispatch.breaker import Breakers
 from chronos.dispatch.executor import LocalExecutor, TellCancelled
 from chronos.dispatch.port import Deliver, Done
+from chronos.dispatch.right import RightToSend
 from chronos.dispatch.targets import Targets
 from chronos.dispatch.underway import Begin as BeginDelivery
 from chronos.dispatch.underway import Expect
@@ -61,8 +62,11 @@ class Tools:
     expect: Expect | None = None
 
 
-Equip = Callable[[bytes, Clock, Telemetry], AbstractAsyncContextManager[Tools]]
-"""Makes the tools of (handover, clock, telemetry); leaving it closes them. Raises `ChronosError` when it cannot."""
+Equip = Callable[[bytes, Clock, Telemetry, RightToSend | None], AbstractAsyncContextManager[Tools]]
+"""Makes the tools of (handover, clock, telemetry, right to send); leaving it closes them.
+
+Raises `ChronosError` when it cannot.
+"""
 
 
 class WorkerSide:
@@ -88,6 +92,7 @@ class WorkerSide:
         self._settle = settle
         self._targets = Targets()
         self._tally = TallySink()
+        self._right: RightToSend | None = None
         self._telemetry = Telemetry()
         self._telemetry.add_sink(self._tally)
         self._begin: Begin | None = None
@@ -104,6 +109,8 @@ class WorkerSide:
         if begin is None:
             return
         self._clock.lead(begin.ahead_s)
+        if begin.until_s is not None:
+            self._right = RightToSend(self._clock, begin.until_s)
         try:
             if begin.version != VERSION:
                 raise ChronosError(f"it speaks version {VERSION} of the protocol, and the server {begin.version}")
@@ -115,7 +122,7 @@ class WorkerSide:
 
     @asynccontextmanager
     async def _equipped(self, begin: Begin) -> AsyncIterator[None]:
-        async with self._equip(begin.handover, self._clock, self._telemetry) as tools:
+        async with self._equip(begin.handover, self._clock, self._telemetry, self._right) as tools:
             executor = LocalExecutor(
                 tools.deliver,
                 self._tell,
@@ -126,6 +133,7 @@ class WorkerSide:
                 tell_cancelled=tools.tell_cancelled,
                 telemetry=self._telemetry,
                 rest_s=TOLD_TOGETHER_S,
+                right=self._right,
             )
             async with executor, asyncio.TaskGroup() as self._asked:
                 self._executor, self._tools = executor, tools
@@ -145,11 +153,11 @@ class WorkerSide:
         assert tools is not None
         assert asked is not None
         match message:
-            case Taken(ahead_s, handed):
-                self._clock.lead(ahead_s)
+            case Taken(ahead_s, handed, until_s):
+                self._go_by(ahead_s, until_s)
                 executor.submit(known(handed, self._targets))
-            case Ping(ahead_s):
-                self._clock.lead(ahead_s)
+            case Ping(ahead_s, until_s):
+                self._go_by(ahead_s, until_s)
                 self.channel.send(Pong(executor.running, self._tally.take()))
             case Recall(number, execution_ids):
                 asked.create_task(self._recall(executor, number, execution_ids))
@@ -161,6 +169,11 @@ class WorkerSide:
                 self.channel.send(Inspected(number, tools.breakers.states(self._clock.boottime())))
             case Reset(number, namespace, host):
                 self.channel.send(WasReset(number, tools.breakers.reset(namespace, host)))
+
+    def _go_by(self, ahead_s: float, until_s: float | None) -> None:
+        self._clock.lead(ahead_s)
+        if self._right is not None and until_s is not None:
+            self._right.until_s = until_s
 
     async def _recall(self, executor: LocalExecutor, number: int, execution_ids: list[str]) -> None:
         answers = await executor.recall(execution_ids)

@@ -173,7 +173,7 @@ class MemoryLauncher:
         return self.workers[1][-1]
 
     @asynccontextmanager
-    async def _equip(self, handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIterator[Tools]:
+    async def _equip(self, handover: bytes, clock: Clock, telemetry: Telemetry, right: object) -> AsyncIterator[Tools]:
         self.handovers.append(handover)
         self._on_equip(handover)
         yield Tools(self._deliver, self._tell_cancelled, self.breakers)

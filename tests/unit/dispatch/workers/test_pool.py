@@ -345,9 +345,9 @@ async def test_a_worker_that_cannot_use_what_it_was_handed_says_why() -> None:
 
 @virtual_time
 async def test_a_worker_of_another_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seat, "VERSION", 2)
+    monkeypatch.setattr(seat, "VERSION", 3)
     async with a_pool(ready=False) as world:
-        with pytest.raises(ConfigInvalid, match="version 1 of the protocol, the server 2; restart the server"):
+        with pytest.raises(ConfigInvalid, match="version 2 of the protocol, the server 3; restart the server"):
             await world.pool.ready()
 
 
