@@ -22,6 +22,11 @@ class Node:
     Args:
         program: What Python runs; it has to understand the arguments of `chronos`.
         workers: Processes that deliver; the server itself does without.
+        within: What to put before the command, so that it runs somewhere else than here.
+        http_address: Where it listens.
+
+    Attributes:
+        start_s: How long a start may take.
     """
 
     def __init__(
@@ -31,11 +36,16 @@ class Node:
         env: dict[str, str] | None = None,
         program: Sequence[str] = ("-m", "chronos.cli.server"),
         workers: str = "0",
+        within: Sequence[str] = (),
+        http_address: str = "127.0.0.1:0",
     ) -> None:
         self.folder = folder
         self.url = ""
+        self.start_s = START_S
         self._arguments = arguments
         self._program = program
+        self._within = within
+        self._http_address = http_address
         self._env = {WORKERS: workers, **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._lines: list[str] = []
@@ -45,11 +55,12 @@ class Node:
         """Return when the server says that it is ready."""
         self._lines = []
         self._process = await asyncio.create_subprocess_exec(
+            *self._within,
             sys.executable,
             *self._program,
             "server",
             "--http-address",
-            "127.0.0.1:0",
+            self._http_address,
             "--data-dir",
             str(self.folder),
             *self._arguments,
@@ -60,7 +71,7 @@ class Node:
         )
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(ready))
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(self.start_s):
             self.url = await ready
 
     async def _read(self, ready: asyncio.Future[str]) -> None:

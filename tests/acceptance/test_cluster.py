@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,16 @@ from chronos.cli.server import main
 PATIENCE_S = 60.0
 
 
-def founded(folder: Path) -> list[Node]:
+def founded(folder: Path, workers: str = "0") -> list[Node]:
     """Found a cluster on loopback, and return its nodes, not started."""
-    ports: list[int] = []
-    while len(ports) < 3:  # an engine takes the port behind its node's
-        free = sorted(free_ports(12))
-        ports = [port for port in free if port + 1 not in free and port - 1 not in free][:3]
+    ports = free_ports(3, and_behind=1)  # an engine takes the port behind its node's
     words = [word for n, port in enumerate(ports, 1) for word in ("--node", f"n{n}=127.0.0.1:{port}")]
     done = CliRunner().invoke(main, ["cluster", "init", "--name", "test", *words, "--out", str(folder)])
     assert done.exit_code == 0, done.output
     env = {"CHRONOS_ETCD": binary()}
     return [
-        Node(folder / f"n{n}" / "data", "--config", str(folder / f"n{n}" / "chronos.yaml"), env=env) for n in (1, 2, 3)
+        Node(folder / f"n{n}" / "data", "--config", str(folder / f"n{n}" / "chronos.yaml"), env=env, workers=workers)
+        for n in (1, 2, 3)
     ]
 
 
@@ -83,6 +82,24 @@ async def test_a_job_told_to_one_node_is_known_to_all_and_outlives_the_leader(tm
     terms = [int(arrival.headers["chronos-fencing-token"].split(".")[1]) for arrival in target.arrivals]
     assert max(terms) > min(terms)
     assert len(set(ids)) >= len(ids) - 2, "what was under way at the kill may be sent twice"
+
+
+@pytest.mark.asyncio
+@pytest.mark.slow
+async def test_a_founder_may_come_late_and_one_whose_disk_was_wiped_may_not_come_back(tmp_path: Path) -> None:
+    early, other, late = founded(tmp_path)
+    async with AsyncExitStack() as running, asyncio.timeout(3 * PATIENCE_S):
+        for node in (early, other, late):
+            running.push_async_callback(ended, node)
+        await asyncio.gather(early.start(), other.start())
+        await until(early, "/api/v1/cluster/status", lambda status: status["leader"])
+        await late.start()
+        await until(late, "/ready", lambda _: True)
+
+        await late.kill()
+        shutil.rmtree(late.folder)
+        with pytest.raises(AssertionError, match="is gone or older than what it has acknowledged"):
+            await late.start()
 
 
 async def ended(node: Node) -> None:

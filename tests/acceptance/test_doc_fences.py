@@ -33,8 +33,13 @@ from chronos.timing.calendar import CalendarRules
 UNRUN = {
     "make run": "it starts a server that stays; CI runs it in a fresh clone",
     "make test": "it is what runs this",
+    "make cluster": "tests/acceptance/test_showcase.py runs what it runs, for as short as it goes",
     "python -m chronos.testing.simulate --seed 7 --minutes 10": "tests/simulation runs it, on many seeds",
     "python -m chronos.testing.simulate --seed 7 --minutes 3 --profile disk --transcript": "tests/simulation runs it",
+    "python -m chronos.testing.simulate --seed 7 --nodes 3 --minutes 1": "tests/simulation/test_clusters.py runs it",
+    "python -m chronos.testing.simulate --seed 7 --nodes 5 --minutes 1 --profile network --keep broken/": (
+        "tests/simulation/test_clusters.py runs it, and keeps what is broken"
+    ),
     "make mutants-discover ARGS=retry-in-beside": "it looks for minutes; tests/mutants replays what it has found",
     'export PATH="$PWD/.venv/bin:$PATH"': "it changes the shell it is typed in",
     "python3 -m http.server 9000 --bind 127.0.0.1": "it stays; the test has a target of its own on that port",
@@ -58,6 +63,16 @@ UNRUN = {
     "chronos service status": "it needs the service of the installation",
     "chronosctl --data-dir /var/lib/chronos key create deploy": "the folder is the one of the installation before",
     "systemctl restart chronos": "it needs the service of the installation",
+    "systemctl restart chronos@n1": "it needs the service of the installation",
+    "chronosctl cluster status": "it needs a cluster; test_cluster_truth.py asks three members the same",
+    "chronosctl doctor": "it looks after a server of one's own; tests/unit/cli runs it",
+    "curl -s localhost:8080/ready": "it needs a cluster; test_cluster_truth.py asks three members the same",
+    "chronos backup last.backup --data-dir /var/lib/chronos --passphrase-file backup.pass": (
+        "test_disaster.py takes it of the last of three members"
+    ),
+    "chronos restore last.backup --data-dir /var/lib/chronos --passphrase-file backup.pass": (
+        "test_disaster.py lets a new server go on from it"
+    ),
     "docker build -f deploy/container/Dockerfile -t chronos .": "it needs an engine of containers, and a registry",
     (
         "docker run --detach --name chronos --restart on-failure"
@@ -67,6 +82,9 @@ UNRUN = {
     ): "it needs an engine of containers, and a registry",
     "chronos cluster init --name prod --node n1=10.0.0.1 --node n2=10.0.0.2 --node n3=10.0.0.3": (
         "tests/unit/server/founding/test_init.py runs it"
+    ),
+    "chronos cluster init --name prod --node n1=10.0.0.1 --keys-from /var/lib/chronos --data-dir /var/lib/chronos": (
+        "test_growing.py grows a node so, on loopback"
     ),
     (
         "chronos cluster init --name prod"
@@ -83,6 +101,11 @@ UNRUN = {
     ): "it needs Kubernetes",
     "helm install chronos deploy/helm/chronos -n jobs --set cluster.name=prod --set cluster.uuid=UUID": "Kubernetes",
     "chronos server --config n1/chronos.yaml": "tests/acceptance/test_cluster.py runs three",
+    "chronos cluster invite n4=10.0.0.4": "tests/unit/server/founding/test_inviting.py invites and joins so",
+    "chronos cluster node n4=10.0.0.4": "tests/acceptance/test_cluster_change.py makes nodes so",
+    "chronosctl cluster members": "it needs a cluster; tests/acceptance/test_cluster_change.py has one",
+    "chronosctl cluster remove n4": "the same",
+    "chronosctl cluster transfer-leadership n2": "the same",
     "chronos cluster show": "tests/unit/server/founding/test_init.py runs it",
     "chronos cluster renew": "tests/unit/server/founding/test_init.py runs it",
     "docker exec chronos cat /data/admin.key": "it needs an engine of containers, and a registry",

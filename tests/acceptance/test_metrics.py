@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from tests.acceptance.dashboards import promtool
 from tests.acceptance.served import Served, answering, served
 
 REFERENCE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text(encoding="utf-8")
@@ -46,8 +45,10 @@ GAUGES: dict[str, Callable[[float], bool]] = {
 
 
 def documented() -> dict[str, str]:
-    """Return every series of the reference's tables with its type."""
-    rows = re.findall(r"^\| `(chronos_\w+)` \| (counter|histogram|gauge|untyped)", REFERENCE, re.MULTILINE)
+    """Return every series of the reference's tables with its type, but for those that only a cluster's members have."""
+    before, _, rest = REFERENCE.partition("## Members of a cluster")
+    text = before + rest.partition("\n## ")[2]
+    rows = re.findall(r"^\| `(chronos_\w+)` \| (counter|histogram|gauge|untyped)", text, re.MULTILINE)
     return dict(rows)
 
 
@@ -79,14 +80,6 @@ def until(what: Callable[[], Any], seconds: float = PATIENCE_S) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.2)
-
-
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        assert os.environ.get("CHRONOS_REQUIRE_SERVICES") != "1", "promtool is required here (Debian: prometheus)"
-        pytest.skip("promtool is not installed (Debian package prometheus)")
-    return found
 
 
 @pytest.mark.timeout(240)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import struct
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,8 +13,8 @@ from typing import Any
 import pytest
 from tests.acceptance.node import Node
 from tests.acceptance.recording_target import RecordingTarget
+from tests.acceptance.set_clock import SetClock, require_compiler
 
-SOURCE = Path(__file__).with_name("shifted_clock.c")
 PATIENCE_S = 40.0
 DAY = 86_400.0
 
@@ -29,31 +25,9 @@ pytestmark = [
 ]
 
 
-class SetClock:
-    """The wall clock of one server, for a test to set."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "ahead"
-        self._library = folder / "shifted_clock.so"
-        self.set(0.0)
-        command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(self._library), str(SOURCE), "-ldl", "-lm"]
-        subprocess.run(command, check=True, timeout=60)
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {"LD_PRELOAD": str(self._library), "CHRONOS_TEST_CLOCK": str(self._file)}
-
-    def set(self, ahead_s: float) -> None:
-        """Let the server's wall clock be so far ahead of the machine's from now on."""
-        with self._file.open("r+b" if self._file.exists() else "w+b") as file:  # the same page, which is mapped
-            file.write(struct.pack("d", ahead_s))
-
-
 @pytest.fixture
 def clock(tmp_path: Path) -> SetClock:
-    if shutil.which("cc") is None:
-        assert not os.environ.get("CHRONOS_REQUIRE_SERVICES"), "cc is missing; `make services` installs it"
-        pytest.skip("there is no C compiler")
+    require_compiler()
     return SetClock(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""`chronos cluster init | renew | show`: what a cluster is founded with, where its authority lies."""
+"""`chronos cluster init | invite | join | node | renew | show`: what a cluster is made of, where its authority lies."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ SOON_DAYS = 30
 
 _OUT = click.option(
     "--out", default=".", show_default=True, type=click.Path(path_type=Path), help="Where the folders are."
+)
+_DATA_DIR = click.option(
+    "--data-dir",
+    default="./{node}/data",
+    show_default=True,
+    metavar="DIR",
+    help="Where the node keeps its data; {node} is its name.",
+)
+_WITHOUT = click.option(
+    "--without", multiple=True, metavar="NAME", help="A node that belongs to the cluster no more; once for each."
+)
+_KEYS = click.option(
+    "--keys-from",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The data folder of a member, where the cluster's keys are not beside its authority.",
 )
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
@@ -85,6 +101,130 @@ def init(name: str, nodes: tuple[str, ...], data_dir: str, keys_from: Path | Non
             "note": advice(plan.nodes),
         }
         _tell(output, told, _init_in_words)
+
+
+@cluster.command()
+@click.argument("node", metavar="NAME=HOST[:PORT]")
+@_DATA_DIR
+@_WITHOUT
+@_KEYS
+@_OUT
+@_OUTPUT
+def node(node: str, data_dir: str, without: tuple[str, ...], keys_from: Path | None, out: Path, output: str) -> None:
+    """Make the folder of one more node, for a cluster that runs; or of one whose host was lost.
+
+    Runs where `chronos cluster init` ran. Bring the folder to its host, add the node with the command that this
+    prints, and start it. Without copying secrets by hand: `chronos cluster invite`.
+
+    \b
+    Examples:
+      chronos cluster node n4=10.0.0.4
+      chronos cluster node n3=10.0.0.33 --out ./prod
+    """
+    from chronos.server.founding.folders import Joining, one_more
+    from chronos.timing.clock import SystemChance, SystemClock
+
+    with _errors():
+        joining = Joining(node, out, _checked(data_dir), without, keys_from)
+        made = one_more(joining, SystemClock(), SystemChance())
+    told = {"name": made.name, "folder": str(out / made.name), "add": _adding(made)}
+    _tell(output, told, _node_in_words)
+
+
+@cluster.command()
+@click.argument("node", metavar="NAME=HOST[:PORT]")
+@click.option("--for", "lasting", default="1h", show_default=True, metavar="TIME", help="How long it is waited for.")
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Where the new host reaches this one. [default: its address there, port 7440]",
+)
+@_DATA_DIR
+@_WITHOUT
+@_KEYS
+@_OUT
+@_OUTPUT
+def invite(
+    node: str,
+    lasting: str,
+    address: str | None,
+    data_dir: str,
+    without: tuple[str, ...],
+    keys_from: Path | None,
+    out: Path,
+    output: str,
+) -> None:
+    """Invite one node: print the command that it joins with, and wait until it was given.
+
+    Runs where `chronos cluster init` ran. The word that it prints is good for one node and one time; the new node
+    makes its own private key, which never leaves its host.
+
+    \b
+    Examples:
+      chronos cluster invite n4=10.0.0.4
+      chronos cluster invite n4=10.0.0.4 --for 10m --address 10.0.0.1:7440
+    """
+    import asyncio
+
+    from chronos.server.founding.folders import Grant, Joining
+    from chronos.timing.clock import SystemChance, SystemClock
+
+    with _errors():
+        seconds = _lasting(lasting)
+        joining = Joining(node, out, _checked(data_dir), without, keys_from)
+        clock, chance = SystemClock(), SystemChance()
+        name = asyncio.run(_invited(Grant(joining, clock, chance), address, seconds, output, clock, chance))
+        _tell(output, {"joined": name}, lambda told: f"{told['joined']} has joined, and can be added")
+
+
+async def _invited(grant: Any, address: str | None, seconds: float, output: str, clock: Any, chance: Any) -> str:
+    from datetime import timedelta
+
+    from chronos.cluster.peers.roster import Address
+    from chronos.server.config import split_address
+    from chronos.server.founding.inviting import Invitation, own_address
+
+    at = Address(*split_address(address, "address")) if address else own_address(grant.node.host)
+    async with Invitation(grant, at, timedelta(seconds=seconds), clock, chance) as invitation:
+        told = {"node": grant.node.name, "command": f"chronos cluster join {invitation.token.packed()}"}
+        _tell(output, told, lambda plain: str(plain["command"]))
+        accepted: str = await invitation.accepted(seconds)
+        return accepted
+
+
+def _lasting(text: str) -> float:
+    from chronos.errors import Invalid
+    from chronos.server.founding.inviting import HOURS_MAX
+    from chronos.timing.duration import parse_duration
+
+    seconds = parse_duration(text) / 1e6
+    if not 1 <= seconds <= HOURS_MAX * 3_600:
+        raise Invalid(f"--for: {text} is not between 1s and {HOURS_MAX}h.")
+    return seconds
+
+
+@cluster.command()
+@click.argument("token")
+@_OUT
+@_OUTPUT
+def join(token: str, out: Path, output: str) -> None:
+    """Join with the word that `chronos cluster invite` has printed: make the folder that this node starts with.
+
+    Runs on the new host. Who answers has to be the cluster's own authority, by the hash in the word.
+
+    \b
+    Examples:
+      chronos cluster join chronos1.kqwxMC4w… --out /etc/chronos
+    """
+    import asyncio
+
+    from chronos.server.founding.inviting import join as joined
+    from chronos.server.founding.inviting import read_token
+
+    with _errors():
+        folder, granted = asyncio.run(joined(read_token(token), out))
+        told = {"name": granted.node, "folder": str(folder), "add": granted.add}
+        _tell(output, told, _joined_in_words)
 
 
 @cluster.command()
@@ -175,7 +315,34 @@ def _init_in_words(told: dict[str, Any]) -> str:
         lines.append(f"note: {told['note']}")
     first = told["nodes"][0]["folder"]
     lines.append(f"bring each folder to its host, and start it there: chronos server --config {first}/chronos.yaml")
+    lines.append("one more node, later: chronos cluster invite NAME=HOST, here")
     return "\n".join(lines)
+
+
+def _adding(node: Any) -> str:
+    from chronos.server.members.wording import adding
+
+    return adding(node.name, node.peer, node.engine, node.api)
+
+
+def _node_in_words(told: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"{told['folder']}: bring it to its host, and nowhere else",
+            f"then, against a node that runs: {told['add']}",
+            f"and on the new host: chronos server --config {told['folder']}/chronos.yaml",
+        ]
+    )
+
+
+def _joined_in_words(told: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"{told['folder']}: what {told['name']} starts with; node.key and keys/ are secrets",
+            f"now, against a node that runs: {told['add']}",
+            f"and here: chronos server --config {told['folder']}/chronos.yaml",
+        ]
+    )
 
 
 def _renewed_in_words(told: dict[str, Any]) -> str:

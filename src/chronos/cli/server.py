@@ -111,7 +111,7 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
     Without options, says how log and state stand and changes nothing. Nothing is deleted: what is replaced
     stays beside what replaces it.
     """
-    from chronos.errors import ChronosError, FormatUnreadable, NotFound
+    from chronos.errors import ChronosError, FormatUnreadable, Invalid, NotFound
 
     try:
         if rebuild_state:
@@ -122,7 +122,7 @@ def recover(data_dir: Path, truncate_at: int | None, rebuild_state: bool) -> Non
             _tell_damage(data_dir)
     except ChronosError as exc:
         click.echo(f"chronos: {exc}", err=True)
-        sys.exit(2 if isinstance(exc, NotFound) else 65 if isinstance(exc, FormatUnreadable) else 75)
+        sys.exit(2 if isinstance(exc, NotFound | Invalid) else 65 if isinstance(exc, FormatUnreadable) else 75)
 
 
 @click.command()

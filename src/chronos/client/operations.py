@@ -249,6 +249,32 @@ def cluster_status() -> Operation[Document]:
     return Operation("GET", path_of("cluster", "status"), dict)
 
 
+def cluster_members() -> Operation[Document]:
+    return Operation("GET", path_of("cluster", "members"), dict)
+
+
+def add_member(
+    name: str, peer: str | None = None, *, engine: str | None = None, api: str | None = None
+) -> Operation[Document]:
+    """Add a node to the cluster; without `peer` a removed member comes back to the addresses it had."""
+    body = {"name": name, **params_of(peer=peer, engine=engine, api=api)}
+    return Operation("POST", path_of("cluster", "members"), dict, body=json_of(body), patience_s=60.0)
+
+
+def remove_member(name: str) -> Operation[Document]:
+    return Operation("DELETE", path_of("cluster", "members", name), dict, patience_s=60.0)
+
+
+def promote_member(name: str) -> Operation[Document]:
+    """Give a node that joins its vote; waits until it has caught up, half a minute at most."""
+    return Operation("POST", path_of("cluster", "members", name, "promote"), dict, patience_s=90.0)
+
+
+def transfer_leadership(to: str | None = None) -> Operation[Document]:
+    body = json_of(params_of(to=to))
+    return Operation("POST", path_of("cluster", "transfer-leadership"), dict, body=body, patience_s=60.0)
+
+
 def stats() -> Operation[Document]:
     return Operation("GET", path_of("stats"), dict)
 

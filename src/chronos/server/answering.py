@@ -53,7 +53,7 @@ class Answering:
         assert endpoint is not None, "the gate has looked"
         scope["chronos.route"] = endpoint.path
         call = await call_of(endpoint, path, scope, receive, self._body_bytes_max)
-        if self._barrier is not None and _is_read(endpoint) and not is_local(scope["query_string"]):
+        if self._barrier is not None and _asks_others(endpoint) and not is_local(scope["query_string"]):
             await self._barrier()
         # Asked before the handler reads: what it reads is at least as new as what the answer says.
         index = self._applied()
@@ -141,6 +141,10 @@ _APPLIED = APPLIED.lower().encode()
 
 def _is_read(endpoint: Endpoint) -> bool:
     return endpoint.method == "GET" and endpoint.permission != PUBLIC
+
+
+def _asks_others(endpoint: Endpoint) -> bool:
+    return _is_read(endpoint) and not endpoint.of_node
 
 
 def _encoded(reply: Reply) -> bytes:

@@ -16,6 +16,7 @@ from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.dispatcher import HttpDispatcher, HttpSettings
 from chronos.dispatch.port import Dispatcher
 from chronos.dispatch.process.dispatcher import ProcessDispatcher
+from chronos.dispatch.right import RightToSend
 from chronos.dispatch.router import Router
 from chronos.model.premises import Authenticator, Entrance, Premises
 from chronos.model.sealing import Sealer
@@ -30,6 +31,7 @@ from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.successes import Successes
 from chronos.server import manifest
 from chronos.server.backup.service import Backups
+from chronos.server.backup.staging import MembersLog
 from chronos.server.bodies import Bodies
 from chronos.server.clockwatch import ClockWatch
 from chronos.server.config import Config, is_loopback, split_address
@@ -40,10 +42,12 @@ from chronos.server.host import ServerHost
 from chronos.server.joining import commands_of, company_of, membership_of
 from chronos.server.journal import Journal
 from chronos.server.keeping import Keeping, keeping_of
+from chronos.server.kept import Keep
 from chronos.server.lastruns import LastRuns
 from chronos.server.listener import Listener
 from chronos.server.live import Live
 from chronos.server.lookup import JobLookup
+from chronos.server.membergauges import register_member_gauges
 from chronos.server.membership import EnteredLog, Membership, Seat, Wiring
 from chronos.server.outputs import Outputs
 from chronos.server.premises import ServerEntrance, ServerPremises
@@ -128,6 +132,7 @@ class House:
 
     Attributes:
         clock: The one that everybody goes by: the outside one, as far as it is believed.
+        right: A member's right to send; None for a node that stands alone.
     """
 
     settings: Settings
@@ -140,6 +145,7 @@ class House:
     folder: Path
     address: str
     port: int
+    right: RightToSend | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,8 @@ def assemble(config: Config, folder: DataFolder, *, insecure: bool = False, outs
     workers = Workers(count, house, exits.router, config.sections, features, exits.guard)
     drive = _drive(house, truth, host, exits, workers, wiring)
     membership = membership_of(house, truth, host, drive, wiring) if wiring is not None else None
+    if membership is not None:
+        register_member_gauges(house.telemetry, membership)
     door = _door(house, truth, host, exits, drive, membership)
     return Node(house, truth, host, features, exits, drive, door, membership)
 
@@ -237,11 +245,14 @@ def _house(settings: Settings, folder: Path, insecure: bool, outside: Outside) -
     premises = ServerPremises(folder, outside.chance, on_loopback=is_loopback(address), insecure=insecure)
     clock = TrustedClock(outside.clock)
     entrance = ServerEntrance(settings.server.public_url or "")
-    return House(settings, outside, clock, Telemetry(), Standing(), premises, entrance, folder, address, port)
+    right = RightToSend(clock) if outside.wiring is not None else None
+    return House(settings, outside, clock, Telemetry(), Standing(), premises, entrance, folder, address, port, right)
 
 
 def _truth(house: House, wiring: Wiring | None) -> Truth:
     state = house.outside.state(house.folder)
+    if wiring is not None:
+        state.cut_alike()
     log = wiring.log if wiring is not None else house.outside.log(house.folder / "log", house.settings.cluster.node_id)
     write_through = CommandLogSettings(write_through=bool(house.settings.server.processes))
     commands = (
@@ -251,7 +262,7 @@ def _truth(house: House, wiring: Wiring | None) -> Truth:
     )
     queries = Queries(state, house.premises.key("cursors"))
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
-    backups = Backups(house.folder, log if isinstance(log, LocalLog) else None, state, house.clock)
+    backups = Backups(house.folder, log if isinstance(log, LocalLog) else MembersLog(log), state, house.clock)
     truncation = TruncationSettings(held_bytes=house.settings.cluster.log_held_bytes)
     return Truth(log, state, commands, queries, truncation, watch, backups, LogStanding())
 
@@ -274,7 +285,7 @@ def _host(house: House, truth: Truth) -> ServerHost:
 
 def _exits(house: House, host: ServerHost) -> Exits:
     settings, clock = house.settings, house.clock
-    guard = EgressGuard(egress_of(settings, on_loopback=house.premises.listens_on_loopback))
+    guard = EgressGuard(egress_of(settings, on_loopback=house.premises.listens_on_loopback), right=house.right)
     host.provide(EgressGuard, guard)
     outputs = Outputs(house.folder / "outputs")
     processes = ProcessDispatcher(house.folder / "processes", processes_of(settings), log_sink=outputs.take)
@@ -351,13 +362,11 @@ def _door(
 ) -> Door:
     settings, standing = house.settings, house.standing
     live, journal = Live(), Journal(settings.logging.executions)
-    truth.commands.subscribe(live.on_events)
-    truth.commands.subscribe(journal.on_events)
     # Whatever was opened of a job has had a place among its slots, and they last as long as the job.
     last_runs = LastRuns(truth.queries, may_have_run=lambda job_id: truth.commands.view.get(SLOTS, job_id) is not None)
-    truth.commands.subscribe(last_runs.on_events)
     stats = Stats(house.clock, truth.queries.open_executions)
-    truth.commands.subscribe(stats.on_events)
+    for view in (live, journal, last_runs, stats):
+        truth.commands.subscribe(view.on_events)
     house.telemetry.add_sink(stats)
     core = Core(
         jobs=drive.jobs,
@@ -372,8 +381,7 @@ def _door(
         last_runs=last_runs,
         stats=stats,
         successes=drive.successes,
-        bodies=drive.bodies,
-        outputs=exits.outputs,
+        keep=Keep(settings.cluster.node_id, drive.bodies, exits.outputs, membership.wiring.net if membership else None),
         watch=truth.watch,
         backups=truth.backups,
         log_standing=truth.standing,
@@ -385,6 +393,7 @@ def _door(
         is_ready=partial(_not_ready, standing, membership),
         seat=membership.seat if membership is not None else partial(Seat, leader=settings.cluster.node_id),
         notes=lambda: _notes(truth, drive.scheduler),
+        changes=membership.changes if membership is not None else None,
     )
     for endpoint in routes.endpoints(core, host.endpoints):
         host.endpoint(endpoint)
@@ -456,6 +465,7 @@ def _scheduler(settings: Settings) -> SchedulerSettings:
         execution_timeout_us=parse_duration(settings.scheduler.execution_timeout),
         http_timeout_us=parse_duration(settings.dispatcher.http.timeout),
         history_days=parse_duration(settings.history.retention) / DAY_US,
+        on_isolation=settings.scheduler.on_isolation,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec import Struct
 from chronos.cluster.peers.roster import Address
 from chronos.cluster.peers.tls import TlsFiles
 from chronos.errors import ConfigInvalid
+from chronos.model.member import MemberRecord
 from chronos.server.config import Config, split_address
 from chronos.server.settings import Cluster, Member
 from chronos.timing.duration import parse_duration
@@ -33,6 +33,7 @@ class Clustered(Struct, frozen=True, kw_only=True):
         engine: `auto`, or `etcd://host:port,…`.
         election_s: How long the engine waits for its leader, in seconds.
         keys: The folder with the keys that all members share; None when every data folder has them already.
+        joins: Whether it was made for a cluster that runs already.
     """
 
     node: str
@@ -45,11 +46,19 @@ class Clustered(Struct, frozen=True, kw_only=True):
     engine_binary: Path | None
     election_s: float
     keys: Path | None
+    joins: bool = False
 
     @property
     def own(self) -> MemberAt:
         """Where this node itself is reached."""
         return self.members[self.node]
+
+    def records(self) -> dict[str, MemberRecord]:
+        """Return the members as the log has them."""
+        return {
+            name: MemberRecord(name, str(at.peer), str(at.engine) if at.engine else "", at.api)
+            for name, at in self.members.items()
+        }
 
     def peers(self) -> dict[str, Address]:
         """Return where the peer listener of every member is."""
@@ -79,6 +88,7 @@ def clustered(config: Config) -> Clustered | None:
         engine_binary=folder / cluster.engine_binary if cluster.engine_binary else None,
         election_s=parse_duration(cluster.raft.election_timeout) / 1e6,
         keys=folder / cluster.keys_dir if cluster.keys_dir else None,
+        joins=cluster.joins,
     )
 
 
@@ -123,6 +133,7 @@ def _check_alone(cluster: Cluster) -> None:
         "keys_dir": cluster.keys_dir,
         "tls": cluster.tls.cert_file or cluster.tls.key_file or cluster.tls.ca_file,
         "engine": cluster.engine != "auto",
+        "joins": cluster.joins,
     }
     if given := [key for key, value in said.items() if value]:
         raise _wrong(given[0], "is set, and `cluster.members` is not; a node without members is alone.")
@@ -142,20 +153,16 @@ def _at(name: str, member: Member) -> MemberAt:
 
 
 def _reachable(text: str, key: str) -> Address:
-    host, port = split_address(text, key)
-    if text.startswith(":") or host in ("0.0.0.0", "::") or port == 0:  # noqa: S104  # refused
+    address = Address(*split_address(text, key))
+    if not address.is_reachable:
         raise ConfigInvalid(f"`{key}`: `{text}` is no address at which others reach it.", field=key)
-    return Address(host, port)
+    return address
 
 
 def _listen(cluster: Cluster, own: Address) -> Address:
     if cluster.peer_address is not None:
         return Address(*split_address(cluster.peer_address, "cluster.peer_address"))
-    try:
-        ip_address(own.host)
-    except ValueError:
-        return Address("0.0.0.0", own.port)  # noqa: S104  # a name may mean another address here; who comes shows a certificate
-    return own
+    return own.to_listen()
 
 
 def _wrong(key: str, what: str) -> ConfigInvalid:

@@ -27,15 +27,18 @@ from chronos.errors import (
     Invalid,
     LogDamaged,
     LogFailed,
+    SnapshotNeeded,
     StorageFull,
     Unavailable,
     WorkersFailed,
 )
 from chronos.server import demo
+from chronos.server.admission import admit, refuse_alone
 from chronos.server.assemble import Node, Outside, assemble, data_folder
+from chronos.server.behind import CatchUp, WaitingRoom
 from chronos.server.clustered import clustered
-from chronos.server.config import Config
-from chronos.server.connecting import wiring_of
+from chronos.server.config import Config, split_address
+from chronos.server.connecting import connections, wiring_of
 from chronos.server.founding.keys import plant_keys
 from chronos.server.garbage import Garbage
 from chronos.server.processes.keeper import ApiProcessEnded
@@ -47,6 +50,9 @@ from chronos.timing.duration import parse_duration
 log = structlog.get_logger("chronos.server")
 
 OK, USAGE, DATA, SOFTWARE, STORAGE = 0, 2, 65, 70, 75
+BEHIND = -1
+"""No exit code: the log has no longer what this member needs next, and it goes on with another's state."""
+
 DISK_LOOK_S = 1.0
 
 Announce = Callable[[str], None]
@@ -71,14 +77,21 @@ async def serve(
         log.warning("configuration", note=note)
     try:
         with data_folder(config.settings) as folder:
-            node = assemble(config, folder, insecure=insecure, outside=_among_others(config, folder, outside))
-            _keep_targets_away(config, node)
-            if with_demo:
-                demo.check(node.on_loopback)
+            among = await _among_others(config, folder, outside or Outside())
             try:
-                ready = partial(_settle, node, announce)
-                life = Lifecycle(node, folder, with_demo=with_demo, announce=ready, supervisor=supervisor)
-                return await life.run()
+                while True:
+                    node = assemble(config, folder, insecure=insecure, outside=among)
+                    _keep_targets_away(config, node)
+                    if with_demo:
+                        demo.check(node.on_loopback)
+                    ready = partial(_settle, node, announce)
+                    life = Lifecycle(node, folder, with_demo=with_demo, announce=ready, supervisor=supervisor)
+                    code = await life.run()
+                    if code != BEHIND:
+                        return code
+                    del node, life, ready
+                    if not await _catch_up(config, folder, among, supervisor or Supervisor()):
+                        return OK
             except StorageFull:
                 folder.drop_ballast()  # nothing is served before the boot record; the next start has room for it
                 raise
@@ -99,18 +112,30 @@ async def serve(
         return SOFTWARE
 
 
-def _among_others(config: Config, folder: DataFolder, outside: Outside | None) -> Outside | None:
+async def _among_others(config: Config, folder: DataFolder, outside: Outside) -> Outside:
     """Return what is outside, with what connects a member with the others if the node is one.
 
     Raises:
-        ConfigInvalid: The shared keys are not this data folder's.
+        ConfigInvalid: The data folder or its keys are not this cluster's, or a cluster's, and this node stands alone.
     """
     place = clustered(config)
     if place is None:
+        refuse_alone(folder.path)
         return outside
     if place.keys is not None:
         plant_keys(place.keys, folder.path)
-    return replace(outside or Outside(), wiring=wiring_of(place, os.environ))
+    admission = await admit(place, folder.path, os.environ, outside.clock, outside.chance)
+    return replace(outside, wiring=wiring_of(place, os.environ, admission))
+
+
+async def _catch_up(config: Config, folder: DataFolder, outside: Outside, supervisor: Supervisor) -> bool:
+    """Fetch state and history of another member; return whether to go on, and not whether somebody asked to stop."""
+    place = clustered(config)
+    assert place is not None, "who is alone follows nobody"
+    made = connections(place, folder.path, os.environ, outside.clock, outside.chance)
+    address, port = split_address(config.settings.server.http.address)
+    room = partial(WaitingRoom, address, port, config.settings.server, outside.clock, outside.chance)
+    return await CatchUp(made.log, made.net, folder.path, place.node, room, supervisor).run()
 
 
 def _keep_targets_away(config: Config, node: Node) -> None:
@@ -153,12 +178,27 @@ class Lifecycle:
     async def live(self) -> int:
         """Start, wait until somebody asks or something fails, stop; return the exit code."""
         async with AsyncExitStack() as running:
-            await self.start(running)
-            code = await self._wait()
-            await self.stop(code)
+            try:
+                await self.start(running)
+            except SnapshotNeeded as needed:
+                if not self._is_helped(needed):
+                    raise
+                code = BEHIND
+                await self._node.door.listener.stop()  # it has its port since it was assembled
+            else:
+                code = await self._wait()
+                await self.stop(code)
         if code == OK:
             log.info("stopped")
         return code
+
+    def _is_helped(self, failure: BaseException | None) -> bool:
+        """Whether the log has gone on without this node, and there are others who have what it lacks."""
+        membership = self._node.membership
+        if not isinstance(failure, SnapshotNeeded) or membership is None or membership.wiring.net is None:
+            return False
+        log.warning("too_far_behind", reason=str(failure), first=failure.facts.get("first"))
+        return True
 
     async def start(self, running: AsyncExitStack) -> None:
         """Start every part, in order; `running` stops them, in reverse."""
@@ -175,6 +215,8 @@ class Lifecycle:
             self._background(running, "supervisor", self._supervisor.run())
         await running.enter_async_context(node.drive.workers.starting())
         await running.enter_async_context(node.truth.log)
+        if node.membership is not None:
+            await node.membership.wiring.entered(node.truth.log)
         await node.truth.state.start()
         running.push_async_callback(node.truth.state.stop)
         await node.truth.commands.start(
@@ -184,9 +226,15 @@ class Lifecycle:
         if node.membership is None:
             await self._keep_alone(running)
         else:
+            node.membership.directory.refresh()
             await running.enter_async_context(node.membership.wiring.listen(node.membership.home))
             publishing = node.membership.pruning.publish_for_ever(node.door.listener.url)
             self._background(running, "progress", publishing)
+            commands = node.membership.commands
+            self._background(running, "sealing", node.drive.keeping.sealing.run(lambda: commands.leads))
+            self._background(running, "retention", node.drive.keeping.retention.run(lambda: commands.leads))
+            if node.membership.offers is not None:
+                self._background(running, "snapshots", node.membership.offers.run())
         self._background(running, "disk", self._watch_disk())
         self._background(running, "clock", node.truth.watch.run())
         await running.enter_async_context(node.exits.router)
@@ -249,19 +297,29 @@ class Lifecycle:
             asyncio.create_task(self._background_failure(), name="background"): SOFTWARE,
         }
         if node.membership is not None:
-            waiting[asyncio.create_task(node.membership.leadership.failure(), name="leadership")] = SOFTWARE
+            member = node.membership
+            waiting[asyncio.create_task(member.leadership.failure(), name="leadership")] = SOFTWARE
+            waiting[asyncio.create_task(member.directory.removed.wait(), name="removal")] = OK
+            if member.wiring.failure is not None:
+                waiting[asyncio.create_task(member.wiring.failure(), name="engine")] = SOFTWARE
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         code = max(waiting[task] for task in done)
+        failures = [node.truth.commands.failure, *(task.exception() for task in done)]
+        if code != OK and any(self._is_helped(failure) for failure in failures):
+            return BEHIND
+        if any(task.get_name() == "removal" for task in done):
+            log.warning("removed_from_cluster", node=node.house.settings.cluster.node_id)
         if code == STORAGE:
-            log.critical("storage_failed", reason=repr(node.truth.commands.failure))
+            failure = node.truth.commands.failure
+            log.critical("storage_failed", reason=repr(failure), exc_info=failure)
         for task in done:
-            failure = task.exception()
-            if failure is not None:
-                log.critical(f"{task.get_name()}_failed", exc_info=failure)
-                code = max(code, STORAGE) if isinstance(failure, LogDamaged | LogFailed) else code
+            error = task.exception()
+            if error is not None:
+                log.critical(f"{task.get_name()}_failed", exc_info=error)
+                code = max(code, STORAGE) if isinstance(error, LogDamaged | LogFailed) else code
         return code
 
     async def _background_failure(self) -> None:
@@ -276,12 +334,14 @@ class Lifecycle:
     async def stop(self, code: int) -> None:
         """Take nothing new, let what runs end, close the listener. What is left stops with `running`."""
         node = self._node
-        node.house.standing.reason, node.house.standing.draining = "The server is shutting down.", True
+        why = "This node is too far behind the others; it goes on with another member's state."
+        node.house.standing.reason = why if code == BEHIND else "The server is shutting down."
+        node.house.standing.draining = True
         drain_s = parse_duration(node.house.settings.server.drain) / 1e6 if code == OK else 0.0
         self._supervisor.stopping(drain_s)
         log.info("draining", seconds=drain_s, in_flight=node.drive.scheduler.executor.in_flight())
         node.door.live.close()
-        if code != STORAGE:
+        if code not in (STORAGE, BEHIND):
             if node.membership is not None:
                 await node.membership.leadership.leave()
             await node.drive.scheduler.stop(drain_s=drain_s)

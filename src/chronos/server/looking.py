@@ -19,6 +19,7 @@ from chronos import __version__
 from chronos.cluster.local import LocalLog
 from chronos.errors import DataFolderInUse, NotFound
 from chronos.model.formats import MARKER
+from chronos.server.admission import refuse_member
 from chronos.store.commandlog import CommandLog
 from chronos.store.copying import HISTORY, STATE
 from chronos.store.datafolder import DataFolder, DataFolderSettings
@@ -39,10 +40,12 @@ def looked_into(folder: Path) -> Iterator[DataFolder]:
 
     Raises:
         NotFound: It is no data folder, or has no log yet.
+        Invalid: It is a member's, whose log lies in its engine.
         DataFolderInUse: A server uses it; ask that one.
         FormatUnreadable: A newer release has written it.
         StorageFull: There is no room for the copy where temporary files lie (`TMPDIR`).
     """
+    refuse_member(folder, "Ask the server of a member instead.")
     if not (folder / LOG).is_file():
         raise NotFound(f"{folder} is not a data folder, or has no log yet; --data-dir names the one of the server.")
     with tempfile.TemporaryDirectory(prefix="chronos-look-", ignore_cleanup_errors=True) as name:

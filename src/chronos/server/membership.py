@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,11 +11,19 @@ from typing import Any, Protocol
 import structlog
 from msgspec import Struct
 
+from chronos.cluster.etcd.probe import EngineLook
 from chronos.cluster.leadership import Leadership
+from chronos.cluster.peers.net import PeerNet
 from chronos.cluster.peers.port import Peer, Peers
-from chronos.cluster.port import ReplicatedLog
+from chronos.cluster.port import EngineMembers, ReplicatedLog
 from chronos.errors import ChronosError, Unavailable
+from chronos.model.member import MemberRecord, MemberState
 from chronos.scheduler.company import Company, Home
+from chronos.server.members.calls import Colleagues
+from chronos.server.members.caretaker import Caretaker
+from chronos.server.members.changes import MemberChanges
+from chronos.server.members.directory import Directory, Follow
+from chronos.server.snapshots.offering import Offers
 from chronos.store.clusterlog import ClusterLog
 from chronos.store.state import State
 from chronos.store.truncation import Hold, LogStanding, Truncation, TruncationSettings
@@ -33,6 +41,10 @@ class EnteredLog(ReplicatedLog, AbstractAsyncContextManager[Any], Protocol):
     """The cluster's log, entered while the node runs."""
 
 
+async def _nothing(_: ReplicatedLog) -> None:
+    """Nothing is to be done."""
+
+
 @dataclass(frozen=True)
 class Wiring:
     """What connects a node with the others.
@@ -42,6 +54,15 @@ class Wiring:
         peers: The far ends of the others.
         listen: Lets the others reach this node while it is entered.
         addresses: Where each member's API is, by its name, as far as somebody said.
+        net: What else is asked of the others; None when there is nobody to ask.
+        look: How the engine beside this node was a moment ago; None where there is none of its own.
+        engine_trouble: Why that one takes no part, or no writes; empty while it does.
+        entered: Called when the log is entered, before anything is read from it or written to it.
+        members: Those that the configuration names; none where they never change.
+        engines: Who agrees on the log; None where that is somebody else's business.
+        colleagues: The members, asked to hand over; None where they cannot be.
+        follow: Told at once who may speak with this node.
+        failure: Returns never, unless the engine has ended for good; then it raises why.
     """
 
     engine: str
@@ -49,6 +70,15 @@ class Wiring:
     peers: Peers
     listen: Callable[[Peer], AbstractAsyncContextManager[Any]]
     addresses: Mapping[str, str] = field(default_factory=dict)
+    net: PeerNet | None = None
+    entered: Callable[[ReplicatedLog], Awaitable[None]] = _nothing
+    members: Mapping[str, MemberRecord] = field(default_factory=dict)
+    engines: EngineMembers | None = None
+    colleagues: Colleagues | None = None
+    follow: Follow = lambda members: None
+    failure: Callable[[], Coroutine[Any, Any, None]] | None = None
+    look: Callable[[], EngineLook | None] | None = None
+    engine_trouble: Callable[[], str] = str
 
 
 class Seat(Struct, frozen=True, kw_only=True):
@@ -56,7 +86,7 @@ class Seat(Struct, frozen=True, kw_only=True):
 
     Attributes:
         trouble: Why it cannot take part, as a sentence; empty while it does.
-        members: By name: `leader`, `follower`, or `lost` for whoever was not heard of.
+        members: By name: `leader`, `follower`, `joining`, or `lost` for whoever was not heard of.
     """
 
     engine: str = "local"
@@ -113,7 +143,11 @@ def _unread(error: Exception) -> Unavailable:
 
 @dataclass
 class Membership:
-    """A member, put together. `leadership` is entered last and left first."""
+    """A member, put together. `leadership` is entered last and left first.
+
+    Attributes:
+        offers: This node's snapshots for the others; None when there is nobody to ask for them.
+    """
 
     wiring: Wiring
     commands: ClusterLog
@@ -123,28 +157,45 @@ class Membership:
     barrier: Barrier
     pruning: Pruning
     clock: Clock
+    directory: Directory
+    caretaker: Caretaker
+    changes: MemberChanges
+    offers: Offers | None = None
 
     def seat(self) -> Seat:
         """Return how this node stands now."""
         commands, now_s = self.commands, self.clock.boottime()
-        living = {one.partition("#")[0] for one in self.company.roll.living(now_s)}
-        names = {*self.wiring.addresses, *living, *self.company.roll.known()}
+        present, living = self.directory.present(), self.living()
+        addresses = {name: one.api for name, one in present.items() if one.api} if present else self.wiring.addresses
+        names = self.names()
         return Seat(
             engine=self.wiring.engine,
             leads=commands.leads,
             leader=commands.leader,
-            leader_address=self.wiring.addresses.get(commands.leader, ""),
+            leader_address=addresses.get(commands.leader, ""),
             trouble=self._trouble(now_s),
-            members={name: self._part(name, living) for name in sorted(names)},
-            addresses=self.wiring.addresses,
+            members={name: self._part(name, living, present.get(name)) for name in sorted(names)},
+            addresses=addresses,
         )
 
-    def _part(self, name: str, living: set[str]) -> str:
+    def living(self) -> set[str]:
+        """Return the members that were heard of lately, by name."""
+        return {one.partition("#")[0] for one in self.company.roll.living(self.clock.boottime())} & self.names()
+
+    def names(self) -> set[str]:
+        """Return every member: those that the log knows, and before it does, those that were named or heard of."""
+        return set(self.directory.present()) or {*self.wiring.addresses, *self.company.roll.known()}
+
+    def _part(self, name: str, living: set[str], record: MemberRecord | None) -> str:
         if name == self.commands.leader:
             return "leader"
+        if record is not None and record.state is MemberState.JOINING:
+            return "joining"
         return "follower" if name in living else "lost"
 
     def _trouble(self, now_s: float) -> str:
+        if engine := self.wiring.engine_trouble():
+            return engine
         silent_s = now_s - self.commands.heard_s
         if silent_s > SILENT_S:
             return (
@@ -158,6 +209,7 @@ class Pruning:
 
     Args:
         holds: Who else is waited for.
+        belongs: Whether a node is a member still; what others have published is nobody's business any more.
     """
 
     def __init__(
@@ -170,7 +222,9 @@ class Pruning:
         *,
         quiet: asyncio.Lock,
         holds: Sequence[Hold],
+        belongs: Callable[[str], bool] = lambda node: True,
     ) -> None:
+        self._belongs = belongs
         self._node = node
         self._log = shared
         self._state = state
@@ -204,7 +258,8 @@ class Pruning:
             await asyncio.sleep(self._settings.every_s)
             try:
                 progress = await self._log.progress()
-                self._needs = {node: one.durable_index + 1 for node, one in progress.items()}
+                there = ((node, one) for node, one in progress.items() if self._belongs(node))
+                self._needs = {node: one.durable_index + 1 for node, one in there}
                 await truncation.turn()
             except Unavailable as error:
                 log.info("log_not_cut", reason=str(error))

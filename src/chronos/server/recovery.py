@@ -9,6 +9,7 @@ from msgspec import Struct
 from chronos.cluster import logrecovery
 from chronos.cluster.logfile import Fork
 from chronos.errors import LogDamaged, NotFound
+from chronos.server.admission import refuse_member
 from chronos.store.datafolder import DataFolder, DataFolderSettings
 from chronos.store.recovery import applied_entry, set_state_aside
 from chronos.timing.clock import Clock
@@ -83,6 +84,11 @@ def _locked(folder: Path) -> DataFolder:
 
 
 def _log_of(folder: Path) -> Path:
+    refuse_member(
+        folder,
+        "There is nothing to cut off here. When `state.db` and `history` are moved aside, the next start has them "
+        "again from the log or from another member.",
+    )
     path = folder / "log" / "log.db"
     if not path.exists():
         raise NotFound(f"{path} is not there: {folder} is not a data folder, or has no log yet.")

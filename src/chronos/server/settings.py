@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 from msgspec.structs import fields
 
-from chronos.model.job import MissedRunPolicy, RetryPolicy
+from chronos.model.job import MissedRunPolicy, OnIsolation, RetryPolicy
 from chronos.model.limits import DurationText, Namespace
 from chronos.model.secret import STARS, Credential
 
@@ -87,6 +87,7 @@ class Cluster(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         engine: `auto` runs one beside this node, `etcd://host:port,…` uses one that is there.
         engine_binary: The engine's program; None looks for it.
         keys_dir: Keys that all members share; a member's first start copies them into its data folder.
+        joins: This node was made for a cluster that runs: its first start waits until it is added, and founds none.
     """
 
     node_id: Name = "chronos-1"
@@ -99,6 +100,7 @@ class Cluster(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: EngineAt = "auto"
     engine_binary: Path | None = None
     keys_dir: Path | None = None
+    joins: bool = False
     tls: ClusterTls = ClusterTls()
     raft: Raft = Raft()
 
@@ -157,6 +159,7 @@ class Scheduler(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_retry_policy: RetryPolicy = RetryPolicy()
     missed_run_policy: MissedRunPolicy = MissedRunPolicy.EXECUTE_ONE
     claim_lead: DurationText = "250ms"
+    on_isolation: OnIsolation = OnIsolation.STOP
 
 
 class DispatcherHttp(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 
 from chronos import failpoints
+from chronos.dispatch.right import RightToSend
 from chronos.dispatch.workers.serve import Tools, WorkerSide
 from chronos.server.garbage import THRESHOLDS, Garbage
 from chronos.server.logs import set_up
@@ -61,9 +62,11 @@ async def _work(end: socket.socket) -> None:
     await side.run()
 
 
-def _equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AbstractAsyncContextManager[Tools]:
+def _equip(
+    handover: bytes, clock: Clock, telemetry: Telemetry, right: RightToSend | None
+) -> AbstractAsyncContextManager[Tools]:
     set_up(handed(handover).settings.logging)
-    return equip(handover, clock, telemetry)
+    return equip(handover, clock, telemetry, right)
 
 
 def _tell_the_kernel(number: int) -> None:

@@ -92,6 +92,7 @@ class Workers:
             self._house.clock,
             PoolSettings(workers=self.count, executor=executor_of(settings, share=share)),
             telemetry=self._house.telemetry,
+            right=self._house.right,
         )
         self.executor = Lanes(self._here(on_done, share=share), self.pool, _is_program)
         return self.executor
@@ -125,6 +126,7 @@ class Workers:
             expect=self._router.expect,
             tell_cancelled=self._router.tell_cancelled,
             telemetry=self._house.telemetry,
+            right=self._house.right,
         )
 
     def _handover(self) -> bytes:

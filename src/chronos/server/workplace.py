@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from chronos.dispatch.egress import EgressGuard
 from chronos.dispatch.http.dispatcher import HttpDispatcher
+from chronos.dispatch.right import RightToSend
 from chronos.dispatch.router import Router
 from chronos.dispatch.workers.serve import Tools
 from chronos.errors import ConfigInvalid, Unavailable
@@ -142,7 +143,9 @@ class WorkerHost(Offers):
 
 
 @asynccontextmanager
-async def equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIterator[Tools]:
+async def equip(
+    handover: bytes, clock: Clock, telemetry: Telemetry, right: RightToSend | None = None
+) -> AsyncIterator[Tools]:
     """Make what a worker delivers with; close it at the end.
 
     Raises:
@@ -154,7 +157,8 @@ async def equip(handover: bytes, clock: Clock, telemetry: Telemetry) -> AsyncIte
     host.provide(Premises, premises)  # type: ignore[type-abstract]  # capabilities are looked up by Protocol
     host.provide(Entrance, _HandedEntrance(given))  # type: ignore[type-abstract]  # a Protocol, too
     wrap(host, premises, given.settings)
-    guard = EgressGuard(egress_of(given.settings, on_loopback=given.on_loopback), own_ports=given.ports)
+    egress = egress_of(given.settings, on_loopback=given.on_loopback)
+    guard = EgressGuard(egress, own_ports=given.ports, right=right)
     host.provide(EgressGuard, guard)
     _install(host, given)
     dispatchers = {"http": HttpDispatcher(guard, clock, http_of(given.settings, share=given.share)), **host.dispatchers}

@@ -6,17 +6,16 @@ What is needed is promtool; what can be said without it (the names) is said with
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.acceptance.dashboards import ask_promtool, panels, rules
 
-from chronos.cli.chronosctl.yamlfile import dump_yaml, load_yaml
+from chronos.cli.chronosctl.yamlfile import dump_yaml
 from chronos.repeater.capture import Capture
 from chronos.repeater.engine import Report
 from chronos.repeater.observing import Figures, after, metrics
@@ -33,15 +32,6 @@ Series = dict[str, str]
 """`name{label="value"}` → what it is minute by minute, as promtool writes it."""
 
 
-def promtool(*args: str, stdin: str = "", cwd: Path = ROOT) -> None:
-    found = shutil.which("promtool")
-    if found is None:
-        assert os.environ.get("CHRONOS_REQUIRE_SERVICES") != "1", "promtool is required here (Debian: prometheus)"
-        pytest.skip("promtool is not installed (Debian package prometheus)")
-    done = subprocess.run([found, *args], input=stdin, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def page() -> str:
     """Return what the metrics server answers after a success and a failure."""
     figures = Figures()
@@ -55,20 +45,6 @@ def page() -> str:
 def shown() -> list[str]:
     """Return every series of the page, as it stands there."""
     return re.findall(r"^(rpr_\w+(?:\{[^}]*\})?) ", page(), re.MULTILINE)
-
-
-def panels() -> list[Any]:
-    """Return every expression of the dashboard."""
-    return [
-        pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
-        for panel in json.loads(DASHBOARD.read_text())["panels"]
-        for target in panel["targets"]
-    ]
-
-
-def rules() -> list[dict[str, Any]]:
-    [document] = load_yaml(ALERTS.read_text(), str(ALERTS))
-    return [rule for group in document["groups"] for rule in group["rules"]]
 
 
 def not_shown(expression: str) -> set[str]:
@@ -101,7 +77,7 @@ def promtool_finds(tmp_path: Path, series: Mapping[str, str], expected: dict[str
     shutil.copy(ALERTS, tmp_path / "rules.yml")
     document = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "test.yml").write_text(dump_yaml(document))
-    promtool("test", "rules", "test.yml", cwd=tmp_path)
+    ask_promtool("test", "rules", "test.yml", cwd=tmp_path)
 
 
 def a_day(**changed: str) -> Series:
@@ -179,10 +155,10 @@ def test_the_alerts_fire_when_they_should_and_only_then(story: str, tmp_path: Pa
 
 
 def test_there_is_a_story_for_each_alert() -> None:
-    assert {rule["alert"] for rule in rules()} == {alert for _, alerts in STORIES.values() for alert in alerts}
+    assert {rule["alert"] for rule in rules(ALERTS)} == {alert for _, alerts in STORIES.values() for alert in alerts}
 
 
-@pytest.mark.parametrize("expression", panels())
+@pytest.mark.parametrize("expression", panels(DASHBOARD))
 def test_each_panel_shows_something(expression: str, tmp_path: Path) -> None:
     something = {
         "expr": f"count({in_place(expression)}) > bool 0",
@@ -192,12 +168,12 @@ def test_each_panel_shows_something(expression: str, tmp_path: Path) -> None:
     promtool_finds(tmp_path, a_day(), something)
 
 
-@pytest.mark.parametrize("expression", panels())
+@pytest.mark.parametrize("expression", panels(DASHBOARD))
 def test_each_panel_asks_for_what_is_shown(expression: str) -> None:
     assert not_shown(expression) == set()
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+@pytest.mark.parametrize("rule", rules(ALERTS), ids=lambda rule: str(rule["alert"]))
 def test_each_alert_asks_for_what_is_shown_and_says_what_is_the_matter(rule: dict[str, Any]) -> None:
     assert not_shown(rule["expr"]) == set()
     assert rule["labels"]["severity"] in ("info", "warning", "critical")
@@ -219,12 +195,12 @@ def test_every_metric_has_a_panel_and_a_line_in_the_reference() -> None:
 
 def test_every_alert_has_a_line_in_the_reference() -> None:
     named = re.findall(r"^\| `(Rpr\w+)` \|", REFERENCE.read_text(), re.MULTILINE)
-    assert named == [rule["alert"] for rule in rules()]
+    assert named == [rule["alert"] for rule in rules(ALERTS)]
 
 
 def test_prometheus_own_checks_find_nothing_to_complain_about() -> None:
-    promtool("check", "metrics", stdin=page())
-    promtool("check", "rules", str(ALERTS.relative_to(ROOT)))
+    ask_promtool("check", "metrics", stdin=page())
+    ask_promtool("check", "rules", str(ALERTS.relative_to(ROOT)))
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:

@@ -52,6 +52,7 @@ _FLAGS: list[Callable[[Any], Any]] = [
     click.option("--jitter", metavar="DURATION", help="Spread starts over this long."),
     click.option("--priority", type=click.IntRange(0, 9), help="Higher first when capacity is short (5)."),
     click.option("--on-unknown", type=click.Choice(["retry", "fail", "probe"]), help="When its fate is unknown."),
+    click.option("--on-isolation", type=click.Choice(["stop", "continue"]), help="When its node is cut off."),
     click.option("--retention", metavar="DURATION", help="Keep its history this long, at most 365d."),
     click.option("--keep", "keep", type=click.IntRange(1, 1_000_000), help="Keep at least so many executions."),
 ]
@@ -68,6 +69,7 @@ PLAIN = (
     "jitter",
     "priority",
     "on_unknown",
+    "on_isolation",
 )
 HTTP_FLAGS = ("url", "method", "headers", "body", "bearer", "success_codes", "callback", "deadline", "heartbeat")
 

@@ -31,4 +31,5 @@ def metrics_endpoint(exporter: Exporter, host: Host, settings: Prometheus) -> En
         content_type=CONTENT_TYPE,
         tag="metrics",
         operation="read_metrics",
+        of_node=True,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from chronos.cluster.local import LocalLog
 from chronos.errors import Conflict, Invalid, NotFound
 from chronos.failpoints import reach
+from chronos.server.admission import is_member, refuse_member
 from chronos.server.backup.container import Frame, Kind, decode, encode, reader_of
 from chronos.server.backup.manifest import Manifest, checked, manifest_in, pack, with_keys
 from chronos.server.backup.service import LastBackup, write_last
@@ -33,11 +34,15 @@ async def save_stopped(data: Path, target: Target, *, keys: bool, clock: Clock) 
 
     Raises:
         NotFound: There is no such data folder.
+        Invalid: It is a member's, whose log lies in its engine.
         DataFolderInUse: A server uses it.
         LogDamaged: Log, state or history do not verify; nothing was written.
         BackupExists: The file is there already.
         StorageFull: There is no room.
     """
+    if is_member(data):
+        with DataFolder(data, DataFolderSettings(ballast_bytes=0)):  # or its server runs, and can be asked
+            refuse_member(data, "Start it, or ask the server of another member for a backup (`--server`).")
     if not (data / "log" / "log.db").is_file():
         raise NotFound(f"{data} is not a data folder, or has no log yet.")
     with DataFolder(data, DataFolderSettings(ballast_bytes=0)):

@@ -11,11 +11,10 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from chronos.cluster.local import LocalLog
-from chronos.errors import Overloaded, Unavailable
+from chronos.errors import Overloaded
 from chronos.server.backup.container import encode
 from chronos.server.backup.manifest import pack
-from chronos.server.backup.staging import LAST, Staged, staged
+from chronos.server.backup.staging import LAST, BackedLog, Staged, staged
 from chronos.store.sqlite import SqliteState
 from chronos.timing.clock import Clock, utc
 
@@ -52,7 +51,7 @@ class Backups:
         quiet: Held while a backup is gathered, and by whoever truncates the log.
     """
 
-    def __init__(self, data: Path, log: LocalLog | None, state: SqliteState, clock: Clock) -> None:
+    def __init__(self, data: Path, log: BackedLog, state: SqliteState, clock: Clock) -> None:
         self._data = data
         self._log = log
         self._state = state
@@ -87,8 +86,6 @@ class Backups:
         return all_of_it()
 
     async def _take(self) -> AsyncIterator[bytes]:
-        if self._log is None:
-            raise Unavailable("A member of a cluster gives no backups in this release; a node that stands alone does.")
         if self._busy:
             raise Overloaded("Another backup is being taken; wait for it to end.", retry_after=10)
         self._busy = True

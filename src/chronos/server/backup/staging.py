@@ -11,30 +11,67 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
+import structlog
 
 from chronos import __version__
-from chronos.cluster.local import LocalLog
 from chronos.cluster.logcopy import packed
-from chronos.cluster.logfile import link
-from chronos.cluster.port import Entry
-from chronos.errors import StorageFull
+from chronos.cluster.logfile import ROOT, Fork, link
+from chronos.cluster.port import Entry, ReplicatedLog
+from chronos.errors import LogFailed, SnapshotNeeded, StorageFull, Unavailable
 from chronos.server.backup.manifest import LOG, Manifest, Member
 from chronos.store.commands import decode_entry
 from chronos.store.copying import HISTORY, STATE, facts_of, fold_in
 from chronos.store.sqlite import SqliteState
 from chronos.store.sqlitefile import translated
 
+said = structlog.get_logger("chronos.backup")
+
 STAGE = "backup.new"
 LAST = "last-backup.json"
 _BATCH = 256
+_COPIES_MAX = 5
 _SPARE_BYTES = 64 << 20
-_LEFT_OUT = frozenset({"LOCK", "ballast", STATE, LAST})
-"""What stands in the data folder itself and is not copied as it is; keys are, by who may read them."""
+_LEFT_OUT = frozenset({"LOCK", "ballast", STATE, LAST, "CLUSTER", "MEMBER"})
+"""What stands in the data folder itself and is not copied as it is; keys are, by who may read them. What is brought
+back from a backup belongs to no cluster: one that it becomes has an id of its own."""
 _KEYS = ("keys",)
 _KEY_SUFFIX = ".key"
+
+
+class BackedLog(Protocol):
+    """A log that a backup is made of; `LocalLog` is one."""
+
+    async def base(self) -> tuple[int, bytes]:
+        """Return the last entry that was forgotten, and its hash: what the first one is chained to."""
+        ...
+
+    def tail(self, frm: int) -> AsyncIterator[Entry]:
+        """See `ReplicatedLog.tail`."""
+        ...
+
+    async def forks(self) -> list[Fork]:
+        """Return where it was cut off, oldest first."""
+        ...
+
+
+class MembersLog:
+    """The log of a cluster as a backup has it. It lies in the engine without hashes, so its chain begins here."""
+
+    def __init__(self, shared: ReplicatedLog) -> None:
+        self._shared = shared
+
+    async def base(self) -> tuple[int, bytes]:
+        first, _ = await self._shared.bounds()
+        return first - 1, ROOT
+
+    def tail(self, frm: int) -> AsyncIterator[Entry]:
+        return self._shared.tail(frm)
+
+    async def forks(self) -> list[Fork]:
+        return []
 
 
 class Staged(NamedTuple):
@@ -45,7 +82,7 @@ class Staged(NamedTuple):
 
 
 @asynccontextmanager
-async def staged(data: Path, log: LocalLog, state: SqliteState, *, now_us: int) -> AsyncIterator[Staged]:
+async def staged(data: Path, log: BackedLog, state: SqliteState, *, now_us: int) -> AsyncIterator[Staged]:
     """Gather a backup of the data folder `data`, whose log and state are open, without its keys.
 
     The log may not be truncated before this has been entered, and closed segments not thinned out before it is left.
@@ -80,20 +117,47 @@ def _make_room(data: Path, into: Path) -> None:
         )
 
 
-async def _manifest(log: LocalLog, into: Path, reaches: int, now_us: int) -> Manifest:
-    facts = await asyncio.to_thread(facts_of, into)
-    base, base_hash = await log.base()
-    copied = _LogCopy(into / LOG, base, base_hash, reaches)
+async def _copy_log(log: BackedLog, into: Path, reaches: int) -> _LogCopy:
+    """Copy the log; anew when it is truncated meanwhile, which the leader of a cluster does from another node."""
+    for left in reversed(range(_COPIES_MAX)):
+        base, base_hash = await log.base()
+        copied = _LogCopy(into / LOG, base, base_hash, reaches)
+        try:
+            batch: list[Entry] = []
+            async for entry in log.tail(base + 1):
+                batch.append(entry)
+                if len(batch) == _BATCH:
+                    await asyncio.to_thread(copied.take, batch)
+                    batch = []
+            await asyncio.to_thread(copied.take, batch)
+            return copied
+        except SnapshotNeeded:
+            if not left:
+                raise
+        finally:
+            copied.close()
+    raise AssertionError("the last try returns or raises")
+
+
+async def _log_copy(log: BackedLog, into: Path, reaches: int) -> _LogCopy:
+    """Copy the log; of a cluster without a quorum, which nobody can ask, the state alone has to do."""
     try:
-        batch: list[Entry] = []
-        async for entry in log.tail(base + 1):
-            batch.append(entry)
-            if len(batch) == _BATCH:
-                await asyncio.to_thread(copied.take, batch)
-                batch = []
-        await asyncio.to_thread(copied.take, batch)
-    finally:
+        return await _copy_log(log, into, reaches)
+    except (LogFailed, SnapshotNeeded):
+        raise
+    except Unavailable as error:
+        if not isinstance(log, MembersLog):
+            raise
+        said.warning("backup_without_log", reason=str(error), entry=reaches)
+        copied = _LogCopy(into / LOG, reaches, ROOT, reaches)
         copied.close()
+        return copied
+
+
+async def _manifest(log: BackedLog, into: Path, reaches: int, now_us: int) -> Manifest:
+    facts = await asyncio.to_thread(facts_of, into)
+    copied = await _log_copy(log, into, reaches)
+    base, base_hash = copied.base, copied.base_hash
     return Manifest(
         version=__version__,
         node=facts.meta.leader,
@@ -116,8 +180,9 @@ class _LogCopy:
     """The log on its way into a file."""
 
     def __init__(self, path: Path, base: int, base_hash: bytes, reaches: int) -> None:
-        self._file = path.open("xb")
+        self._file = path.open("wb")
         self._reaches = reaches
+        self.base, self.base_hash = base, base_hash
         self.last, self.hash = base, base_hash
         self.first_us = self.time_us = self.reaches_us = 0
 

@@ -1,7 +1,7 @@
 """A cluster's folders: written whole or not at all, renewed in place, and read to see what there is.
 
 OUT/
-├── ca/     ca.crt, ca.key, cluster.json: stays where it was made
+├── ca/     ca.crt, ca.key, cluster.json, keys/: stays where it was made
 ├── n1/     chronos.yaml, node.crt, node.key, ca.crt, keys/: goes to the host of n1
 └── n2/     …
 """
@@ -15,15 +15,29 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from chronos.cluster.certificates import CertificateUnusable, Pair, Shown, issue, make_authority, read_certificate
+from chronos.cluster.certificates import (
+    CertificateUnusable,
+    Pair,
+    Shown,
+    belongs_together,
+    issue,
+    issue_for,
+    make_authority,
+    read_certificate,
+    show,
+)
 from chronos.errors import Conflict, Invalid, NotFound
 from chronos.server.backup.saving import sync_folder
-from chronos.server.founding.keys import make_keys, take_keys
-from chronos.server.founding.nodes import AUTHORITY, Node, Plan, configuration
+from chronos.server.founding.keys import ADMIN_FILE, SHARED, make_keys, read_keys, take_keys
+from chronos.server.founding.nodes import AUTHORITY, NODE_NAME, Node, Plan, configuration, grown
+from chronos.server.members.wording import adding
 from chronos.store.sqlitefile import translated
 from chronos.timing.clock import Chance, Clock, utc
 
 RECORD = "cluster.json"
+ISSUED = "issued"
+"""Beside the authority: the certificates of nodes that have joined, and whose keys never were here."""
+
 _SECRET = {"node.key", "ca.key"}
 
 
@@ -73,19 +87,146 @@ def found(wanted: Wanted, clock: Clock, chance: Chance) -> Plan:
         Invalid: There is no place for them.
         NotFound: `keys_from` is no data folder.
     """
-    _check_free(wanted.out, [AUTHORITY, *(node.name for node in wanted.nodes)])
+    check_free(wanted.out, [AUTHORITY, *(node.name for node in wanted.nodes)])
     plan = Plan(wanted.name, _uuid(chance), wanted.nodes)
     keys = _keys(wanted, chance)
     authority = make_authority(plan.name, now=utc(clock.time()), chance=chance)
     files = {
         f"{AUTHORITY}/ca.crt": authority.certificate,
         f"{AUTHORITY}/ca.key": authority.key,
-        f"{AUTHORITY}/{RECORD}": msgspec.json.format(msgspec.json.encode(plan)) + b"\n",
+        f"{AUTHORITY}/{RECORD}": _record_of(plan),
+        **{f"{AUTHORITY}/keys/{name}": text.encode() for name, text in keys.items()},
     }
     for node in plan.nodes:
         files |= _of_node(plan, node, authority, wanted.data_dir, keys, clock, chance)
     _write_all(wanted.out, files, plan.name)
     return plan
+
+
+class Joining(Struct, frozen=True):
+    """One more node for a cluster that there is.
+
+    Attributes:
+        node: `NAME=HOST[:PORT]`.
+        out: Where the cluster was founded.
+        data_dir: Where the node keeps its data; `{node}` in it is its name.
+        without: Nodes that belong to the cluster no more.
+        keys_from: The data folder of a member, where the cluster's keys are not beside the authority.
+    """
+
+    node: str
+    out: Path
+    data_dir: str
+    without: tuple[str, ...] = ()
+    keys_from: Path | None = None
+
+
+def one_more(joining: Joining, clock: Clock, chance: Chance) -> Node:
+    """Make the folder of one more node beside those of the others, and return the node.
+
+    Raises:
+        FolderThere: It is there; nothing was changed.
+        Invalid: It cannot be a node of this cluster.
+        NotFound: There is no authority here, or there are no keys.
+        CertificateUnusable: The authority is damaged, or has expired.
+    """
+    out = joining.out
+    authority = _authority_in(out)
+    plan, node = grown(_plan_in(out), joining.node, joining.without)
+    check_free(out, [node.name])
+    files = _of_node(plan, node, authority, joining.data_dir, keys_in(joining), clock, chance, joins=True)
+    _write_all(out, files, plan.name)
+    _replace(out / AUTHORITY / RECORD, _record_of(plan))
+    return node
+
+
+def keys_in(joining: Joining) -> dict[str, str]:
+    """Return the cluster's keys: beside the authority, else in the folder of a node, else where it is said.
+
+    Raises:
+        NotFound: They are in none of these.
+    """
+    if joining.keys_from is not None:
+        return read_keys(joining.keys_from)
+    for folder in (joining.out / AUTHORITY, *sorted(path.parent for path in joining.out.glob("*/keys"))):
+        if (folder / "keys" / ADMIN_FILE).is_file():
+            return read_keys(folder)
+    raise NotFound(
+        f"The cluster's keys are not in {joining.out}: all nodes share them. Name the data folder of a member with"
+        " --keys-from."
+    )
+
+
+class Granted(Struct, frozen=True):
+    """What a node that joins is given: all that its folder holds, but the key that it has made itself."""
+
+    node: str
+    cluster: str
+    certificate: bytes
+    authority: bytes
+    configuration: str
+    keys: dict[str, str]
+    add: str
+
+
+class Grant:
+    """What one node may be given, ready before it asks.
+
+    Raises:
+        Invalid: It cannot be a node of this cluster.
+        NotFound: There is no authority here, or there are no keys.
+    """
+
+    def __init__(self, joining: Joining, clock: Clock, chance: Chance) -> None:
+        self._out, self._clock, self._chance = joining.out, clock, chance
+        self.authority = _authority_in(joining.out)
+        self.plan, self.node = grown(_plan_in(joining.out), joining.node, joining.without)
+        self._data = Path(joining.data_dir.replace("{node}", self.node.name))
+        self._keys = keys_in(joining)
+
+    def give(self, asked: bytes) -> Granted:
+        """Sign what was asked for, note it beside the authority, and return all that the node starts with.
+
+        Raises:
+            CertificateUnusable: It is no request for a certificate.
+        """
+        plan, node, now = self.plan, self.node, utc(self._clock.time())
+        hosts = [node.host]
+        certificate = issue_for(self.authority, plan.uuid, node.name, hosts, asked, now=now, chance=self._chance)
+        issued = self._out / AUTHORITY / ISSUED / f"{node.name}.crt"
+        issued.parent.mkdir(mode=0o700, exist_ok=True)
+        _replace(issued, certificate)
+        _replace(self._out / AUTHORITY / RECORD, _record_of(plan))
+        configured = configuration(plan, node, self._data, joins=True)
+        command = adding(node.name, node.peer, node.engine, node.api)
+        authority = self.authority.certificate
+        return Granted(node.name, plan.uuid, certificate, authority, configured, self._keys, command)
+
+
+def take(granted: Granted, key: bytes, out: Path) -> Path:
+    """Write the folder of a node that joins, and return it.
+
+    Raises:
+        FolderThere: It is there; nothing was changed.
+        CertificateUnusable: What was given does not fit together, or is no node's.
+    """
+    shown = show(granted.certificate)
+    name = granted.node
+    fits = belongs_together(granted.certificate, key, granted.authority)
+    if not fits or (shown.node, shown.cluster) != (name, granted.cluster) or NODE_NAME.fullmatch(name) is None:
+        raise CertificateUnusable("The certificate that was given is not the one that was asked for.")
+    if set(granted.keys) != {*SHARED, ADMIN_FILE}:
+        raise CertificateUnusable("The keys that were given are not those of a cluster.")
+    check_free(out, [name])
+    files = {
+        f"{name}/chronos.yaml": granted.configuration.encode(),
+        f"{name}/node.crt": granted.certificate,
+        f"{name}/node.key": key,
+        f"{name}/ca.crt": granted.authority,
+        **{f"{name}/keys/{kept}": text.encode() for kept, text in granted.keys.items()},
+    }
+    _write_all(out, files, name)
+    return out / name
 
 
 def renew(out: Path, nodes: list[str], clock: Clock, chance: Chance) -> list[Certificate]:
@@ -103,14 +244,21 @@ def renew(out: Path, nodes: list[str], clock: Clock, chance: Chance) -> list[Cer
     if unknown := [name for name in nodes if name not in by_name]:
         raise NotFound(f"`{unknown[0]}` is no node of the cluster `{plan.name}`: {', '.join(by_name)}.")
     chosen = [by_name[name] for name in nodes] or plan.nodes
-    fresh = []
-    for node in chosen:
-        key = _bytes(out / node.name / "node.key")
-        pair = issue(authority, plan.uuid, node.name, [node.host], now=utc(clock.time()), chance=chance, key=key)
-        fresh.append((out / node.name / "node.crt", pair.certificate))
+    fresh = [_renewed(out, plan, authority, node, clock, chance) for node in chosen]
     for path, certificate in fresh:  # all were made before the first is replaced
         _replace(path, certificate)
     return [_shown(path, clock) for path, _ in fresh]
+
+
+def _renewed(out: Path, plan: Plan, authority: Pair, node: Node, clock: Clock, chance: Chance) -> tuple[Path, bytes]:
+    """Return a certificate for another year, and where it belongs: a node that has joined keeps its key elsewhere."""
+    now, issued = utc(clock.time()), out / AUTHORITY / ISSUED / f"{node.name}.crt"
+    if issued.is_file() and not (out / node.name / "node.key").exists():
+        fresh = issue_for(authority, plan.uuid, node.name, [node.host], _bytes(issued), now=now, chance=chance)
+        return issued, fresh
+    key = _bytes(out / node.name / "node.key")
+    pair = issue(authority, plan.uuid, node.name, [node.host], now=now, chance=chance, key=key)
+    return out / node.name / "node.crt", pair.certificate
 
 
 def certificates(out: Path, clock: Clock) -> list[Certificate]:
@@ -120,7 +268,7 @@ def certificates(out: Path, clock: Clock) -> list[Certificate]:
         NotFound: There are none.
         CertificateUnusable: One cannot be read.
     """
-    paths = [out / AUTHORITY / "ca.crt", *sorted(out.glob("*/node.crt"))]
+    paths = [out / AUTHORITY / "ca.crt", *sorted(out.glob("*/node.crt")), *sorted(out.glob(f"{AUTHORITY}/{ISSUED}/*"))]
     if not any(path.exists() for path in paths):
         paths = [out / "ca.crt", out / "node.crt"]
     there = [path for path in paths if path.exists()]
@@ -130,12 +278,20 @@ def certificates(out: Path, clock: Clock) -> list[Certificate]:
 
 
 def _of_node(
-    plan: Plan, node: Node, authority: Pair, data_dir: str, keys: dict[str, str], clock: Clock, chance: Chance
+    plan: Plan,
+    node: Node,
+    authority: Pair,
+    data_dir: str,
+    keys: dict[str, str],
+    clock: Clock,
+    chance: Chance,
+    *,
+    joins: bool = False,
 ) -> dict[str, bytes]:
     pair = issue(authority, plan.uuid, node.name, [node.host], now=utc(clock.time()), chance=chance)
     data = Path(data_dir.replace("{node}", node.name))
     return {
-        f"{node.name}/chronos.yaml": configuration(plan, node, data).encode(),
+        f"{node.name}/chronos.yaml": configuration(plan, node, data, joins=joins).encode(),
         f"{node.name}/node.crt": pair.certificate,
         f"{node.name}/node.key": pair.key,
         f"{node.name}/ca.crt": authority.certificate,
@@ -157,7 +313,8 @@ def _uuid(chance: Chance) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _check_free(out: Path, names: list[str]) -> None:
+def check_free(out: Path, names: list[str]) -> None:
+    """See to it that folders of these names can be made. Raises `Invalid`, or `FolderThere`."""
     if not out.is_dir():
         raise Invalid(f"--out: {out} is no folder; make it first.", field="out")
     taken = [name for name in names if os.path.lexists(out / name)]
@@ -204,6 +361,10 @@ def _replace(path: Path, content: bytes) -> None:
         _write(part, content)
         part.replace(path)
         sync_folder(path.parent)
+
+
+def _record_of(plan: Plan) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(plan)) + b"\n"
 
 
 def _plan_in(out: Path) -> Plan:

@@ -34,6 +34,22 @@ def take_keys(data: Path, admin: str, chance: Chance) -> dict[str, str]:
     return make_keys(admin, chance) | found
 
 
+def read_keys(folder: Path) -> dict[str, str]:
+    """Return the shared keys that a folder has, of whatever kind it is: a data folder, a node's, or the authority's.
+
+    Raises:
+        NotFound: One is missing.
+        ConfigInvalid: One cannot be read.
+    """
+    found = {}
+    for name in (*SHARED, ADMIN_FILE):
+        places = [path for path in (folder / "keys" / name, _place(folder, name)) if path.is_file()]
+        if not places:
+            raise NotFound(f"There is no key `{name}` in {folder}.")
+        found[name] = _read(places[0])
+    return found
+
+
 def plant_keys(keys: Path, data: Path) -> list[str]:
     """Copy the shared keys into a data folder that lacks them; return the names of those that were copied.
 

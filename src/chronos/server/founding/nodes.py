@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from chronos.cluster.peers.roster import Address
-from chronos.errors import Invalid
+from chronos.errors import Invalid, NotFound
 
 PEER_PORT, API_PORT = 7443, 8080
 _APART = 10
@@ -21,7 +21,7 @@ NODES_MAX = 9
 AUTHORITY = "ca"
 """The authority's folder; no node can have its name."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -61,7 +61,7 @@ def read_name(text: str) -> str:
     Raises:
         Invalid: It cannot be one.
     """
-    if _NAME.fullmatch(text) is None:
+    if NODE_NAME.fullmatch(text) is None:
         raise Invalid(f"--name: `{text[:80]}` cannot be a name; letters, digits, `.`, `_` and `-`, at most 63.")
     return text
 
@@ -81,7 +81,10 @@ def read_nodes(texts: Sequence[str], known: Sequence[Node] = ()) -> list[Node]:
     for text in texts:
         found.append(_node(text, found))
     if len(found) > NODES_MAX:
-        raise Invalid(f"--node: {len(found)} nodes are too many, as most have to agree; at most {NODES_MAX}.")
+        raise Invalid(
+            f"--node: {len(found)} nodes are too many, as most have to agree; at most {NODES_MAX}. Those that belong to"
+            " the cluster no more are left out with --without."
+        )
     if not texts:
         raise Invalid("--node: name at least one node, like `--node n1=10.0.0.1`; three survive the loss of one.")
     _check_apart(found)
@@ -90,7 +93,7 @@ def read_nodes(texts: Sequence[str], known: Sequence[Node] = ()) -> list[Node]:
 
 def _node(text: str, before: Sequence[Node]) -> Node:
     name, equals, at = text.partition("=")
-    if not equals or _NAME.fullmatch(name) is None:
+    if not equals or NODE_NAME.fullmatch(name) is None:
         raise Invalid(f"--node: `{text[:120]}` is not NAME=HOST or NAME=HOST:PORT, like `n1=10.0.0.1`.")
     if name == AUTHORITY:
         raise Invalid(f"--node: a node cannot be called `{AUTHORITY}`; the authority's folder is.")
@@ -150,11 +153,37 @@ def advice(nodes: Sequence[Node]) -> str:
     return ""
 
 
-def configuration(plan: Plan, node: Node, data_dir: Path) -> str:
-    """Return the node's `chronos.yaml`."""
+def grown(plan: Plan, text: str, without: Sequence[str] = ()) -> tuple[Plan, Node]:
+    """Return the plan with one more node, which is written `NAME=HOST[:PORT]`, and that node.
+
+    A node of this name that was planned before is replaced: its host was lost, or is another one.
+
+    Args:
+        without: Nodes that belong to the cluster no more.
+
+    Raises:
+        Invalid: It cannot be a node of this cluster.
+        NotFound: One of `without` was none.
+    """
+    names = [node.name for node in plan.nodes]
+    if unknown := [name for name in without if name not in names]:
+        raise NotFound(f"--without: `{unknown[0]}` is no node of the cluster `{plan.name}`: {', '.join(names)}.")
+    name = text.partition("=")[0]
+    others = [node for node in plan.nodes if node.name != name and node.name not in without]
+    (node,) = read_nodes([text], others)
+    return Plan(plan.name, plan.uuid, [*others, node]), node
+
+
+def configuration(plan: Plan, node: Node, data_dir: Path, *, joins: bool = False) -> str:
+    """Return the node's `chronos.yaml`.
+
+    Args:
+        joins: The cluster runs already.
+    """
     members = "\n".join(
         f'    {one.name}: {{peer: "{one.peer}", engine: "{one.engine}", api: "{one.api}"}}' for one in plan.nodes
     )
+    joining = "  joins: true  # waits until it is added: `chronosctl cluster add`\n" if joins else ""
     return f"""\
 # Node `{node.name}` of the cluster `{plan.name}`, made by `chronos cluster init`.
 # Bring this folder to {node.host}, and start it there from the folder above it:
@@ -170,7 +199,7 @@ cluster:
   peer_address: "{_listening(node.host, node.peer_port)}"
   members:
 {members}
-  # Where this file lies:
+{joining}  # Where this file lies:
   keys_dir: keys
   tls:
     cert_file: node.crt
@@ -184,9 +213,4 @@ server:
 
 
 def _listening(host: str, port: int) -> Address:
-    """A name may stand for another address on the host itself than elsewhere."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return Address("0.0.0.0", port)  # noqa: S104  # members show certificates, and the API asks for a key
-    return Address(host, port)
+    return Address(host, port).to_listen()

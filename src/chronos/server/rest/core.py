@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from chronos.scheduler.loop import Scheduler
     from chronos.scheduler.successes import Successes
     from chronos.server.backup.service import Backups
-    from chronos.server.bodies import Bodies
     from chronos.server.clockwatch import ClockWatch
+    from chronos.server.kept import Keep
     from chronos.server.lastruns import LastRuns
     from chronos.server.live import Live
+    from chronos.server.members.changes import MemberChanges
     from chronos.server.membership import Seat
-    from chronos.server.outputs import Outputs
     from chronos.server.settings import Settings
     from chronos.server.stats import Stats
     from chronos.server.workers import AllBreakers
@@ -49,6 +49,7 @@ class Core:
         is_ready: An empty string when this node takes requests, else the reason why not.
         seat: How this node stands among the members of its cluster; alone it leads.
         notes: What a node that takes requests still cannot do, in sentences.
+        changes: Changes who belongs to the cluster; None on a node that runs alone.
     """
 
     jobs: JobService
@@ -63,8 +64,7 @@ class Core:
     last_runs: LastRuns
     stats: Stats
     successes: Successes
-    bodies: Bodies
-    outputs: Outputs
+    keep: Keep
     watch: ClockWatch
     backups: Backups
     log_standing: LogStanding
@@ -76,6 +76,7 @@ class Core:
     seat: Callable[[], Seat]
     notes: Callable[[], list[str]]
     admit: Callable[[Action, JobSpec, Principal], Awaitable[None]]
+    changes: MemberChanges | None = None
 
 
 MakeIdem = Callable[[str], Idem | None]

@@ -47,7 +47,7 @@ class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another member of the cluster.
 
     Attributes:
-        state: `leader`, `follower`, or `lost` when nothing was heard of it lately.
+        state: `leader`, `follower`, `joining`, or `lost` when nothing was heard of it lately.
     """
 
     id: str
@@ -207,6 +207,7 @@ class Operations:
                 "cluster:read",
                 "Say how the node and its cluster stand.",
                 answers=ClusterStatus,
+                of_node=True,
                 tag=TAG,
                 operation="cluster_status",
             ),
@@ -312,7 +313,7 @@ class Operations:
                 scheduler=core.scheduler.status(),
                 clock=self._clock_document(),
                 workers=[worker_document(state) for state in core.workers()],
-                notes=core.notes(),
+                notes=[*([reason] if reason else []), *core.notes()],
                 log=_log_document(core.log_standing),
             )
         )

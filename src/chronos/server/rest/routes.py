@@ -17,6 +17,7 @@ from chronos.server.rest.executions import Executions
 from chronos.server.rest.health import HealthChecks
 from chronos.server.rest.job_actions import JobActions
 from chronos.server.rest.jobs import Jobs
+from chronos.server.rest.members import Membership
 from chronos.server.rest.operations import Operations
 from chronos.server.rest.schedules import Schedules
 from chronos.server.rest.statistics import Statistics
@@ -38,6 +39,7 @@ def endpoints(core: Core, features: Sequence[Endpoint]) -> list[Endpoint]:
         *Schedules(core).endpoints(),
         *Calendars(core).endpoints(),
         *Operations(core).endpoints(),
+        *Membership(core).endpoints(),
         *BackupHandlers(core).endpoints(),
         *Statistics(core).endpoints(),
         *page.endpoints(),

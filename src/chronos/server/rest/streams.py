@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chronos.errors import Overloaded
 from chronos.model.events import Event
@@ -50,6 +50,7 @@ class LogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         progress: How far the attempt's target has said it is, in percent.
         message: What it said last.
+        note: Why there may be more than is shown: the node that has it cannot be asked now.
         is_excerpt: There was more. Of an answer, the first KiB is kept, with `store_response: node` 64 KiB; of what
             a program prints, 16 MiB are kept and the first MiB is shown here.
     """
@@ -59,6 +60,7 @@ class LogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is_excerpt: bool
     progress: int | None = None
     message: str = ""
+    note: str | UnsetType = UNSET
 
 
 class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,14 +144,15 @@ class Streams:
         return reply(Logs(execution_id=execution.id, logs=entries))
 
     async def _entry(self, execution_id: str, attempt: Attempt) -> LogEntry | None:
-        printed = await self._core.outputs.read(execution_id, attempt.n)
+        found = await self._core.keep.read(attempt.node, execution_id, attempt.n)
+        printed = found.kept.printed
         if printed:
             is_cut = len(printed) == PIECE_BYTES_MAX
             return LogEntry(attempt=attempt.n, text=printed.decode(errors="replace"), is_excerpt=is_cut)
-        body = self._core.bodies.read(execution_id, attempt.n) if attempt.body_ref else None
+        body = found.kept.body if attempt.body_ref else None
         text = (body.decode(errors="replace") if body is not None else attempt.excerpt) or attempt.error
         told = progress_of(attempt)
-        if not text and told is None:
+        if not text and told is None and not found.missing:
             return None
         return LogEntry(
             attempt=attempt.n,
@@ -157,12 +160,17 @@ class Streams:
             is_excerpt=body is None,
             progress=told.progress if told else None,
             message=told.message if told else "",
+            note=found.missing or UNSET,
         )
 
     async def _printed(self, execution_id: str, attempt: Attempt, seen: dict[int, int]) -> AsyncIterator[bytes]:
         """Yield what the attempt has printed since the last time, in whole characters."""
         offset = seen.get(attempt.n, 0)
-        while piece := whole_characters(await self._core.outputs.read(execution_id, attempt.n, offset)):
+
+        async def read() -> bytes:
+            return (await self._core.keep.read(attempt.node, execution_id, attempt.n, offset)).kept.printed
+
+        while piece := whole_characters(await read()):
             output = Output(attempt=attempt.n, offset=offset, text=piece.decode(errors="replace"))
             yield _event("output", output)
             offset = seen[attempt.n] = offset + len(piece)

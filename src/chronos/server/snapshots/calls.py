@@ -18,8 +18,24 @@ class SnapshotDamaged(Conflict):
     """What arrived of the snapshot is not what was offered."""
 
 
+class AskStanding(Struct, frozen=True, array_like=True):
+    """How far have you come?"""
+
+
+class Standing(Struct, frozen=True, array_like=True):
+    """How far a member has come.
+
+    Attributes:
+        applied: The last entry of the log that its state has.
+    """
+
+    applied: int
+
+
 class Ask(Struct, frozen=True, array_like=True):
-    """Offer me a snapshot."""
+    """Offer me a snapshot, with at least this entry of the log: what comes before the next is gone from it."""
+
+    above: int = 0
 
 
 class OfferedFile(Struct, frozen=True, array_like=True):
@@ -64,6 +80,7 @@ class Done(Struct, frozen=True, array_like=True):
     id: str
 
 
+STANDING = Call("snapshot-standing", AskStanding, Standing, within_s=3.0)
 OFFER = Call("snapshot-offer", Ask, Offered, within_s=110.0)
 PIECE = Call("snapshot-piece", AskPiece, bytes, within_s=10.0)
 DONE = Call("snapshot-done", Done, bool, within_s=5.0)

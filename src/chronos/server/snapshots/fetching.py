@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,6 +15,7 @@ import structlog
 
 from chronos.cluster.peers.wire import Call
 from chronos.errors import Overloaded, PeerSilent, PeerUnreachable, StorageFull
+from chronos.failpoints import reach
 from chronos.server.snapshots.calls import (
     DONE,
     OFFER,
@@ -65,10 +67,30 @@ class Fetched(msgspec.Struct, frozen=True):
     copied_bytes: int
 
 
-async def fetch(other: Asked, data: Path) -> Fetched:
+OnOffered = Callable[[Offered], Awaitable[None]]
+OnBytes = Callable[[int], None]
+
+
+async def _nobody(_: Offered) -> None:
+    """Nobody wants to know."""
+
+
+async def fetch(
+    other: Asked,
+    data: Path,
+    *,
+    above: int = 0,
+    on_offered: OnOffered = _nobody,
+    on_bytes: OnBytes = lambda _: None,
+) -> Fetched:
     """Fetch a snapshot into the data folder `data`, beside what it will replace.
 
     Called again after it was cut off, it goes on where it was. Closed segments that are here already are not fetched.
+
+    Args:
+        above: The entry that it has to have at least.
+        on_offered: Called when it is known what there is to fetch.
+        on_bytes: Called with how many bytes of it are here, now and then.
 
     Raises:
         PeerUnreachable, PeerSilent: The other node is gone for too long.
@@ -76,7 +98,7 @@ async def fetch(other: Asked, data: Path) -> Fetched:
         StorageFull: There is no room for it here, or for its copy there.
         StateDamaged, FormatUnreadable: Its state cannot be used by this release.
     """
-    fetching = _Fetching(other, data)
+    fetching = _Fetching(other, data, above, on_offered, on_bytes)
     for _ in range(OFFERS_MAX):
         try:
             return await fetching.all_of_it()
@@ -88,20 +110,29 @@ async def fetch(other: Asked, data: Path) -> Fetched:
 class _Fetching:
     """One snapshot on its way."""
 
-    def __init__(self, other: Asked, data: Path) -> None:
+    def __init__(self, other: Asked, data: Path, above: int, on_offered: OnOffered, on_bytes: OnBytes) -> None:
         self._other = other
         self._data = data
+        self._above = above
+        self._on_offered = on_offered
+        self._on_bytes = on_bytes
         self._yard = data / YARD
         self._files = data / YARD / FILES
         self._copied = 0
 
     async def all_of_it(self) -> Fetched:
         offered = await asyncio.to_thread(self._remembered)
-        if offered is None:
-            offered = await self._patiently(OFFER, Ask())
+        if offered is None or offered.applied < self._above:
+            offered = await self._patiently(OFFER, Ask(self._above))
             await asyncio.to_thread(self._begin, offered)
+            reach("snapshot.offered")
+        await self._on_offered(offered)
+        here = 0
         for file in offered.files:
-            await self._file(offered.id, file)
+            await self._file(offered.id, file, here)
+            here += file.bytes
+            self._on_bytes(here)
+        reach("snapshot.fetched")
         facts = await asyncio.to_thread(facts_of, self._files)
         if facts.applied != offered.applied:
             raise SnapshotDamaged(f"Its state has entries up to {facts.applied}, and {offered.applied} were offered.")
@@ -149,12 +180,12 @@ class _Fetching:
             if file is None or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
                 path.unlink()
 
-    async def _file(self, offer_id: str, file: OfferedFile) -> None:
+    async def _file(self, offer_id: str, file: OfferedFile, before: int) -> None:
         path = self._files / file.name
         if await asyncio.to_thread(self._is_here, path, file):
             return
         for _ in range(2):  # the second time from the start
-            await self._pieces(offer_id, file, path)
+            await self._pieces(offer_id, file, path, before)
             if await asyncio.to_thread(sha256_of, path) == file.sha256:
                 return
             log.warning("snapshot_piece_damaged", file=file.name)
@@ -169,7 +200,7 @@ class _Fetching:
                 shutil.copyfile(own, path)
         return _is(path, file)
 
-    async def _pieces(self, offer_id: str, file: OfferedFile, path: Path) -> None:
+    async def _pieces(self, offer_id: str, file: OfferedFile, path: Path, before: int) -> None:
         with translated(path):
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
@@ -180,8 +211,10 @@ class _Fetching:
                     if not piece or len(piece) > size:
                         raise SnapshotDamaged(f"{file.name} ends at {at + len(piece)} and not at {file.bytes}.")
                     await asyncio.to_thread(_write, handle, piece)
+                    reach("snapshot.piece")
                     at += len(piece)
                     self._copied += len(piece)
+                    self._on_bytes(before + at)
             finally:
                 os.close(handle)
 

@@ -20,12 +20,15 @@ from chronos.server.snapshots.calls import (
     OFFER,
     PIECE,
     PIECE_BYTES_MAX,
+    STANDING,
     Ask,
     AskPiece,
+    AskStanding,
     Done,
     Offered,
     OfferedFile,
     SnapshotGone,
+    Standing,
 )
 from chronos.store.copying import HISTORY, STATE, facts_of, fold_in
 from chronos.store.sqlitefile import translated
@@ -55,6 +58,9 @@ class Source(Protocol):
     @property
     def archive(self) -> Stills: ...
 
+    @property
+    def applied_index(self) -> int: ...
+
     async def copy(self, into: Path) -> int: ...
 
 
@@ -74,6 +80,7 @@ class Offers:
 
     def answer(self, net: PeerNet) -> None:
         """Answer what other nodes ask of it."""
+        net.on(STANDING, self.standing)
         net.on(OFFER, self.offer)
         net.on(PIECE, self.piece)
         net.on(DONE, self.done)
@@ -91,15 +98,19 @@ class Offers:
                 await asyncio.gather(self._copying, return_exceptions=True)
             await self.drop()
 
-    async def offer(self, by: str, _: Ask) -> Offered:
-        """Return a snapshot to be fetched.
+    async def standing(self, _: str, __: AskStanding) -> Standing:
+        """Return how far this node has come."""
+        return Standing(self._source.applied_index)
+
+    async def offer(self, by: str, asked: Ask) -> Offered:
+        """Return a snapshot to be fetched; an older one that is still here only if it reaches as far as is asked.
 
         Raises:
             StorageFull: There is no room for the copy.
             StateDamaged: The copy is not what was written.
         """
         if self._copying is None or self._copying.done():
-            self._copying = asyncio.get_running_loop().create_task(self._fresh(), name="snapshot")
+            self._copying = asyncio.get_running_loop().create_task(self._fresh(asked.above), name="snapshot")
             self._copying.add_done_callback(lambda task: task.cancelled() or task.exception())
         # Whoever asks may give up and ask again: the copy goes on meanwhile.
         offered = await asyncio.shield(self._copying)
@@ -124,10 +135,10 @@ class Offers:
         log.info("snapshot_fetched", by=by, id=asked.id)
         return True
 
-    async def _fresh(self) -> Offered:
+    async def _fresh(self, above: int) -> Offered:
         async with self._making:
             now_s = self._clock.boottime()
-            if self._offered is None or now_s - self._made_s > FRESH_S:
+            if self._offered is None or now_s - self._made_s > FRESH_S or self._offered.applied < above:
                 await self._drop()
                 self._offered = await self._make()
                 self._made_s = self._clock.boottime()

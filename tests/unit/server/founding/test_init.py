@@ -86,7 +86,7 @@ def test_check_accepts_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_secrets_are_for_their_owner_only(tmp_path: Path) -> None:
     founded(tmp_path)
     secret = [tmp_path / "ca" / "ca.key", *tmp_path.glob("*/node.key"), *tmp_path.glob("*/keys/*")]
-    assert len(secret) == 1 + 3 + 3 * (len(SHARED) + 1)
+    assert len(secret) == 1 + 3 + 4 * (len(SHARED) + 1)
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o700}
     assert not (tmp_path / "n1" / "ca.key").exists()

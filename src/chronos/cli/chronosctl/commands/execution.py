@@ -128,7 +128,8 @@ def _entry_text(entry: dict[str, Any]) -> str:
     text = visible_text(str(entry.get("text", ""))).rstrip("\n")
     cut = " (only its beginning was kept)" if entry.get("is_excerpt") and len(text) >= _EXCERPT_CHARS else ""
     far = visible_text(progress_of(entry))
-    return f"--- attempt {entry.get('attempt')}{cut}{f' ({far})' if far else ''}\n{text}".rstrip("\n")
+    note = f"\n({visible_text(str(entry['note']))})" if entry.get("note") else ""
+    return f"--- attempt {entry.get('attempt')}{cut}{f' ({far})' if far else ''}\n{text}".rstrip("\n") + note
 
 
 @leaf()
