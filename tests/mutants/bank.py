@@ -12,9 +12,10 @@ A mutant is one file in `patches/`: what it is, and a patch of src/.
     +++ src/chronos/…
     @@ …
 
-`Found-by` may name a test instead (`test tests/…::test_…`) where the simulation does not reach. `Unit-tests` says
-whether tests/unit and tests/conformance, without those that run the simulation, `notice it`, or it `survives` them:
-`discover --unit` tries them and writes it down, and `discover --prove-unit` tries whether it is still so.
+`Found-by` may name a test instead (`test tests/…::test_…`) where the simulation does not reach; a run of a cluster says
+how many nodes it has (`seed 3, profile network, 0.7 minutes, 3 nodes`). `Unit-tests` says whether tests/unit and
+tests/conformance, without those that run the simulation, `notice it`, or it `survives` them: `discover --unit` tries
+them and writes it down, and `discover --prove-unit` tries whether it is still so.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ UNIT = ("survives", "notice it")
 RUN_S_MAX = 120
 """A bound on hanging, far above the few seconds that a run takes."""
 
-_RUN = re.compile(r"seed (\d+), profile (\w+), ([\d.]+) minutes")
+_RUN = re.compile(r"seed (\d+), profile (\w+), ([\d.]+) minutes(?:, (\d) nodes)?")
 
 
 class Stale(Exception):
@@ -50,9 +51,11 @@ class Run:
     seed: int
     profile: str
     minutes: float
+    nodes: int = 1
 
     def __str__(self) -> str:
-        return f"seed {self.seed}, profile {self.profile}, {self.minutes:g} minutes"
+        together = f", {self.nodes} nodes" if self.nodes > 1 else ""
+        return f"seed {self.seed}, profile {self.profile}, {self.minutes:g} minutes{together}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def read(path: Path) -> Mutant:
         area=said["Area"],
         plants=said["Plants"],
         rules=tuple(said["Breaks"].split(", ")),
-        run=Run(int(run[1]), run[2], float(run[3])) if run else None,
+        run=Run(int(run[1]), run[2], float(run[3]), int(run[4] or 1)) if run else None,
         test="" if run else found.removeprefix("test "),
         unit=said["Unit-tests"],
         patch=patch,

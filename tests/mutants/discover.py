@@ -71,7 +71,7 @@ def discover(mutant: Mutant, *, seeds: int, profiles: list[str], anew: bool, uni
             return run_tests([mutant.test], source).returncode == 1
         if not anew and found_near(mutant, source) is not None:
             return True
-        found = hunted(seeds, profiles, source)
+        found = hunted(seeds, mutant.run.nodes, profiles, source)
         if found is None:
             print(f"{mutant.name}: survived {seeds} runs", flush=True)
             return False
@@ -107,12 +107,12 @@ def found_near(mutant: Mutant, source: Path) -> Found | None:
     """Return the recorded run, or one of a few like it, that breaks what the mutant is known to break."""
     assert mutant.run is not None
     run = mutant.run
-    return _hunt(["near", str(run.seed), run.profile, str(run.minutes), *mutant.rules], source)
+    return _hunt(["near", str(run.seed), run.profile, str(run.minutes), str(run.nodes), *mutant.rules], source)
 
 
-def hunted(seeds: int, profiles: list[str], source: Path) -> Found | None:
-    """Return the first run that breaks a promise on a copy of src/."""
-    return _hunt([str(seeds), *profiles], source)
+def hunted(seeds: int, nodes: int, profiles: list[str], source: Path) -> Found | None:
+    """Return the first run of so many nodes that breaks a promise on a copy of src/."""
+    return _hunt([str(seeds), str(nodes), *profiles], source)
 
 
 def _hunt(arguments: list[str], source: Path) -> Found | None:
@@ -123,7 +123,9 @@ def _hunt(arguments: list[str], source: Path) -> Found | None:
     if done.returncode != 1 or not done.stdout:
         return None
     found = json.loads(done.stdout.splitlines()[-1])
-    return Found(Run(found["seed"], found["profile"], found["minutes"]), tuple(found["rules"]), found["cost"])
+    return Found(
+        Run(found["seed"], found["profile"], found["minutes"], found["nodes"]), tuple(found["rules"]), found["cost"]
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Run one seed after the other until a promise breaks, and say which; in one process, so that many seeds cost little.
 
-    python -m tests.mutants.hunt 200 [PROFILE …]                  prints the run and what it breaks as JSON, or nothing
-    python -m tests.mutants.hunt near SEED PROFILE MINUTES RULE…  tries that run first, and a few like it
+    python -m tests.mutants.hunt 200 NODES [PROFILE …]                  prints the run and what it breaks, or nothing
+    python -m tests.mutants.hunt near SEED PROFILE MINUTES NODES RULE…  tries that run first, and a few like it
 
 `discover` starts this with a copy of src/ in which a bug is planted.
 """
@@ -14,10 +14,15 @@ from collections.abc import Iterator, Sequence
 
 from tests.mutants.bank import Run
 
+from chronos.testing.simulation.cluster.run import simulate_cluster
+from chronos.testing.simulation.profile import CLUSTER_PROFILES
 from chronos.testing.simulation.profile import PROFILES as KINDS
+from chronos.testing.simulation.report import Report
 from chronos.testing.simulation.run import simulate
 
 PROFILES = ("standard", "disk", "clock", "churn", "targets", "tour")
+CLUSTERS = ("standard", "network", "processes", "pauses", "churn", "disks", "clocks")
+CLUSTER_MINUTES = (0.7,)
 MINUTES = (2.0, 5.0)
 """Short runs first: what is found is replayed in every build."""
 
@@ -35,10 +40,19 @@ NEAR = 8
 def main() -> int:
     """Hunt, and return 1 when something was found."""
     if sys.argv[1] == "near":
-        seed, profile, minutes, *wanted = sys.argv[2:]
-        recorded = Run(int(seed), profile, float(minutes))
+        seed, profile, minutes, nodes, *wanted = sys.argv[2:]
+        recorded = Run(int(seed), profile, float(minutes), int(nodes))
         return hunt(near(recorded), set(wanted))
-    return hunt(runs(int(sys.argv[1]), sys.argv[2:] or PROFILES), set())
+    most, nodes, *profiles = sys.argv[1:]
+    return hunt(runs(int(most), int(nodes), profiles), set())
+
+
+def report_of_run(run: Run) -> Report:
+    """Run it, and return what came of it."""
+    if run.nodes == 1:
+        return simulate(run.seed, profile=KINDS[run.profile], minutes=run.minutes)
+    profile = CLUSTER_PROFILES[run.profile]
+    return simulate_cluster(run.seed, profile=profile, minutes=run.minutes, nodes=run.nodes)[1]
 
 
 def hunt(tried: Iterator[Run], wanted: set[str]) -> int:
@@ -47,11 +61,17 @@ def hunt(tried: Iterator[Run], wanted: set[str]) -> int:
     A run that finds something and costs too much is passed over.
     """
     for run in tried:
-        report = simulate(run.seed, profile=KINDS[run.profile], minutes=run.minutes)
+        report = report_of_run(run)
         rules = sorted({violation.rule for violation in report.violations})
         cost = report.steps + report.planned // INSTANTS_A_STEP
         if cost <= COST_MAX and (wanted & set(rules) if wanted else rules):
-            found = {"seed": run.seed, "profile": run.profile, "minutes": run.minutes, "rules": rules}
+            found = {
+                "seed": run.seed,
+                "profile": run.profile,
+                "minutes": run.minutes,
+                "nodes": run.nodes,
+                "rules": rules,
+            }
             print(json.dumps(found | {"cost": cost}))
             return 1
     return 0
@@ -61,15 +81,17 @@ def near(recorded: Run) -> Iterator[Run]:
     """Yield the recorded run, and a few like it: whatever the product does otherwise than before shifts every run."""
     yield recorded
     for seed in range(1, NEAR + 1):
-        yield Run(recorded.seed + seed, recorded.profile, recorded.minutes)
+        yield Run(recorded.seed + seed, recorded.profile, recorded.minutes, recorded.nodes)
 
 
-def runs(most: int, profiles: Sequence[str]) -> Iterator[Run]:
+def runs(most: int, nodes: int, profiles: Sequence[str]) -> Iterator[Run]:
     """Yield about `most` runs to try, each profile in turn."""
-    each = max(1, most // (len(MINUTES) * len(profiles)))
-    for minutes in MINUTES:
+    profiles = profiles or (PROFILES if nodes == 1 else CLUSTERS)
+    lengths = MINUTES if nodes == 1 else CLUSTER_MINUTES
+    each = max(1, most // (len(lengths) * len(profiles)))
+    for minutes in lengths:
         for seed in range(1, each + 1):
-            yield from (Run(seed, profile, minutes) for profile in profiles)
+            yield from (Run(seed, profile, minutes, nodes) for profile in profiles)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,25 @@ import pytest
 from tests.dose import PROOF
 from tests.mutants.bank import ROOT, UNIT, Mutant, Run, Stale, bank, plant, planted, read, run_tests
 from tests.mutants.discover import found_near
-from tests.mutants.hunt import COST_MAX
+from tests.mutants.hunt import COST_MAX, report_of_run
 from tests.mutants.unit import FOLDERS, SIMULATED, module_of, unit_tests_of
 
-from chronos.testing.simulation.profile import PROFILES
-from chronos.testing.simulation.run import simulate
+from chronos.testing.simulation.profile import CLUSTER_PROFILES, PROFILES
 
-AREAS = {"log", "fold", "hwm", "overlap", "retry", "recall", "clock", "restore", "egress", "worker protocol"}
+AREAS = {
+    "cluster",
+    "log",
+    "fold",
+    "hwm",
+    "overlap",
+    "retry",
+    "recall",
+    "lease",
+    "clock",
+    "restore",
+    "egress",
+    "worker protocol",
+}
 SURVIVORS_MIN = 12
 MUTANTS = bank()
 PAGE = ROOT / "docs" / "explanation" / "testing.md"
@@ -44,7 +56,7 @@ def test_a_planted_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
 @cache
 def sound(run: Run) -> bool:
     """Whether a run keeps every promise when nothing was planted."""
-    return not simulate(run.seed, profile=PROFILES[run.profile], minutes=run.minutes).violations
+    return not report_of_run(run).violations
 
 
 def test_the_bank_is_large_enough_and_covers_every_area() -> None:
@@ -59,7 +71,7 @@ def test_a_mutant_says_what_it_is(mutant: Mutant) -> None:
     assert mutant.plants[0].islower()
     assert not mutant.plants.endswith(".")
     assert mutant.unit in UNIT
-    assert mutant.run is None or mutant.run.profile in PROFILES
+    assert mutant.run is None or mutant.run.profile in (PROFILES if mutant.run.nodes == 1 else CLUSTER_PROFILES)
     assert not (mutant.survives and mutant.test.startswith(FOLDERS)), "what a unit test finds does not survive them"
 
 

@@ -66,6 +66,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._numbers = count()
         self._order = None if seed is None else random.Random(seed)
         self._steps_here = 0
+        self._is_holding = False
         self._thread = threading.get_ident()
         self.set_exception_handler(_keep_unhandled)
 
@@ -98,10 +99,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle = ready.popleft()
             self.steps += 1
             self._steps_here += 1
-            if not handle._cancelled:
+            if not handle._cancelled and not (self._is_holding and self._holds(handle)):
                 handle._run()
             if self._stopping:
                 return
+
+    def _holds(self, handle: asyncio.Handle) -> bool:
+        """Whether a callback has been put aside instead of being run; asked only while `_is_holding`."""
+        return False
 
     def _jump(self) -> None:
         if not self._timers:

@@ -39,6 +39,8 @@ _CHOICES = {
     "list": 0.5,
 }
 
+_READS = frozenset({"get", "list"})
+
 
 class Client:
     """One client, doing one thing after the other through the job service."""
@@ -95,6 +97,8 @@ class Client:
         assert node is not None
         answer = "ok"
         try:
+            if node.membership is not None and operation.kind in _READS:
+                await node.membership.barrier()  # as the API does before it reads
             await _DO[operation.kind](self, life, operation)
         except ChronosError as error:
             answer = error.slug

@@ -30,18 +30,18 @@ async def look_at_disk(world: World, node: SimNode, life: SimLife) -> None:
     try:
         state = SqliteState(mount.folder, vfs=mount.vfs)
         await state.start()
-        await _gather(evidence, state)
-        evidence.digests[node.number] = (await state.digest(), await _replayed(world, state.applied_index))
+        await gather(evidence, state)
+        evidence.digests[node.number] = (await state.digest(), await replayed(world, state.applied_index))
         await state.stop()
         evidence.integrity |= {f"node {node.number}: {name}": found for name, found in _verified(node, mount).items()}
     finally:
         mount.close()
-    _read_revisions(evidence)
+    read_revisions(evidence)
     evidence.leaks += node.disk.contains(CANARY.encode())
     world.trace.add("state", evidence.digests[node.number][0])
 
 
-async def _gather(evidence: Evidence, state: SqliteState) -> None:
+async def gather(evidence: Evidence, state: SqliteState) -> None:
     """Take the records of one node: that every other has the same is I19."""
     if evidence.records:
         return
@@ -70,7 +70,7 @@ def _verified(node: SimNode, mount: Mount) -> dict[str, str]:
     return found
 
 
-def _read_revisions(evidence: Evidence) -> None:
+def read_revisions(evidence: Evidence) -> None:
     for entry in evidence.entries:
         for change in entry.changes:
             for (table, key), value in change.puts.items():
@@ -80,7 +80,7 @@ def _read_revisions(evidence: Evidence) -> None:
                     evidence.deleted[key] = entry.time_us
 
 
-async def _replayed(world: World, applied: int) -> str:
+async def replayed(world: World, applied: int) -> str:
     """Fold the log once more, from nothing, in memory; return the state's digest."""
     state = MemoryState()
     for index, data in enumerate(world.ledger.entries[:applied], start=1):

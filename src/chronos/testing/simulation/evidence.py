@@ -15,7 +15,7 @@ class Violation:
     """A promise that was not kept.
 
     Attributes:
-        rule: `I1` … `I24`, or `harness` when the run itself went wrong.
+        rule: `I1` … `I27`, or `harness` when the run itself went wrong.
         at: World seconds after the beginning, where it can be said.
     """
 
@@ -154,6 +154,7 @@ class Life:
         asked: When it was asked to stop.
         applied: The last entry it had folded when it ended.
         in_flight: Attempts sent and not yet answered when it ended.
+        incarnation: By which the log knows it.
     """
 
     number: int
@@ -166,6 +167,7 @@ class Life:
     exit_code: int | None = None
     applied: int = 0
     in_flight: int = 0
+    incarnation: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ class Evidence:
         words: What targets reported of work that they had taken on.
         restores: Every restore, in order.
         undone: What arrived by entries of the log that a restore has taken back.
+        skew_s: By how much the clocks of nodes may differ while nothing is wrong with them.
+        alive: In a cluster, (world second, what an entry said of who lives), ascending.
         left: What was when a restore took it back, each as if the run had ended there.
     """
 
@@ -225,6 +229,8 @@ class Evidence:
     restores: list[Restore] = field(default_factory=list)
     undone: list[Arrival] = field(default_factory=list)
     left: list[Evidence] = field(default_factory=list)
+    alive: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    skew_s: float = 0.0
 
     def believed_s(self, at: float) -> float:
         """Return the latest time, in seconds since the epoch, that a node had reason to believe in by then."""
@@ -237,6 +243,15 @@ class Evidence:
             trouble.kind in kinds and trouble.began <= until and (trouble.healed < 0 or trouble.healed >= since)
             for trouble in self.troubles
         )
+
+    def apart_s(self, since: float, until: float) -> float:
+        """Return by how much the clocks of two nodes may have differed between two moments."""
+        steps = (
+            abs(float(trouble.facts["step"]))
+            for trouble in self.troubles
+            if trouble.kind == "clock_step" and trouble.began <= until and not 0 <= trouble.healed < since
+        )
+        return self.skew_s + max(steps, default=0.0)
 
     def leave(self, last: int, epoch: int, at: float) -> None:
         """Go on from entry `last`, as a restore does; what came after it is in `left`, to be judged by itself."""

@@ -278,16 +278,12 @@ class Nemesis:
             await self.bring_up(node, 1.0)
 
     async def _targets(self, kind: Fault) -> None:
-        targets = self._world.targets
-        chosen = [targets.of(host) for host in self._draw.sample(sorted(targets.hosts), k=min(4, len(targets.hosts)))]
+        chosen = self._world.targets.some(self._draw)
         async with self._trouble(kind, hosts=",".join(sorted(target.name for target in chosen))):
             for target in chosen:
-                target.down = kind is Fault.TARGETS_DOWN
-                target.hangs = kind is Fault.TARGETS_HANG
-                target.slow = kind is Fault.TARGETS_SLOW
-                target.lies = kind is Fault.TARGETS_LIE
+                target.suffer(kind)
             await asyncio.sleep(self._draw.uniform(3, 25))
-            targets.heal()
+            self._world.targets.heal()
 
     async def _targets_down(self, node: SimNode) -> None:
         await self._targets(Fault.TARGETS_DOWN)

@@ -32,7 +32,7 @@ class Turn(StrEnum):
     TWICE = "twice"  # a result that had been taken already
 
 
-_CLOCK = frozenset({"clock_back", "clock_ahead", "clock_far", "suspend"})
+_CLOCK = frozenset({"clock_back", "clock_ahead", "clock_far", "suspend", "clock_step"})
 
 
 class LongWork:

@@ -43,6 +43,7 @@ class SimLoop(VirtualLoop):
         self._busy: dict[object, float] = {}  # by executor, kept alive: an address would come to mean the next one
         self._given: dict[Owner, float] = {}
         self._tasks_made = 0
+        self._stopped: dict[Owner, list[asyncio.Handle]] = {}
         self.set_task_factory(cast(Any, _owned))
         self.set_exception_handler(_note_unhandled)
 
@@ -65,6 +66,25 @@ class SimLoop(VirtualLoop):
     def busy_until(self, owner: Owner) -> float:
         """Return the loop second at which everything that a life has given to threads is done; 0 for nothing."""
         return self._given.get(owner, 0.0)
+
+    def stop_owner(self, owner: Owner) -> None:
+        """Let nothing of a life run, as SIGSTOP does: what comes and what becomes due waits for `go_on`."""
+        self._stopped.setdefault(owner, [])
+        self._is_holding = True
+
+    def go_on(self, owner: Owner) -> None:
+        """Let everything of a life run that has waited since `stop_owner`."""
+        self._ready.extend(self._stopped.pop(owner, ()))
+        self._is_holding = bool(self._stopped)
+
+    def _holds(self, handle: asyncio.Handle) -> bool:
+        context: Context = handle._context  # type: ignore[attr-defined]  # asyncio's own; typeshed does not show it
+        owner = context.get(OWNER)
+        held = self._stopped.get(owner) if owner is not None else None
+        if held is None:
+            return False
+        held.append(handle)
+        return True
 
     def number_of_task(self) -> int:
         """Return the next task's number."""

@@ -82,6 +82,7 @@ class SimLife:
         try:
             with self._folder as folder:
                 self.node = assemble(self.sim.config, folder, outside=self._outside())
+                self.evidence.incarnation = self.node.drive.incarnation
                 self.lifecycle = Lifecycle(self.node, folder, with_demo=False, announce=self._on_ready)
                 code = await self.lifecycle.live()
         except ChronosError as error:
@@ -189,11 +190,14 @@ class SimNode:
             await self.life.reap()
         self._lives += 1
         folder = self.world.folder / f"node{self.number}-life{self._lives}"
-        life = self.life = SimLife(self, self._lives, Mount(self.disk, folder, before))
+        life = self.life = self._life(Mount(self.disk, folder, before))
         self.world.evidence.lives.append(life.evidence)
-        self.world.trace.add("boot", f"node {self.number} life {self._lives}")
+        self.world.trace.add("boot", f"node {self.number} life {life.number}")
         life.begin()
         return life
+
+    def _life(self, mount: Mount) -> SimLife:
+        return SimLife(self, self._lives, mount)
 
     @property
     def alive(self) -> SimLife | None:

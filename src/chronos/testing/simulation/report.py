@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from chronos.model.execution import Execution, RangeRecord
-from chronos.testing.simulation.course import course_of
+from chronos.testing.simulation.course import Course, course_of
 from chronos.testing.simulation.evidence import Evidence, Violation
 from chronos.testing.simulation.invariants import judge
 from chronos.testing.simulation.longwork import turns_of
 from chronos.testing.simulation.world import World
 
-PLANNED_A_SECOND = 2.0
-"""The standard load; a run with less than 80 % of it proves nothing."""
+Judged = Callable[[Evidence, Course | None], list[Violation]]
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -52,11 +52,11 @@ class Report(Struct, frozen=True, kw_only=True):
     steps: int = 0
 
 
-def report_of(world: World, real_s: float) -> Report:
+def report_of(world: World, real_s: float, judged: Judged = judge) -> Report:
     """Judge what a run has left behind, and say what came of it."""
     evidence, trace = world.evidence, world.trace
     course = course_of(evidence)
-    violations = [*evidence.broken, *judge(evidence, course)]
+    violations = [*evidence.broken, *judged(evidence, course)]
     planned = course.planned
     return Report(
         seed=world.seed,
@@ -75,7 +75,7 @@ def report_of(world: World, real_s: float) -> Report:
         transitions=_sorted(transitions_of(evidence)),
         counts=_sorted(trace.counts),
         disk=_sorted(sum((node.disk.hits for node in world.nodes), Counter[str]())),
-        inconclusive=planned < 0.8 * PLANNED_A_SECOND * world.seconds,
+        inconclusive=planned < 0.8 * world.profile.planned_a_second * world.seconds,
         long_work=_sorted(turns_of(evidence)),
         steps=world.loop.steps,
     )

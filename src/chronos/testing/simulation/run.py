@@ -25,7 +25,8 @@ from chronos.timing.clock import SystemClock
 
 WATCH_S = 0.5
 SAMPLE_S = 1.0
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # empty folders on the fastest file system there is
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Empty folders on the fastest file system there is."""
 
 
 def simulate(seed: int, *, profile: Profile, minutes: float, nodes: int = 1, tell: Tell | None = None) -> Report:
@@ -42,10 +43,10 @@ def simulate(seed: int, *, profile: Profile, minutes: float, nodes: int = 1, tel
 
 def lived(seed: int, *, profile: Profile, minutes: float, nodes: int = 1, tell: Tell | None = None) -> World:
     """Run one seed and return the world as it is after that, with its evidence. See `simulate`."""
-    parent = str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None
+    parent = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="chronos-simulated-", dir=parent) as folder:
         world = World(seed, profile, nodes, Path(folder), Trace(tell))
-        with listening(world), _rarely_collecting():
+        with listening(world), rarely_collecting():
             _live(world, minutes * 60)
     return world
 
@@ -60,8 +61,8 @@ def _live(world: World, seconds: float) -> None:
 
 
 @contextmanager
-def _rarely_collecting() -> Iterator[None]:
-    """A run keeps nearly everything it makes, so looking for garbage all the time costs a fifth of it for nothing."""
+def rarely_collecting() -> Iterator[None]:
+    """Look for garbage rarely: a run keeps nearly everything it makes, and looking costs a fifth of it for nothing."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 20)
     try:

@@ -13,6 +13,7 @@ from chronos.dispatch.http.url import parse_url
 from chronos.dispatch.port import Answer, Delivered, Delivery, NoAnswer, NotSent, Outcome
 from chronos.model.target import HttpTarget
 from chronos.testing.simulation.evidence import Arrival
+from chronos.testing.simulation.profile import Fault
 from chronos.timing.clock import Clock
 from chronos.timing.pace import parse_retry_after
 
@@ -38,6 +39,13 @@ class Target:
         self.name = name
         self.down = self.hangs = self.slow = self.lies = False
         self._draw = random.Random(seed)
+
+    def suffer(self, kind: Fault) -> None:
+        """Be down, hang, be slow or lie, until it is healed."""
+        self.down = kind is Fault.TARGETS_DOWN
+        self.hangs = kind is Fault.TARGETS_HANG
+        self.slow = kind is Fault.TARGETS_SLOW
+        self.lies = kind is Fault.TARGETS_LIE
 
     def answer(self) -> tuple[float, int, str | None]:
         """Return (seconds until it answers, status or 0 for a broken connection, its `Retry-After`)."""
@@ -93,10 +101,9 @@ class Targets:
             self._by_host[name] = Target(name, f"{self._world.seed}/{name}")
         return self._by_host[name]
 
-    @property
-    def hosts(self) -> list[str]:
-        """The hosts that have been called so far."""
-        return list(self._by_host)
+    def some(self, draw: random.Random) -> list[Target]:
+        """Return up to four of the hosts that have been called so far."""
+        return [self.of(host) for host in draw.sample(sorted(self._by_host), k=min(4, len(self._by_host)))]
 
     def heal(self) -> None:
         """Let every host be as it was made."""

@@ -23,6 +23,8 @@ from chronos.timing.duration import parse_duration
 EARLY_S = 0.05
 LATE_S = 1.0
 HEALED_S = 5.0
+TAKEN_OVER_S = 4.0
+"""Of several nodes, when others have noticed that one is gone; what it had is with them `HEALED_S` later."""
 FOUND_MAX = 20
 """More wrong windows of one job than this say nothing new."""
 
@@ -264,11 +266,18 @@ class _Ranges:
 
 
 def _fault_times(evidence: Evidence) -> list[tuple[float, float]]:
-    times = [(t.began, t.healed if t.healed >= 0 else float("inf")) for t in evidence.troubles]
-    # Between two lives nobody sends, whoever ended the first.
+    times: list[tuple[float, float]] = []
+    for trouble in evidence.troubles:
+        healed = trouble.healed if trouble.healed >= 0 else float("inf")
+        if trouble.facts.get("brief"):  # others take over, and then nothing is excused until it comes back
+            times += [(trouble.began, min(healed, trouble.began + TAKEN_OVER_S)), (healed, healed)]
+        else:
+            times.append((trouble.began, healed))
+    # Between two lives of a machine that stands alone nobody sends, whoever ended the first.
     lives = sorted(evidence.lives, key=lambda life: life.number)
-    for before, after in zip([None, *lives], lives, strict=False):
-        times.append((before.ended if before is not None else 0.0, after.ready))
+    if len({life.node for life in lives}) == 1:
+        for before, after in zip([None, *lives], lives, strict=False):
+            times.append((before.ended if before is not None else 0.0, after.ready))
     return times
 
 

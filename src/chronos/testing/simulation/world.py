@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chronos.server import manifest
-from chronos.server.config import load
+from chronos.server.config import Config, load
 from chronos.testing.simulation.evidence import Evidence, Violation
 from chronos.testing.simulation.ledger import Ledger
 from chronos.testing.simulation.load import beginning
@@ -22,6 +22,17 @@ from chronos.testing.simulation.trace import Trace
 from chronos.testing.simulation.works import Works
 
 COMPLAINTS_MAX = 50
+
+
+def configured(**more: str) -> Config:
+    """Return the configuration of a node: everything at its default, as far as that can be simulated."""
+    flags = {
+        "server.http.address": "127.0.0.1:0",
+        "server.drain": "5s",
+        "dispatcher.workers": "0",
+        "server.public_url": "http://simulated.test",
+    }
+    return load(None, environ={}, flags=flags | more, feature_types=manifest.sections())
 
 
 class World:
@@ -50,18 +61,10 @@ class World:
         self._latency = self.stream("latency")
         self._context = copy_context()
         self._outside: set[asyncio.Task[None]] = set()
-        config = load(
-            None,
-            environ={},
-            flags={
-                "server.http.address": "127.0.0.1:0",
-                "server.drain": "5s",
-                "dispatcher.workers": "0",
-                "server.public_url": "http://simulated.test",
-            },
-            feature_types=manifest.sections(),
-        )
-        self.nodes = [SimNode(self, number + 1, config) for number in range(nodes)]
+        self.nodes = [self._node(number + 1) for number in range(nodes)]
+
+    def _node(self, number: int) -> SimNode:
+        return SimNode(self, number, configured())
 
     def enter(self, loop: SimLoop) -> None:
         """Begin to live on `loop`."""
@@ -112,7 +115,7 @@ class World:
         beliefs.append((self.seconds, (beliefs[-1][1] if beliefs else 0.0) + seconds))
 
     def alive(self) -> SimLife | None:
-        """Return the life that leads, if one does."""
+        """Return a life that serves, if one does."""
         return next((node.alive for node in self.nodes if node.alive is not None), None)
 
 

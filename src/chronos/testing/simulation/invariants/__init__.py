@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chronos.testing.simulation.course import Course, course_of
 from chronos.testing.simulation.evidence import Evidence, Violation
-from chronos.testing.simulation.invariants import clients, deciding, keeping, resting, sending
+from chronos.testing.simulation.invariants import clients, deciding, keeping, resting, sending, together
 from chronos.testing.simulation.windows import check_windows
 
 Check = Callable[[Evidence, Course], list[Violation]]
@@ -35,6 +35,16 @@ CHECKS: tuple[Check, ...] = (
     check_windows,
 )
 
+CLUSTER_CHECKS: tuple[Check, ...] = (
+    *(check for check in CHECKS if check not in (keeping.one_life_writes_at_a_time, sending.duplicates_have_a_cause)),
+    together.nobody_sends_without_a_right,
+    together.tokens_are_of_the_term_that_granted_them,
+    together.the_lead_changes_for_a_reason,
+    together.duplicates_have_an_accident,
+    together.processes_end_for_a_reason,
+)
+"""What is asked of several nodes: all that is asked of one, but for what only one can promise."""
+
 LEFT_CHECKS = tuple(check for check in CHECKS if check is not resting.everything_comes_to_rest)
 """What can be asked of a run that a restore has ended: nobody has given it time to come to rest."""
 
@@ -52,3 +62,10 @@ def judge(evidence: Evidence, course: Course | None = None) -> list[Violation]:
         found += [violation for check in LEFT_CHECKS for violation in check(left, course)]
     found += sending.tokens_never_go_back(evidence)
     return list(dict.fromkeys(found))  # what was before a restore is judged twice
+
+
+def judge_cluster(evidence: Evidence, course: Course | None = None) -> list[Violation]:
+    """Return every promise that several nodes have broken, in the order of the checks."""
+    course = course_of(evidence) if course is None else course
+    found = (violation for check in CLUSTER_CHECKS for violation in check(evidence, course))
+    return list(dict.fromkeys(violation for violation in found if not together.is_excused(evidence, violation)))

@@ -18,7 +18,9 @@ UNSETTLED_S = 5.0
 RETRY_AFTER_MAX_S = 3600.0
 EARLY_US = 1_000
 _DISK = frozenset({"slow_disk", "disk_full", "fsync_eio", "fsync_eio_forever", "write_eio"})
-_CLOCK = frozenset({"clock_back", "clock_ahead", "clock_far", "suspend"})
+_CLOCK = frozenset({"clock_back", "clock_ahead", "clock_far", "suspend", "clock_step"})
+_SETTLING_S = 10.0
+"""So long before it is written down a node may have drawn when it tries again, by its own clock."""
 
 
 def every_arrival_was_granted_before(evidence: Evidence, course: Course) -> list[Violation]:
@@ -183,7 +185,8 @@ def _wrong_wait(evidence: Evidence, step: Step, job: Job, wish: Arrival | None) 
     grown = parse_duration(policy.initial_interval) * policy.multiplier ** (execution.tries - 1)
     cap_us = min(parse_duration(policy.max_interval), grown)
     asked_us = min(wish.wish_s or 0.0, RETRY_AFTER_MAX_S) * 1e6 if wish is not None else 0.0
-    if execution.retry_at_us > step.entry.time_us + max(cap_us, asked_us) + 1:
+    apart_us = evidence.apart_s(step.entry.at - _SETTLING_S, step.entry.at) * 1e6
+    if execution.retry_at_us > step.entry.time_us + max(cap_us, asked_us) + apart_us + 1:
         return f"waits {(execution.retry_at_us - step.entry.time_us) / 1e6:.3f} s, at most {cap_us / 1e6:g} s are right"
     if (
         wish is None
