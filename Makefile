@@ -2,7 +2,7 @@
 # Nothing has to be installed first but Python 3.11 or newer. Works with GNU Make 3.81 (macOS).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test proof torture simulate-long mutants-discover nightly lint format types contracts deps check bench reference services engine stubs lock clean
+.PHONY: help run cluster test proof torture simulate-long mutants-discover nightly lint format types contracts deps check bench reference services engine stubs lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,12 +14,13 @@ SEED ?= 1
 MINUTES ?= 10
 HOURS ?= 8
 PROFILE ?= standard
+NODES ?= 1
 ARGS ?=
 # What talks HTTP: in the proof it talks to an API process.
 THROUGH_PROCESSES := $(addprefix tests/acceptance/test_,api.py access.py chronosctl.py explain.py long_jobs.py metrics.py openapi.py start.py)
 
 # What samples in `make test` what it does whole here.
-DOSED := tests/simulation tests/mutants tests/torture tests/crash tests/acceptance/test_package.py tests/unit/verify
+DOSED := tests/simulation tests/mutants tests/torture tests/crash tests/cluster_faults tests/acceptance/test_package.py tests/unit/verify
 DOSED += tests/acceptance/rpr/test_endurance.py $(addprefix tests/unit/timing/test_,schedule_against_cronsim.py schedule_against_brute_force.py business_against_brute_force.py)
 DOSED += tests/unit/repeater/modes/test_every_mode.py tests/unit/store/test_keeping_properties.py tests/unit/scheduler/test_changes_property.py
 DOSED += tests/unit/cluster/etcd/test_takeover.py tests/conformance/cluster/test_replicated_log.py
@@ -30,6 +31,9 @@ help: ## Say what can be made
 run: $(VENV)/.runtime ## Start one node with a demo on http://127.0.0.1:8080, data in ./data
 	@exec $(VENV)/bin/chronos server --demo --data-dir data $(ARGS)
 
+cluster: $(VENV)/.runtime engine ## Three nodes on this machine, a load, kill -9 of the leader: watch it go on (ARGS=--stay keeps it)
+	@exec $(PY) -m bench.showcase $(ARGS)
+
 test: $(VENV)/.dev ## Run every test that needs no optional service
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
@@ -37,8 +41,8 @@ proof: $(VENV)/.dev ## Simulate all seeds, replay all mutants, crash, kill, fuzz
 	@CHRONOS_PROOF=1 CHRONOS_FUZZ_EXAMPLES=25 $(PY) -m pytest -n $(WORKERS) --dist worksteal $(DOSED) $(THROUGH_PROCESSES) $(ARGS)
 	@CHRONOS_PROOF=1 CHRONOS_TEST_API_PROCESSES=0 $(PY) -m pytest -n $(WORKERS) --dist worksteal tests/acceptance/test_openapi.py $(ARGS)
 
-simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard)
-	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
+simulate-long: $(VENV)/.dev ## Run whole servers on seed after seed until ^C (SEED=1 MINUTES=10 PROFILE=standard NODES=1)
+	@exec $(PY) -m chronos.testing.simulate --forever --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE) --nodes $(NODES)
 
 mutants-discover: $(VENV)/.dev ## Look for a run that finds each planted bug (ARGS="--help" says more)
 	@$(PY) -m tests.mutants.discover $(ARGS)
@@ -46,9 +50,10 @@ mutants-discover: $(VENV)/.dev ## Look for a run that finds each planted bug (AR
 nightly: $(VENV)/.dev ## What is too long for every change: hours of seeds, crashes, kills and planted bugs (HOURS=8)
 	@HOURS=$(HOURS) .ci/nightly
 
-torture: $(VENV)/.dev ## Crash disks and kill servers for about an hour, with seeds that CI does not use
+torture: $(VENV)/.dev ## Crash disks, kill servers and do everything to a cluster, for about an hour; not what CI does
 	@CHRONOS_CRASH_TIMES=50 CHRONOS_CRASH_SEED=1000 $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/crash $(ARGS)
 	@CHRONOS_TORTURE_CYCLES=100 $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/torture $(ARGS)
+	@CHRONOS_CLUSTER_FAULTS=all $(PY) -m pytest -n 2 tests/cluster_faults $(ARGS)
 
 lint: $(VENV)/.dev ## Look for what ruff knows to be wrong
 	@$(VENV)/bin/ruff check .

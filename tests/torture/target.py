@@ -1,12 +1,13 @@
 """A target that outlives every server, and writes down each arrival before it answers.
 
-    python tests/torture/target.py LOG WHERE        prints `ready PORT`
+    python tests/torture/target.py LOG WHERE [HOST]        prints `ready PORT`
 
 The path says how it behaves: `/NAME?delay=MIN-MAX` in milliseconds, drawn from the execution's id, and `&first=503`
 for the status of an execution's first answer. With `&report=MIN-MAX` it answers 202 and reports so much later; of
 some executions the first attempt fails, and of some it is never heard of again. The file WHERE says where the server
 is. The log has one JSON object a line: `arrived`, then `answered` or `gone` when the other side hung up before, and
 `reported` when a server has answered a report, with the time of the first try: one that died may have heard it, too.
+`stalled` says that the target itself stood still since a moment, so that nobody is blamed for what came late then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ OK, ACCEPTED = 200, 202
 NOT_NOW = frozenset({0, 503, 507})
 REPORTS_MAX = 200
 AGAIN_S = 0.25
+BEAT_S = 0.1
+STALL_S = 0.4
 REPORT_S = 5.0
 FATES = {0: "", 1: "failure"}
 """Of ten executions, what the first attempt reports of two; the others succeed. Nothing: it is never heard of again."""
@@ -117,7 +120,8 @@ class Connection(asyncio.Protocol):
         url = urlsplit(target)
         key, attempt = headers.get("webhook-id", ""), int(headers.get("x-chronos-attempt", "0"))
         due = headers.get("x-chronos-scheduled-time", "")
-        self._log.write("arrived", job=url.path.strip("/"), id=key, attempt=attempt, due=due)
+        token = headers.get("chronos-fencing-token", "")
+        self._log.write("arrived", job=url.path.strip("/"), id=key, attempt=attempt, due=due, token=token)
         asked = {name: values[0] for name, values in parse_qs(url.query).items()}
         least, _, most = asked.get("delay", "0-0").partition("-")
         delay_ms = int(least) + zlib.crc32(key.encode()) % (int(most) - int(least) + 1)
@@ -147,14 +151,27 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
 
 
-async def serve(log: Log, where: Path) -> None:
+async def beat(log: Log) -> None:
+    """Write down whenever this process stood still."""
+    before = time.time()
+    while True:
+        await asyncio.sleep(BEAT_S)
+        now = time.time()
+        if now - before > BEAT_S + STALL_S:
+            log.write("stalled", since=before)
+        before = now
+
+
+async def serve(log: Log, where: Path, host: str) -> None:
     answered: Counter[str] = Counter()
     reporter = Reporter(log, where)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(log, answered, reporter), "127.0.0.1", 0, backlog=1_024)
+    server = await loop.create_server(lambda: Connection(log, answered, reporter), host, 0, backlog=1_024)
     print(f"ready {server.sockets[0].getsockname()[1]}", flush=True)
+    beating = asyncio.create_task(beat(log))
     await server.serve_forever()
+    beating.cancel()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Log(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(serve(Log(sys.argv[1]), Path(sys.argv[2]), (sys.argv[3:] or ["127.0.0.1"])[0]))

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class Arrival:
         said_at: When it was first told; a server that died before it answered may have heard it.
         taken: What a server answered to that.
         taken_at: When it did.
+        token: The fencing token it came with.
     """
 
     at: float
@@ -56,6 +58,7 @@ class Arrival:
     said_at: float = 0.0
     taken: int = 0
     taken_at: float = 0.0
+    token: str = ""
 
     @property
     def outcome(self) -> int:
@@ -72,10 +75,19 @@ class Arrival:
 
 @dataclass
 class Witness:
-    """The target in a process of its own, and its log as far as it was read."""
+    """The target in a process of its own, and its log as far as it was read.
+
+    Attributes:
+        within: What to put before its command, so that it runs somewhere else than here.
+        host: The address at which it listens.
+        stalls: When it stood still itself: since when, and until when.
+    """
 
     path: Path
+    within: Sequence[str] = ()
+    host: str = "127.0.0.1"
     port: int = 0
+    stalls: list[tuple[float, float]] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     repeated: list[Sent] = field(default_factory=list)
     by_sent: dict[Sent, Arrival] = field(default_factory=dict)
@@ -84,7 +96,13 @@ class Witness:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(TARGET), str(self.path), str(self._where), stdout=asyncio.subprocess.PIPE
+            *self.within,
+            sys.executable,
+            str(TARGET),
+            str(self.path),
+            str(self._where),
+            self.host,
+            stdout=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
         self.port = int((await self._process.stdout.readline()).split()[1])
@@ -122,6 +140,9 @@ class Witness:
 
     def _take(self, line: dict[str, object]) -> None:
         event, at = line.pop("event"), float(str(line.pop("at")))
+        if event == "stalled":
+            self.stalls.append((float(str(line["since"])), at))
+            return
         if event == "arrived":
             arrival = Arrival(at=at, **line)  # type: ignore[arg-type]  # the fields are the target's own
             if (arrival.id, arrival.attempt) in self.by_sent:
