@@ -12,7 +12,20 @@ from bench.__main__ import SHORT, row_of, table
 from bench.report import Report, percentiles
 from tests.architecture.source import ROOT
 
-PARTS = {"__main__", "report", "rig", "sink", "answerer", "asker", "table"}
+PARTS = {
+    "__main__",
+    "report",
+    "rig",
+    "sink",
+    "answerer",
+    "asker",
+    "table",
+    "loopback",
+    "trio",
+    "picture",
+    "showcase",
+    "scaling",
+}
 SCRIPTS = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if path.stem not in PARTS)
 # The two that are done in a second; the others differ in what they measure and not in what they tell.
 QUICK = {
