@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from itertools import pairwise
 
+from chronos.cluster.leases import node_of
 from chronos.model.events import EventType
 from chronos.testing.simulation.course import Course
 from chronos.testing.simulation.evidence import Arrival, Evidence, Violation
@@ -165,6 +166,15 @@ def is_excused(evidence: Evidence, violation: Violation) -> bool:
     if violation.rule == "I23":
         return at >= evidence.seconds
     return violation.rule == "I6" and any(
-        trouble.kind == Fault.PAUSE and trouble.began <= at <= trouble.healed and at - trouble.began > LEASE_S
+        trouble.kind == Fault.PAUSE
+        and trouble.began <= at <= trouble.healed
+        and at - _last_said_to_live(evidence, str(trouble.facts["nodes"]), at) > LEASE_S
         for trouble in evidence.troubles
     )
+
+
+def _last_said_to_live(evidence: Evidence, nodes: str, at: float) -> float:
+    """Return when the log last said of one of these nodes (names, joined by commas) that it lives, before `at`."""
+    names = set(nodes.split(","))
+    said = (second for second, alive in evidence.alive if second <= at and names & {node_of(one) for one in alive})
+    return max(said, default=0.0)
