@@ -14,7 +14,7 @@ from chronos.testing.simulation.profile import PROFILES
 from chronos.testing.simulation.run import simulate
 
 # Short runs may agree by luck: what differs between processes shows where much is under way at once, as in a stop.
-MINUTES = 10.0 if PROOF else 2.0
+MINUTES = 5.0 if PROOF else 2.0
 SEEDS = {
     "standard": tuple(range(1, 9)) if PROOF else (1, 2),
     "disk": (4, 11, 12, 13) if PROOF else (4,),

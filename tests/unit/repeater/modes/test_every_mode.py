@@ -136,7 +136,7 @@ def held(thing: object, seen: set[int]) -> int:
 def test_what_a_mode_remembers_does_not_grow_with_the_runs(make: Make) -> None:
     mode, drawn = make(1), dice(2)
     odds = 0.0 if isinstance(mode, Retries) else 0.7
-    half = 100_000 if PROOF else 4_000
+    half = 40_000 if PROOF else 4_000
     runs = driven(mode, lambda _: Answer(drawn.random() < odds, 0.1 * drawn.random()), runs=2 * half)
     sizes = [held(mode, set()) for run in runs if run.number % half == 0]
     assert len(sizes) == 2
