@@ -66,6 +66,12 @@ class Story:
         self.records[key] = record._replace(tries=(first, Try(2, "n2", token, "success")))
         self.arrivals.append(Arrival(at, job, key, 2, stamp(instant), 200, at + 0.05, token=dotted(token)))
 
+    def drop(self, job: str, instant: int) -> None:
+        """Let an instant of a job be skipped because another run of it goes on."""
+        self.arrivals.remove(self.at(job, instant))
+        del self.records[f"{job}@{instant - T0}"]
+        self.ranges.append(Skipped(job, instant, instant, "overlap"))
+
     def at(self, job: str, instant: int, attempt: int = 1) -> Arrival:
         return next(
             each for each in self.arrivals if (each.job, each.due, each.attempt) == (job, stamp(instant), attempt)
@@ -144,6 +150,69 @@ def one_attempt_twice(story: Story) -> None:
 
 def two_at_once(story: Story) -> None:
     story.at("forbid-00", T0 + 1).until = T0 + 2.5
+
+
+def goes_on_until(story: Story, at: float, *, node: str = "n1", began: float = T0 + 3.5) -> None:
+    """Let the run of `forbid-00` at T0 + 2 come when a fault begins, be given up, and go on at the target."""
+    story.ranges.clear()
+    story.run("forbid-00", T0 + 3, 0.01, 1, 13)
+    story.run("forbid-00", T0 + 4, 3.2, 2, 24)
+    run = story.at("forbid-00", T0 + 2)
+    run.until = at
+    given_up = Try(1, node, (0, 1, 12), "unknown")
+    again = Try(2, "n2", (0, 2, 23), "success")
+    story.change("forbid-00@2", tries=(given_up, again))
+    story.faults = [Fault("killed", ("n1",), began, T0 + 8.0)]
+    story.arrivals.append(
+        Arrival(T0 + 6.5, "forbid-00", "forbid-00@2", 2, stamp(T0 + 2), 200, T0 + 6.55, token="0.2.23")
+    )
+    for second in (3, 5):
+        story.drop("forbid-00", T0 + second)
+
+
+def given_up_too_soon(story: Story) -> None:
+    goes_on_until(story, T0 + 7.0)
+    story.at("forbid-00", T0 + 2, 2).at = T0 + 5.5
+
+
+def given_up_by_a_node_without_a_fault(story: Story) -> None:
+    goes_on_until(story, T0 + 7.0, node="n3")
+
+
+def given_up_although_it_had_answered(story: Story) -> None:
+    goes_on_until(story, T0 + 7.0)
+    story.at("forbid-00", T0 + 2).status = 503
+
+
+def at_once_before_the_target_stood_still(story: Story) -> None:
+    two_at_once(story)
+    story.stalls.append((T0 + 2.1, T0 + 2.6))
+
+
+def sent_late(story: Story, *, pauses: bool, late_s: float = 1.0, status: str = "unknown") -> None:
+    """Let n1 go on at T0 + 6 and send what others have taken over, while another run of the job goes on."""
+    story.faults = [Fault("paused", ("n1",), T0 + 2.5, T0 + 6.0, pauses=pauses)]
+    rightful = story.at("forbid-00", T0 + 5)
+    rightful.at, rightful.until = T0 + 6.5, T0 + 9.9
+    for second in (6, 7, 8, 9):
+        story.drop("forbid-00", T0 + second)
+    late = Try(1, "n1", (0, 1, 12), status)
+    story.change("forbid-00@2", tries=(late, Try(2, "n2", (0, 2, 23), "success")))
+    run = story.at("forbid-00", T0 + 2)
+    story.arrivals.append(replace(run, attempt=2, at=T0 + 6.3, until=T0 + 6.4, token="0.2.23"))
+    run.at, run.until, run.status = T0 + 6.0 + late_s, T0 + 6.05 + late_s, 0
+
+
+def sent_late_by_a_node_that_had_not_stood_still(story: Story) -> None:
+    sent_late(story, pauses=False)
+
+
+def sent_late_long_after_its_node_went_on(story: Story) -> None:
+    sent_late(story, pauses=True, late_s=2.5)
+
+
+def sent_at_its_time_by_a_node_that_had_stood_still(story: Story) -> None:
+    sent_late(story, pauses=True, status="success")
 
 
 def a_token_that_goes_back(story: Story) -> None:
@@ -243,6 +312,13 @@ def test_a_machine_that_stood_still_for_a_moment_excuses_no_second_run() -> None
         (twice_although_the_first_was_known_to_have_arrived, "sent twice without cause"),
         (one_attempt_twice, "sent twice without cause"),
         (two_at_once, "overlapping runs"),
+        (given_up_too_soon, "overlapping runs"),
+        (given_up_by_a_node_without_a_fault, "overlapping runs"),
+        (given_up_although_it_had_answered, "overlapping runs"),
+        (at_once_before_the_target_stood_still, "overlapping runs"),
+        (sent_late_by_a_node_that_had_not_stood_still, "overlapping runs"),
+        (sent_late_long_after_its_node_went_on, "overlapping runs"),
+        (sent_at_its_time_by_a_node_that_had_stood_still, "overlapping runs"),
         (a_token_that_goes_back, "tokens going back"),
         (another_token_than_was_granted, "tokens going back"),
         (an_old_term_long_after_a_new_one, "tokens going back"),
@@ -262,6 +338,37 @@ def test_a_bad_story_is_not(spoil: Callable[[Story], None], complaint: str) -> N
     story = Story()
     spoil(story)
     assert any(found.startswith(complaint) for found in story.violations()), story.violations()
+
+
+def overlaps(story: Story) -> list[str]:
+    return [found for found in story.violations() if found.startswith("overlapping runs")]
+
+
+def test_a_target_may_go_on_with_what_was_given_up_in_its_time() -> None:
+    story = Story()
+    goes_on_until(story, T0 + 6.9)
+    assert overlaps(story) == []
+
+
+def test_what_a_node_that_stood_still_sends_as_it_goes_on_is_nobody_s_fault() -> None:
+    story = Story()
+    sent_late(story, pauses=True)
+    assert overlaps(story) == []
+
+
+def test_of_what_came_while_the_target_stood_still_nobody_knows_the_order() -> None:
+    story = Story()
+    two_at_once(story)
+    story.stalls.append((T0 + 1.9, T0 + 2.4))
+    assert overlaps(story) == []
+
+
+def test_an_attempt_that_came_twice_does_not_overlap_with_itself() -> None:
+    story = Story()
+    run = story.at("forbid-00", T0 + 1)
+    story.arrivals.insert(0, replace(run, at=run.at - 0.005, until=float("inf"), status=0))
+    story.repeated.append((run.id, 1))
+    assert overlaps(story) == []
 
 
 def test_no_other_way_of_dealing_out_runs_serves_more_windows() -> None:

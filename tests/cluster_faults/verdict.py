@@ -29,6 +29,8 @@ AFTER_S = 6.0
 """So long after its end a fault is still felt."""
 LATE_BATCH_S = 2.0
 """A node that stood still sends what it was about to send this soon after it goes on, or not at all."""
+GIVEN_UP_S = 4.0
+"""No attempt is given up sooner while its connection lasts: jobs time out then, and a node is lost later still."""
 UNDER_FAULTS = frozenset({"misfire", "coalesced"})
 
 
@@ -164,17 +166,47 @@ def duplicates(evidence: Evidence) -> int:
 
 
 def overlapping_runs(evidence: Evidence) -> Iterator[str]:
-    """Of a job that runs alone, runs do not overlap, but for what a fault kept on its way until it was given up."""
+    """Of a job that runs alone nothing comes while another run of it goes on, but for what nobody can exclude."""
     history = _newest(evidence)
-    for job, runs in _by_job(run for run in evidence.arrivals if not _was_given_up(evidence, history, run)).items():
-        for before, after in pairwise(sorted(runs, key=lambda run: run.at) if group_of(job).alone else ()):
-            if after.at < before.until - EARLY_S:
+    for job, runs in _by_job(evidence.arrivals).items():
+        for before, after in _overlapping(runs) if group_of(job).alone else ():
+            if not _nobody_can_exclude(evidence, history, before, after):
                 yield f"{job}: {after.id} came {before.until - after.at:.2f} s before {before.id} was over"
 
 
-def _was_given_up(evidence: Evidence, history: dict[str, Record], run: Arrival) -> bool:
+def _overlapping(runs: Iterable[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
+    """Yield each two runs of which the second came while the first went on.
+
+    Of an attempt that came twice only the second counts: a connection that had closed without a word brought the
+    first, and `sent_twice_without_cause` asks whether that is written down.
+    """
+    going_on: list[Arrival] = []
+    for after in sorted({(run.id, run.attempt): run for run in runs}.values(), key=lambda run: run.at):
+        going_on = [before for before in going_on if after.at < before.until - EARLY_S]
+        yield from ((before, after) for before in going_on)
+        going_on.append(after)
+
+
+def _nobody_can_exclude(evidence: Evidence, history: dict[str, Record], before: Arrival, after: Arrival) -> bool:
+    """Whether two runs overlap as the promises allow: each of these is named there, and nothing else is.
+
+    A node that stood still between its last look and the write sends late what is no longer its to send. A target may
+    go on with what was given up: its attempt has timed out, or its node was lost, neither of which is sooner than
+    `GIVEN_UP_S` after it came. And while the target itself stood still, its own log cannot say what came first.
+    """
+    if any(since <= after.at <= until + EARLY_S for since, until in evidence.stalls):
+        return True
+    if any(_is_a_late_batch(evidence, history, run) for run in (before, after)):
+        return True
+    attempt = _attempt(history.get(before.id), before.attempt)
+    was_given_up = attempt is not None and before.status in (0, OK) and _is_excused(evidence, before, attempt)
+    return was_given_up and after.at - before.at >= GIVEN_UP_S - EARLY_S
+
+
+def _is_a_late_batch(evidence: Evidence, history: dict[str, Record], run: Arrival) -> bool:
+    """Whether a node that had stood still sent it when it went on, and it was another's by then."""
     attempt = _attempt(history.get(run.id), run.attempt)
-    return attempt is not None and _is_excused(evidence, run, attempt)
+    return attempt is not None and attempt.status != "success" and _went_on_just_now(evidence, run, attempt)
 
 
 def tokens_going_back(evidence: Evidence) -> Iterator[str]:
