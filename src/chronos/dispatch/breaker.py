@@ -16,6 +16,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+BREAKER = "breaker"
+"""Why an attempt is not sent that a breaker holds back (`NotSent.reason`)."""
 HOSTS_MAX = 10_000
 """Breakers remembered; the one untouched for longest is forgotten, which closes it."""
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from msgspec import Struct
 
-from chronos.dispatch.breaker import Breakers, Ticket, Verdict
+from chronos.dispatch.breaker import BREAKER, Breakers, Ticket, Verdict
 from chronos.dispatch.deadline import Deadline, Deadlines
 from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import (
@@ -223,7 +223,7 @@ class Router:
         now_s = self._clock.boottime() if key in self._remembered else 0.0
         ticket = self.breakers.admit(namespace, host, now_s)
         if not isinstance(ticket, Ticket):
-            return NotSent("breaker", ticket)
+            return NotSent(BREAKER, ticket)
         self._running[key] = running + 1
         return ticket
 

@@ -50,6 +50,8 @@ class Event(Struct, frozen=True, gc=False):
         key: For documents: `prefix/namespace/key`. For members: the name; `note` is the state.
         note: A sentence, for what is about nothing else.
         since_index: Of a gap, the first entry whose events were not told one by one; `index` is the last of them.
+        until_us: Of an attempt that was handed back: up to when `by` sends nothing to its host; 0 where others would
+            not either.
     """
 
     type: EventType
@@ -65,3 +67,4 @@ class Event(Struct, frozen=True, gc=False):
     key: str = ""
     note: str = ""
     since_index: int = 0
+    until_us: int = 0

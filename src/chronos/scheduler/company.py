@@ -16,6 +16,7 @@ from chronos.cluster.leases import LEASE_S, LOST_S, RENEW_S, OwnLease, Roll, nod
 from chronos.cluster.peers.port import Peers, Placed
 from chronos.dispatch.right import RightToSend
 from chronos.errors import ChronosError, Unavailable
+from chronos.scheduler.elsewhere import Elsewhere, Host
 from chronos.timing.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class Company:
     Attributes:
         roll: Who lives.
         lease: This node's own right to send.
+        elsewhere: Which nodes hold back what goes to which hosts.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Company:
         self._commands = commands
         self._peers = peers
         self._clock = clock
+        self.elsewhere = Elsewhere()
         self._turns = count()
         self._wake, self._heard = asyncio.Event(), asyncio.Event()
         self._leaving = False
@@ -114,6 +117,11 @@ class Company:
         living = [one for one in heard if self._refused_s(one) == 0] or [self.incarnation]
         first = next(self._turns) % len(living)
         return [*living[first:], *living[:first]]
+
+    def others_us(self, host: Host, now_us: int) -> int | None:
+        """Return from when on another node may be asked to send something to a host; None when nobody else lives."""
+        others = [one for one in self.share() if one != self.incarnation]
+        return self.elsewhere.asked_us(host, others, now_us)
 
     def is_lost(self, incarnation: str, beyond_s: float = 0.0) -> bool:
         """Return whether an incarnation begins nothing any more, for sure; see `Roll.is_lost`."""

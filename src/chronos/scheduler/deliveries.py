@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chronos.dispatch.hosts import host_of
 from chronos.dispatch.port import Answer, Delivery
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Concurrency, Job, OnIsolation
 from chronos.model.target import HttpTarget
+from chronos.scheduler.elsewhere import Host
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.port import View
 from chronos.store.tables import JOBS, REVISIONS, revision_key
@@ -21,6 +23,12 @@ def definition(view: View, execution: Execution) -> Job | None:
         return job
     kept = view.get(REVISIONS, revision_key(execution.job_id, execution.revision))
     return kept.job if kept is not None else job
+
+
+def host_called(job: Job | None) -> Host | None:
+    """Return the host that a job's attempts count by where breakers are concerned; None for those without one."""
+    host = host_of(job.target) if job is not None else None
+    return (job.namespace, host) if job is not None and host is not None else None
 
 
 def may_overlap(view: View, settings: SchedulerSettings, execution: Execution) -> bool:

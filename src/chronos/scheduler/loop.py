@@ -22,7 +22,8 @@ from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.catchup import CatchupRunner
 from chronos.scheduler.company import Company
-from chronos.scheduler.deliveries import KeepBody, held_beyond_s, may_overlap
+from chronos.scheduler.deliveries import KeepBody, definition, held_beyond_s, host_called, may_overlap
+from chronos.scheduler.elsewhere import Host
 from chronos.scheduler.housekeeping import Housekeeper
 from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
@@ -113,7 +114,11 @@ class Scheduler:
     def _share(self, company: Company) -> Sharing:
         view, settings = self._commands.view, self.settings
         beyond_s, overlap = partial(held_beyond_s, view, settings), partial(may_overlap, view, settings)
-        return Sharing(company, self._readings, self._settler, self._turn.hand_over, beyond_s, overlap)
+
+        def host_of(execution: Execution) -> Host | None:
+            return host_called(definition(view, execution))
+
+        return Sharing(company, self._readings, self._settler, self._turn.hand_over, beyond_s, overlap, host_of)
 
     def _begin_life(self) -> None:
         self._wake = asyncio.Event()
@@ -410,6 +415,8 @@ class Scheduler:
         elif event.execution is not None:
             self._wakeups.note(kind, event.execution)
             self.long_runs.note(kind, event.execution)
+            if event.until_us and self._sharing is not None:
+                self._sharing.note_held_back(event)
         elif kind in _JOB_EVENTS:
             self._note_job(event)
         elif kind is EventType.DOCUMENT_CHANGED and self.calendars.is_calendar(event.key):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from chronos.dispatch.breaker import BREAKER
 from chronos.dispatch.port import (
     Accepted,
     Answer,
@@ -39,12 +40,14 @@ def next_step(
     now_us: int,
     settings: SchedulerSettings,
     next_instant_us: int | None = None,
+    others_us: int | None = None,
 ) -> Settlement:
     """Return the settlement of `done`, the end of the execution's running attempt.
 
     Args:
         job: The revision that ran.
         next_instant_us: When the job is due next; bounds retries if the job wants it so.
+        others_us: When another node may be asked to send what this one's breaker holds back; None without others.
     """
     running = execution.running_attempt
     assert running is not None
@@ -58,13 +61,13 @@ def next_step(
         waited=running.waited.plus(done.waited),
     )
     if isinstance(outcome, NotSent):
-        at_us = now_us + max(int(outcome.retry_after_s * 1e6), AGAIN_MIN_US)
+        at_us, held_until_us = _asked_again(outcome, now_us, others_us)
         if at_us > _deadline_us(execution, job, next_instant_us) and not execution.cancel_requested:
             why = f"no time left to send: {outcome.reason}"
             ended = replace(attempt, status=AttemptStatus.FAILED, error_class="not_sent", error=outcome.reason)
             return Settlement(execution.id, ended, Next.FAIL, reason=why)
         waits = replace(attempt, waited=attempt.waited.plus(_wait_for(outcome.reason, at_us - now_us)))
-        return Settlement(execution.id, waits, Next.AGAIN, retry_at_us=at_us, reason=outcome.reason)
+        return Settlement(execution.id, waits, Next.AGAIN, at_us, False, outcome.reason, held_until_us)
     if isinstance(outcome, Accepted):
         return Settlement(execution.id, _ongoing(attempt, outcome, now_us), Next.GO_ON)
     if isinstance(outcome, Cancelled):
@@ -73,6 +76,15 @@ def next_step(
     if isinstance(outcome, Lost):
         return lost(execution, job, attempt, outcome.reason, now_us=now_us, settings=settings)
     return _failed(execution, job, attempt, outcome, now_us, next_instant_us)
+
+
+def _asked_again(outcome: NotSent, now_us: int, others_us: int | None) -> tuple[int, int]:
+    """Return when to ask again, and up to when only other nodes are to be asked; 0 where it is the same for all."""
+    soonest_us = now_us + AGAIN_MIN_US
+    own_us = max(now_us + int(outcome.retry_after_s * 1e6), soonest_us)
+    if others_us is None or outcome.reason != BREAKER:
+        return own_us, 0
+    return min(own_us, max(others_us, soonest_us)), own_us
 
 
 def delivered(execution: Execution, done: Done, outcome: Delivered) -> Settlement:
@@ -214,7 +226,7 @@ def _wait_for(reason: str, us: int) -> Waited:
     return Waited(**{reason: ms}) if reason in _WAITED_FOR else Waited()
 
 
-_WAITED_FOR = frozenset({"breaker", "host_cap", "capacity"})
+_WAITED_FOR = frozenset({BREAKER, "host_cap", "capacity"})
 
 
 def _with_answer(attempt: Attempt, answer: Answer, status: AttemptStatus, *, resent: bool = False) -> Attempt:

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterable
 import structlog
 from msgspec.structs import replace
 
+from chronos.dispatch.breaker import BREAKER
 from chronos.dispatch.port import Delivered, Done, Executor, Lost, NotSent, Refused
 from chronos.errors import ChronosError, StorageFull
 from chronos.model.execution import Attempt, Execution
@@ -16,7 +17,7 @@ from chronos.model.job import Job, OnUnknown, Pause
 from chronos.model.target import HttpTarget
 from chronos.scheduler.book import Book
 from chronos.scheduler.company import Company
-from chronos.scheduler.deliveries import KeepBody, definition
+from chronos.scheduler.deliveries import KeepBody, definition, host_called
 from chronos.scheduler.outcomes import delivered, late_result, lost, next_step
 from chronos.scheduler.plan import Plan
 from chronos.scheduler.ports import Commands, Probe
@@ -259,8 +260,23 @@ class Settler:
         job = definition(self._commands.view, execution)
         assert job is not None, "what runs has a definition"
         following_us = self._following_us(execution, now_us) if job.spec.retry_policy.give_up_at_next else None
-        settled = next_step(execution, job, done, now_us=now_us, settings=self._settings, next_instant_us=following_us)
+        settled = next_step(
+            execution,
+            job,
+            done,
+            now_us=now_us,
+            settings=self._settings,
+            next_instant_us=following_us,
+            others_us=self._others_us(job, done, now_us),
+        )
         return self._with_body(settled, done)
+
+    def _others_us(self, job: Job, done: Done, now_us: int) -> int | None:
+        """Return when another node may be asked for what this one's breaker holds back; None where it cannot be."""
+        if self._company is None or not isinstance(done.outcome, NotSent) or done.outcome.reason != BREAKER:
+            return None
+        host = host_called(job)
+        return self._company.others_us(host, now_us) if host is not None else None
 
     def _following_us(self, execution: Execution, now_us: int) -> int | None:
         """Return when the job is due next; None when it is not, or paused."""

@@ -11,6 +11,7 @@ import structlog
 from chronos.model.events import Event, EventType
 from chronos.model.execution import Attempt, Execution
 from chronos.scheduler.company import Company
+from chronos.scheduler.elsewhere import Host
 from chronos.scheduler.ports import Readings
 from chronos.scheduler.settler import Settler
 
@@ -28,6 +29,7 @@ class Sharing:
         hand_over: Gives granted executions to this node's executor.
         held_beyond_s: How long an execution's attempt may go on after its node was lost.
         may_overlap: Whether two runs of an execution's job may go on at a time.
+        host_of: Where an execution's attempts go; None where there is no telling.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Sharing:
         hand_over: Callable[[list[Execution]], Awaitable[None]],
         held_beyond_s: Callable[[Execution], float],
         may_overlap: Callable[[Execution], bool],
+        host_of: Callable[[Execution], Host | None],
     ) -> None:
         self.company = company
         self._readings = readings
@@ -45,6 +48,7 @@ class Sharing:
         self._hand_over = hand_over
         self._held_beyond_s = held_beyond_s
         self._may_overlap = may_overlap
+        self._host_of = host_of
         self._granted: list[Execution] = []
         self._has_granted = asyncio.Event()
 
@@ -58,6 +62,12 @@ class Sharing:
             if attempt is not None and attempt.node == own:
                 self._granted.append(event.execution)
                 self._has_granted.set()
+
+    def note_held_back(self, event: Event) -> None:
+        """Take in that a node holds back what goes to a host."""
+        host = self._host_of(event.execution) if event.execution is not None else None
+        if host is not None and event.until_us:
+            self.company.elsewhere.note(host, event.by, event.until_us, event.time_us)
 
     def turns(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what is taken whoever leads, by name."""

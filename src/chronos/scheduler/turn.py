@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 
 import structlog
@@ -15,7 +15,7 @@ from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.company import Company
-from chronos.scheduler.deliveries import definition, delivery_of
+from chronos.scheduler.deliveries import definition, delivery_of, host_called
 from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
 from chronos.scheduler.plan import GRACE_MIN_S
@@ -169,7 +169,8 @@ class Turn:
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:
                 continue
-            one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
+            claims_us = claim_to_us if self._may_go_anywhere(plan.job, now_us) else 0
+            one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us, claim_to_us=claims_us)
             total.occurrences += one.occurrences
             total.ranges += one.ranges
         return total
@@ -225,10 +226,25 @@ class Turn:
             execution = view.get(OPEN, key)
             if execution is not None and execution.running_attempt is None:
                 at_us = max(now_us, ready_us(execution))
-                attempt = StartAttempt(key, execution.next_attempt, nodes[len(ranked) % len(nodes)], at_us)
+                senders = self._senders(execution, nodes, now_us)
+                attempt = StartAttempt(key, execution.next_attempt, senders[len(ranked) % len(senders)], at_us)
                 ranked.append((-execution.priority, at_us, attempt))
         ranked.sort(key=_RANK)
         return [attempt for _, _, attempt in ranked]
+
+    def _senders(self, execution: Execution, nodes: Sequence[str], now_us: int) -> Sequence[str]:
+        """Return the nodes that the next attempt of an execution may go to."""
+        if self._company is None or len(nodes) == 1:
+            return nodes
+        if not execution.attempts and self._company.elsewhere.is_quiet(now_us):
+            return nodes
+        host = host_called(definition(self._commands.view, execution))
+        return self._company.elsewhere.senders(host, execution, nodes, now_us)
+
+    def _may_go_anywhere(self, job: Job, now_us: int) -> bool:
+        """Whether any node may send it; if not, it is decided first, and then a node is chosen that does."""
+        elsewhere = self._company.elsewhere if self._company is not None else None
+        return elsewhere is None or elsewhere.is_quiet(now_us) or elsewhere.is_open(host_called(job), now_us)
 
     def _after_start(self, asked: list[StartAttempt], result: Result, asked_at_us: int) -> None:
         granted: list[Execution] = result.value or []

@@ -201,6 +201,7 @@ class Settlement(Struct, frozen=True, gc=False, array_like=True):
         retry_at_us: When the next attempt is due (`RETRY`, `AGAIN`).
         unknown: Nobody can say whether it arrived; it does not count as a try.
         reason: Why it failed for good, or was cancelled.
+        held_until_us: Of `AGAIN`: up to when the attempt's node sends nothing to that host, while others may.
 
     `AGAIN` means that nothing was sent: the attempt is taken back and its number used again. `GO_ON` means that
     the target has taken the work on: the attempt keeps its right and its slot until somebody settles it.
@@ -212,6 +213,7 @@ class Settlement(Struct, frozen=True, gc=False, array_like=True):
     retry_at_us: int = 0
     unknown: bool = False
     reason: str = ""
+    held_until_us: int = 0
 
 
 class Settle(Struct, frozen=True, array_like=True, tag=9):

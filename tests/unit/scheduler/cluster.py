@@ -15,7 +15,7 @@ from chronos.cluster.leadership import Leadership
 from chronos.cluster.memory import MemoryLog, SharedLog
 from chronos.cluster.peers.memory import MemoryPeers, Wires
 from chronos.dispatch.executor import LocalExecutor
-from chronos.dispatch.port import Delivered, Delivery, OnDone, Outcome
+from chronos.dispatch.port import Delivered, Delivery, NotSent, OnDone, Outcome
 from chronos.dispatch.right import RightToSend
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
@@ -53,7 +53,12 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Cluster:
-    """The world of several nodes."""
+    """The world of several nodes.
+
+    Attributes:
+        held_back_until: Up to when a node's circuit breaker is open, by its name.
+        handed_back: What was not sent because of that: ids of executions, and the node.
+    """
 
     def __init__(self, *, seed: int = 1, latency: float = 0.002) -> None:
         self.shared = SharedLog()
@@ -67,6 +72,8 @@ class Cluster:
         self.arrivals: list[Arrival] = []
         self.plays: dict[str, Callable[[Delivery], Awaitable[Outcome]]] = {}
         self.lives = 0
+        self.held_back_until: dict[str, float] = {}
+        self.handed_back: list[tuple[str, str]] = []
 
     @property
     def now(self) -> float:
@@ -164,6 +171,9 @@ class Node:
         cluster = self.cluster
         if self.dead:
             await asyncio.Event().wait()
+        if (left_s := cluster.held_back_until.get(self.name, 0.0) - cluster.now) > 0:
+            cluster.handed_back.append((delivery.execution_id, self.name))
+            return NotSent("breaker", left_s)
         arrival = Arrival(
             delivery.job_name,
             cluster.now,

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.scheduler.cluster import Arrival, Node, a_cluster
 from tests.unit.scheduler.harness import BEGIN_S, lasting
 
+from chronos.dispatch.port import Delivered, Delivery, NoAnswer, Outcome
 from chronos.errors import NotLeader, Unavailable
 from chronos.model.execution import Execution, RangeRecord, Status
 from chronos.model.job import Job
@@ -352,3 +353,59 @@ async def test_the_lead_goes_round_for_an_hour_of_kills_and_nothing_is_lost_or_r
                 by_instant.setdefault(arrival.instant, set()).add(arrival.id)
             assert all(len(ids) == 1 for ids in by_instant.values())
         assert len(digests) == 1
+
+
+@virtual_time
+async def test_what_one_node_s_breaker_holds_back_another_one_sends_at_once() -> None:
+    async with a_cluster() as cluster:
+        job = await cluster.leader.create("every second", concurrency="allow")
+        await asyncio.sleep(3)
+        cluster.held_back_until["n2"] = cluster.now + 30
+        begun = int(cluster.now) + 1
+        await asyncio.sleep(20)
+        told = cluster.told("every second")
+        assert lateness(told, begun, int(cluster.now) - 1) < 0.5
+        assert len({key for key, _ in cluster.handed_back}) <= 2, "once told, the leader asks others"
+        assert {arrival.node for arrival in told if arrival.instant > begun} == {"n1", "n3"}
+        cluster.held_back_until.clear()
+        await asyncio.sleep(40)
+        shares = Counter(arrival.node for arrival in cluster.told("every second") if arrival.at > cluster.now - 20)
+        assert sorted(shares) == ["n1", "n2", "n3"]
+        await cluster.rest()
+        executions = await every_instant_has_one_record(cluster.leader, job, begun, int(cluster.now) - 1)
+        assert {len(one.attempts) for one in executions[:-1]} == {1}, "what was not sent is no attempt"
+
+
+@virtual_time
+async def test_what_every_node_holds_back_goes_round_once_and_waits_for_the_first_that_may_send() -> None:
+    async with a_cluster() as cluster:
+        for n in range(30):
+            await cluster.leader.create(f"job {n}", "*/30 * * * * *")
+        cluster.held_back_until = {"n1": 40.0, "n2": 42.0, "n3": 44.0}
+        await cluster.until(lambda: cluster.now > 60, 120)
+        asked = Counter(cluster.handed_back)
+        assert max(Counter(key for key, _ in asked.elements()).values()) <= 3
+        assert max(asked.values()) == 1, "nobody is asked twice"
+        first = [arrival for arrival in cluster.arrivals if arrival.instant == 30]
+        assert len(first) == 30
+        assert {arrival.node for arrival in first} == {"n1"}
+        assert max(arrival.at for arrival in first) < 40.5
+
+
+@virtual_time
+async def test_a_retry_goes_to_a_node_that_has_not_been_left_without_an_answer() -> None:
+    async with a_cluster() as cluster:
+
+        async def unreached(delivery: Delivery) -> Outcome:
+            sender = next(one.node for one in reversed(cluster.arrivals) if one.id == delivery.execution_id)
+            return NoAnswer("no route to host", "connect") if sender == "n3" else Delivered()
+
+        for n in range(12):
+            cluster.plays[f"job {n}"] = unreached
+            retry = {"max_attempts": 2, "initial_interval": "100ms"}
+            await cluster.leader.create(f"job {n}", "*/5 * * * * *", retry_policy=retry)
+        begun = int(cluster.now) + 1
+        await cluster.until(lambda: cluster.now > begun + 61, 120)
+        second = [arrival for arrival in cluster.arrivals if arrival.attempt == 2]
+        assert len(second) >= 12
+        assert "n3" not in {arrival.node for arrival in second}

@@ -45,11 +45,24 @@ def an_execution(**more: Any) -> Execution:
     )
 
 
-def step(outcome: Outcome, *, next_instant_us: int | None = None, more: Any = None, **policy: Any) -> Settlement:
+def step(
+    outcome: Outcome,
+    *,
+    next_instant_us: int | None = None,
+    others_us: int | None = None,
+    more: Any = None,
+    **policy: Any,
+) -> Settlement:
     execution = an_execution(**(more or {}))
     done = Done(execution.id, 1, outcome, NOW - S, NOW)
     return next_step(
-        execution, a_job(**policy), done, now_us=NOW, settings=SchedulerSettings(), next_instant_us=next_instant_us
+        execution,
+        a_job(**policy),
+        done,
+        now_us=NOW,
+        settings=SchedulerSettings(),
+        next_instant_us=next_instant_us,
+        others_us=others_us,
     )
 
 
@@ -132,7 +145,7 @@ def test_when_no_time_is_left_it_fails() -> None:
 
 def test_it_gives_up_when_the_next_instant_would_come_first() -> None:
     soon = NOW + 10_000
-    long = {"initial_interval": "1h", "max_interval": "1h"}
+    long: dict[str, Any] = {"initial_interval": "1h", "max_interval": "1h"}
     assert step(refused(), next_instant_us=soon, give_up_at_next=True, **long).next is Next.FAIL
     assert step(refused(), next_instant_us=soon, give_up_at_next=False, **long).next is Next.RETRY
     assert step(refused(), next_instant_us=None, give_up_at_next=True, **long).next is Next.RETRY
@@ -154,6 +167,27 @@ def test_a_job_may_ask_for_unknown_to_mean_failed() -> None:
 @pytest.mark.parametrize("wish_s, wait_us", [(0.0, AGAIN_MIN_US), (3.0, 3 * S)])
 def test_what_was_not_sent_is_asked_again_after_a_while(wish_s: float, wait_us: int) -> None:
     assert step(NotSent("breaker", wish_s)).retry_at_us == NOW + wait_us
+
+
+@pytest.mark.parametrize(
+    "others_us, at_us",
+    [(NOW, NOW + AGAIN_MIN_US), (NOW + 10 * S, NOW + 10 * S), (NOW + 40 * S, NOW + 30 * S)],
+    ids=["another may at once", "another may before", "this one may first"],
+)
+def test_what_this_node_holds_back_waits_for_the_first_that_may_send(others_us: int, at_us: int) -> None:
+    settled = step(NotSent("breaker", 30.0), others_us=others_us)
+    assert (settled.next, settled.retry_at_us, settled.held_until_us) == (Next.AGAIN, at_us, NOW + 30 * S)
+
+
+@pytest.mark.parametrize("reason", ["host_cap", "capacity", "drain", "recalled"])
+def test_only_what_a_breaker_holds_back_is_asked_elsewhere(reason: str) -> None:
+    settled = step(NotSent(reason, 30.0), others_us=NOW)
+    assert (settled.retry_at_us, settled.held_until_us) == (NOW + 30 * S, 0)
+
+
+def test_alone_a_node_waits_for_its_own_breaker() -> None:
+    settled = step(NotSent("breaker", 30.0))
+    assert (settled.retry_at_us, settled.held_until_us) == (NOW + 30 * S, 0)
 
 
 def test_what_cannot_be_sent_for_the_whole_time_fails_in_the_end() -> None:

@@ -9,7 +9,7 @@ from tests.unit.store.fold.harness import BEGIN_S, Machine, S, a_machine
 from chronos.model.events import EventType
 from chronos.model.execution import AttemptStatus, Status, Waited
 from chronos.model.job import Job
-from chronos.store.commands import Cancel, DeleteJob, ExpireDead, Next, Redrive
+from chronos.store.commands import Cancel, DeleteJob, ExpireDead, Next, Redrive, Settle, Settlement
 from chronos.store.fold import keeping
 from chronos.store.tables import DEAD_RING, LATE
 
@@ -345,3 +345,16 @@ def test_what_an_attempt_waited_for_before_it_was_sent_at_last_is_kept() -> None
     machine.settle(key, Next.RETRY)
     machine.start(key)
     assert machine.open(key).attempts[1].waited == Waited()
+
+
+def test_that_a_node_holds_something_back_is_told_and_changes_nothing_that_is_kept() -> None:
+    told, kept = [], []
+    for until_us in (0, 30 * S):
+        machine = a_machine()
+        _, key = running(machine)
+        attempt = machine.open(key).attempts[0]
+        machine.do(Settle([Settlement(key, attempt, Next.AGAIN, machine.now_us + S, False, "breaker", until_us)]))
+        told += [(e.by, e.until_us) for e in machine.events if e.type is EventType.EXECUTION_RETRYING]
+        kept.append(machine.open(key))
+    assert told == [("", 0), (attempt.node, 30 * S)]
+    assert kept[0] == kept[1], "a node that does not know of it yet keeps the same"

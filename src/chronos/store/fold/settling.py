@@ -131,7 +131,7 @@ def _take_back(draft: Draft, execution: Execution, result: Settlement) -> Execut
             return retry
     elif not _holds_slot_between(draft, retry):
         _give_slot_back(draft, retry)
-    _tell_retry(draft, retry)
+    _tell_retry(draft, retry, by=result.attempt.node if result.held_until_us else "", until_us=result.held_until_us)
     return retry
 
 
@@ -156,12 +156,14 @@ def _wait_for_retry(draft: Draft, execution: Execution, result: Settlement) -> E
     return retry
 
 
-def _tell_retry(draft: Draft, execution: Execution) -> None:
+def _tell_retry(draft: Draft, execution: Execution, *, by: str = "", until_us: int = 0) -> None:
     draft.emit(
         EventType.EXECUTION_RETRYING,
         namespace=execution.namespace,
         job_id=execution.job_id,
         execution=execution,
+        by=by,
+        until_us=until_us,
     )
 
 
