@@ -33,6 +33,11 @@ from chronos.timing.calendar import CalendarRules
 UNRUN = {
     "make run": "it starts a server that stays; CI runs it in a fresh clone",
     "make test": "it is what runs this",
+    "chronosctl cluster snapshot before-the-upgrade.backup -s http://10.0.0.2:8080": (
+        "tests/acceptance/test_cluster_snapshot.py takes one of a member"
+    ),
+    "chronos restore before-the-upgrade.backup --data-dir there": "tests/acceptance/test_cluster_snapshot.py runs it",
+    "cp /etc/chronos/n1/keys/* there/keys/": "tests/acceptance/test_cluster_snapshot.py copies them",
     "make cluster": "tests/acceptance/test_showcase.py runs what it runs, for as short as it goes",
     "python -m chronos.testing.simulate --seed 7 --minutes 10": "tests/simulation runs it, on many seeds",
     "python -m chronos.testing.simulate --seed 7 --minutes 3 --profile disk --transcript": "tests/simulation runs it",

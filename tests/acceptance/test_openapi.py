@@ -150,6 +150,7 @@ def _read_the_server(world: World) -> None:
         "reset_clock",
         "list_breakers",
         "take_backup",
+        "take_snapshot",
         "get_stats",
     ]
     for operation in [*public, *private, "get_heartbeat", "export_history", "export_executions"]:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from chronos.server.backup.saving import Target
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_STEP_BYTES = 16 << 20
-PASSPHRASE_CHARS_MIN, PASSPHRASE_BYTES_MAX = 12, 4_096
 
 _output = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 _passphrase = click.option(
@@ -61,6 +59,8 @@ def backup(
       chronos backup chronos.backup --data-dir /var/lib/chronos --plain
       chronos backup chronos.backup --server https://cron.example.com --api-key-file my.key --without-keys
     """
+    from chronos.cli.chronosctl.keyfile import read_passphrase
+    from chronos.cli.chronosctl.progress import bytes_told
     from chronos.server.backup.saving import Target
     from chronos.timing.clock import SystemChance
 
@@ -69,9 +69,9 @@ def backup(
         target = Target(
             file,
             SystemChance(),
-            passphrase=_passphrase_in(passphrase_file),
+            passphrase=read_passphrase(passphrase_file),
             replace=replace,
-            on_bytes=_progress("written"),
+            on_bytes=bytes_told("written"),
         )
         target.check()
         source = _Source(data_dir, server, api_key_file, ca_file, keys=not without_keys)
@@ -181,6 +181,8 @@ def restore(
       chronos restore chronos.backup --data-dir there --dry-run
       chronos restore chronos.backup --data-dir there --as-of 2027-01-01T09:00:00Z
     """
+    from chronos.cli.chronosctl.keyfile import read_passphrase
+    from chronos.cli.chronosctl.progress import bytes_told
     from chronos.cli.chronosctl.when import parse_instant
     from chronos.server.backup.restoring import Wanted
     from chronos.server.backup.restoring import restore as bring_back
@@ -192,27 +194,13 @@ def restore(
         wanted = Wanted(
             backup=file,
             folder=data_dir,
-            passphrase=_passphrase_in(passphrase_file),
+            passphrase=read_passphrase(passphrase_file),
             base=base,
             as_of_us=at,
             dry_run=dry_run,
         )
-        report = asyncio.run(bring_back(wanted, clock, SystemChance(), _progress("read")))
+        report = asyncio.run(bring_back(wanted, clock, SystemChance(), bytes_told("read")))
         _tell(output, _plain(report), _restore_in_words)
-
-
-def _passphrase_in(path: Path | None) -> str:
-    from chronos.cli.chronosctl.keyfile import check_private
-    from chronos.errors import Invalid
-
-    if path is None:
-        return ""
-    check_private(path)
-    with path.open("rb") as file:
-        text = file.read(PASSPHRASE_BYTES_MAX).decode(errors="replace").partition("\n")[0].strip()
-    if len(text) < PASSPHRASE_CHARS_MIN:
-        raise Invalid(f"The first line of {path} is shorter than {PASSPHRASE_CHARS_MIN} characters.")
-    return text
 
 
 @contextmanager
@@ -233,21 +221,6 @@ def _errors() -> Iterator[None]:
             click.echo("\r\033[K", nl=False, err=True)
         click.echo(f"chronos: {line_of(exc)}", err=True)
         sys.exit(code_of(exc))
-
-
-def _progress(word: str) -> Callable[[int], None]:
-    """Return what tells a person at a terminal how far it has come; nobody else is told."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-    told = 0
-
-    def tell(total: int) -> None:
-        nonlocal told
-        if total - told >= _STEP_BYTES:
-            told = total
-            click.echo(f"\r{_size(total)} {word}", nl=False, err=True)
-
-    return tell
 
 
 def _tell(output: str, plain: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
@@ -288,10 +261,12 @@ def _told_of_backup(file: Path, manifest: Manifest, target: Target) -> dict[str,
 
 
 def _backup_in_words(told: dict[str, Any]) -> str:
+    from chronos.cli.chronosctl.progress import size_of
+
     kind = "encrypted" if told["encrypted"] else "not encrypted"
     keys = "with its keys" if told["keys"] else "WITHOUT keys: sealed credentials cannot be opened from it"
     return (
-        f"{told['file']}: {told['jobs']} jobs, log up to entry {told['last_entry']}, {_size(told['bytes'])}, "
+        f"{told['file']}: {told['jobs']} jobs, log up to entry {told['last_entry']}, {size_of(told['bytes'])}, "
         f"{kind}, {keys}\n"
         f"it can be restored as of {told['reaches_back_to']} or later"
     )
@@ -310,7 +285,3 @@ def _restore_in_words(told: dict[str, Any]) -> str:
     if not told["dry_run"]:
         lines.append(f"start it with `chronos server --data-dir {told['folder']}`")
     return "\n".join(lines)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"

@@ -309,6 +309,11 @@ def take_backup() -> Operation[bytes]:
     return Operation("POST", path_of("backups"), bytes, patience_s=600.0)
 
 
+def take_snapshot() -> Operation[bytes]:
+    """Ask a node for a snapshot of itself; gathering it may take a while before the first byte comes."""
+    return Operation("POST", path_of("cluster", "snapshot"), bytes, patience_s=600.0)
+
+
 def api_keys() -> Operation[Any]:
     return Operation("GET", path_of("api-keys"), object)
 

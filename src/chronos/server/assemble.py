@@ -262,7 +262,8 @@ def _truth(house: House, wiring: Wiring | None) -> Truth:
     )
     queries = Queries(state, house.premises.key("cursors"))
     watch = ClockWatch(house.clock, commands, house.outside.synchronised)
-    backups = Backups(house.folder, log if isinstance(log, LocalLog) else MembersLog(log), state, house.clock)
+    backed = log if isinstance(log, LocalLog) else MembersLog(log)
+    backups = Backups(house.folder, backed, state, house.clock, house.settings.cluster.node_id)
     truncation = TruncationSettings(held_bytes=house.settings.cluster.log_held_bytes)
     return Truth(log, state, commands, queries, truncation, watch, backups, LogStanding())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from chronos.errors import Invalid
 
 KEY_BYTES_MAX = 4_096
+PASSPHRASE_CHARS_MIN, PASSPHRASE_BYTES_MAX = 12, 4_096
 ADMIN_KEY_NAMES = ("admin.key", "keys/admin.key")
 
 
@@ -37,6 +38,22 @@ def admin_key(data_dir: Path) -> str:
         if (data_dir / name).exists():
             return read_key(data_dir / name)
     raise Invalid(f"There is no admin.key in {data_dir}; is this the data folder of a server that has been started?")
+
+
+def read_passphrase(path: Path | None) -> str:
+    """Return the passphrase in the first line of a file; empty without one.
+
+    Raises:
+        Invalid: There is no such file, others may read it, or the line is too short.
+    """
+    if path is None:
+        return ""
+    check_private(path)
+    with path.open("rb") as file:
+        text = file.read(PASSPHRASE_BYTES_MAX).decode(errors="replace").partition("\n")[0].strip()
+    if len(text) < PASSPHRASE_CHARS_MIN:
+        raise Invalid(f"The first line of {path} is shorter than {PASSPHRASE_CHARS_MIN} characters.")
+    return text
 
 
 def check_private(path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from chronos.cluster.logfile import Fork
-from chronos.server.backup.container import BODY_BYTES_MAX, BackupDamaged, Frame, Kind
+from chronos.model.backupfile import BODY_BYTES_MAX, BackupDamaged, Frame, Kind
 
 STATE, LOG, HISTORY = "state.db", "log.entries", "history"
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}$")
@@ -43,6 +43,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         keys: Whether the keys are in it, without which no sealed credential is opened again.
         key_mark: Tells the keys of one data folder from those of another; empty when it has none.
         forks: Where the log was cut off before.
+        taken_on: The node that it was taken on; `node` is the one that led.
     """
 
     version: str
@@ -62,6 +63,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     key_mark: str = ""
     forks: list[Fork] = field(default_factory=list)
     files: list[Contained] = field(default_factory=list)
+    taken_on: str = ""
 
 
 class Member(NamedTuple):

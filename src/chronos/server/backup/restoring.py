@@ -17,10 +17,10 @@ from chronos.cluster.logcopy import chained, entries_in, write_log
 from chronos.cluster.logfile import Fork
 from chronos.errors import Conflict, Invalid, LogDamaged, NotFound, StorageFull, Unprocessable
 from chronos.failpoints import reach
-from chronos.server.backup.container import BackupDamaged, Frame, decode
+from chronos.model.backupfile import BackupDamaged, Frame, decode
 from chronos.server.backup.epoch import Begun, begin_epoch
 from chronos.server.backup.manifest import LOG, Manifest, unpack
-from chronos.server.backup.saving import OnBytes, sync_folder
+from chronos.server.backup.saving import OnBytes
 from chronos.store.commands import decode_entry
 from chronos.store.copying import HISTORY, STATE
 from chronos.store.datafolder import FOLDERS
@@ -28,6 +28,7 @@ from chronos.store.sqlite import SqliteState
 from chronos.store.sqlitefile import translated
 from chronos.store.upgrade import bring_up
 from chronos.timing.clock import Chance, Clock, utc
+from chronos.wholefile import sync_folder
 
 _SPARE_BYTES = 64 << 20
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from chronos.cluster.local import LocalLog
-from chronos.errors import Conflict, Invalid, NotFound
+from chronos.errors import Invalid, NotFound
 from chronos.failpoints import reach
+from chronos.model.backupfile import BackupExists, Frame, Kind, decode, encode, reader_of
 from chronos.server.admission import is_member, refuse_member
-from chronos.server.backup.container import Frame, Kind, decode, encode, reader_of
 from chronos.server.backup.manifest import Manifest, checked, manifest_in, pack, with_keys
 from chronos.server.backup.service import LastBackup, write_last
 from chronos.server.backup.staging import key_mark, keys_of, staged
@@ -20,13 +17,10 @@ from chronos.store.datafolder import DataFolder, DataFolderSettings
 from chronos.store.sqlite import SqliteState
 from chronos.store.sqlitefile import translated
 from chronos.timing.clock import Chance, Clock
+from chronos.wholefile import WholeFile
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes written so far."""
-
-
-class BackupExists(Conflict):
-    """There is a file of this name already."""
 
 
 async def save_stopped(data: Path, target: Target, *, keys: bool, clock: Clock) -> Manifest:
@@ -100,10 +94,10 @@ class Target:
         replace: bool = False,
         on_bytes: OnBytes = lambda _: None,
     ) -> None:
+        self._file = WholeFile(path, BackupExists, replace=replace)
         self._path = path
         self._chance = chance
         self._passphrase = passphrase
-        self._replace = replace
         self._on_bytes = on_bytes
         self.bytes = 0
 
@@ -119,10 +113,7 @@ class Target:
             BackupExists: It is there already.
             Invalid: There is no folder for it.
         """
-        if self._path.is_dir() or not self._path.parent.is_dir():
-            raise Invalid(f"{self._path} cannot be written: give the name of a file in a folder that exists.")
-        if not self._replace and self._path.exists():
-            raise BackupExists(f"{self._path} is there already; give another name, or --replace.")
+        self._file.check()
 
     def write(self, frames: Iterable[Frame]) -> Manifest:
         """Write the file, durably, under its name only when it is whole; return the manifest."""
@@ -135,81 +126,10 @@ class Target:
                 last = frame
                 yield frame
 
-        part = self._path.with_name(f".{self._path.name}.part")
-        with _opened(part) as file, translated(part):
+        with translated(self._path), self._file.opened(lambda: reach("backup.before-rename")) as file:
             for piece in encode(noted(), passphrase=self._passphrase, chance=self._chance):
                 file(piece)
                 self.bytes += len(piece)
                 self._on_bytes(self.bytes)
                 reach("backup.midway")
-            manifest = manifest_in(last)
-            file(b"")
-            reach("backup.before-rename")
-            self._name(part)
-        return manifest
-
-    def _name(self, part: Path) -> None:
-        if self._replace:
-            part.replace(self._path)
-        else:
-            _rename_new(part, self._path)
-        sync_folder(self._path.parent)
-
-
-@contextmanager
-def _opened(part: Path) -> Iterator[Callable[[bytes], None]]:
-    """Yield what writes to the unfinished file; nothing to write means: make it durable."""
-    handle = _claim(part)
-    done = False
-
-    def write(piece: bytes) -> None:
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(handle, view) :]
-        if not piece:
-            os.fsync(handle)
-
-    try:
-        yield write
-        done = True
-    finally:
-        if not done:
-            part.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _claim(part: Path) -> int:
-    """Open the unfinished file for us alone; what somebody who was killed has left in it goes."""
-    try:
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise Invalid(f"{part} cannot be written: {(exc.strerror or str(exc)).lower()}.") from exc
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise BackupExists(f"Another backup is being written to {part}.") from None
-    os.ftruncate(handle, 0)
-    os.fchmod(handle, 0o600)
-    return handle
-
-
-def _rename_new(part: Path, path: Path) -> None:
-    """Give a file its name unless that is taken."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise BackupExists(f"{path} is there already; give another name, or --replace.") from None
-    except OSError:  # a file system without links: the name was free when we began
-        part.rename(path)
-        return
-    part.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            return manifest_in(last)

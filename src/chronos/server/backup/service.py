@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct
 
 from chronos.errors import Overloaded
-from chronos.server.backup.container import encode
+from chronos.model.backupfile import encode
 from chronos.server.backup.manifest import pack
 from chronos.server.backup.staging import LAST, BackedLog, Staged, staged
 from chronos.store.sqlite import SqliteState
@@ -47,15 +47,19 @@ def write_last(data: Path, last: LastBackup) -> None:
 class Backups:
     """Backups of this node, one at a time.
 
+    Args:
+        node: What it is called; stands in the backup.
+
     Attributes:
         quiet: Held while a backup is gathered, and by whoever truncates the log.
     """
 
-    def __init__(self, data: Path, log: BackedLog, state: SqliteState, clock: Clock) -> None:
+    def __init__(self, data: Path, log: BackedLog, state: SqliteState, clock: Clock, node: str = "") -> None:
         self._data = data
         self._log = log
         self._state = state
         self._clock = clock
+        self._node = node
         self._busy = False
         self._last = read_last(data)
         self.quiet = asyncio.Lock()
@@ -95,7 +99,8 @@ class Backups:
                 await gathered.enter_async_context(self._state.archive.still)
                 now_us = int(self._clock.time() * 1e6)
                 async with self.quiet:
-                    part = await gathered.enter_async_context(staged(self._data, self._log, self._state, now_us=now_us))
+                    gathering = staged(self._data, self._log, self._state, now_us=now_us, node=self._node)
+                    part = await gathered.enter_async_context(gathering)
                 pieces = encode(pack(part.members, part.manifest))
                 while piece := await asyncio.to_thread(_next, pieces):
                     yield piece

@@ -82,7 +82,9 @@ class Staged(NamedTuple):
 
 
 @asynccontextmanager
-async def staged(data: Path, log: BackedLog, state: SqliteState, *, now_us: int) -> AsyncIterator[Staged]:
+async def staged(
+    data: Path, log: BackedLog, state: SqliteState, *, now_us: int, node: str = ""
+) -> AsyncIterator[Staged]:
     """Gather a backup of the data folder `data`, whose log and state are open, without its keys.
 
     The log may not be truncated before this has been entered, and closed segments not thinned out before it is left.
@@ -96,7 +98,7 @@ async def staged(data: Path, log: BackedLog, state: SqliteState, *, now_us: int)
         reaches = await state.copy(into)
         await asyncio.to_thread(fold_in, into)
         manifest = await _manifest(log, into, reaches, now_us)
-        manifest = msgspec.structs.replace(manifest, key_mark=key_mark(data))
+        manifest = msgspec.structs.replace(manifest, key_mark=key_mark(data), taken_on=node)
         yield Staged([*_members(into), *_small_files(data)], manifest)
     finally:
         await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)

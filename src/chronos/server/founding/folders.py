@@ -27,12 +27,12 @@ from chronos.cluster.certificates import (
     show,
 )
 from chronos.errors import Conflict, Invalid, NotFound
-from chronos.server.backup.saving import sync_folder
 from chronos.server.founding.keys import ADMIN_FILE, SHARED, make_keys, read_keys, take_keys
 from chronos.server.founding.nodes import AUTHORITY, NODE_NAME, Node, Plan, configuration, grown
 from chronos.server.members.wording import adding
 from chronos.store.sqlitefile import translated
 from chronos.timing.clock import Chance, Clock, utc
+from chronos.wholefile import sync_folder
 
 RECORD = "cluster.json"
 ISSUED = "issued"

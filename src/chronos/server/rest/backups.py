@@ -1,4 +1,4 @@
-"""Handing out a backup of the server that runs."""
+"""Handing out a backup of the server that runs: of a node that stands alone, or of a member of a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CONTENT_TYPE = "application/vnd.chronos.backup"
 
 
 class BackupHandlers:
-    """The handler that `chronos backup --server` asks."""
+    """What `chronos backup --server` and `chronosctl cluster snapshot` ask. They are answered with the same."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -26,6 +26,17 @@ class BackupHandlers:
                 errors=(503, 507),
                 tag="server",
                 operation="take_backup",
+            ),
+            Endpoint(
+                "POST",
+                "/api/v1/cluster/snapshot",
+                self.take,
+                "cluster:backup",
+                "Take a snapshot of this node, and answer with it: a backup of what it has, without its keys.",
+                content_type=CONTENT_TYPE,
+                errors=(503, 507),
+                tag="cluster",
+                operation="take_snapshot",
             ),
         ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chronos.server.backup.container import BODY_BYTES_MAX, BackupDamaged, Frame, Kind
+from chronos.model.backupfile import BODY_BYTES_MAX, BackupDamaged, Frame, Kind
 from chronos.server.backup.manifest import Manifest, Member, checked, manifest_in, pack, unpack, with_keys
 
 MANIFEST = Manifest(

@@ -20,6 +20,7 @@ from chronos.cli.chronosctl.session import Session
         "remove": Lazy("cluster:remove", "Remove a member, dead or alive."),
         "promote": Lazy("cluster:promote", "Give a node that joins its vote."),
         "transfer-leadership": Lazy("cluster:transfer_leadership", "Let another node lead."),
+        "snapshot": Lazy("cluster_snapshot:snapshot", "Write what a node has to a file."),
         "breakers": Lazy("cluster:breakers", "Show hosts that have failed."),
         "reset-breaker": Lazy("cluster:reset_breaker", "Let requests to a host through again."),
     },

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import Struct
 
-from chronos.errors import Unprocessable
+from chronos.errors import Conflict, Unprocessable
 from chronos.model.formats import BACKUP
 from chronos.timing.clock import Chance
 
@@ -48,6 +48,10 @@ class BackupDamaged(Unprocessable):
 
 class BackupForeign(Unprocessable):
     """This is no backup of Chronos."""
+
+
+class BackupExists(Conflict):
+    """There is a file of this name already."""
 
 
 class PassphraseWrong(Unprocessable):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos.errors import FormatUnreadable
-from chronos.server.backup.container import (
+from chronos.model.backupfile import (
     BackupDamaged,
     BackupForeign,
     Frame,
