@@ -37,8 +37,6 @@ BEFORE = 0.8
 SETTLE_S = 2
 DRAIN_S = 60.0
 API = "127.0.0.1:8080"
-BREAKER = "CHRONOS_DISPATCHER__CIRCUIT_BREAKER__FAILURE_THRESHOLD"
-"""A node that does not reach the target would keep back what it has for half a minute."""
 PAGE = 200
 
 
@@ -50,7 +48,7 @@ class Member(Node):
             disk / "data",
             "--config",
             str(folder / "chronos.yaml"),
-            env={"CHRONOS_ETCD": binary(), BREAKER: "1000000", **env},
+            env={"CHRONOS_ETCD": binary(), **env},
             within=host.inside,
             http_address=API,
             workers=str(workers),

@@ -228,3 +228,40 @@ _HANDLERS: dict[str, Handler] = {
     "informational": _informational,
     "cut": _cut,
 }
+
+
+class FarSide:
+    """A target that takes one request, says nothing, and notes how the connection ends: `closed`, or `reset`."""
+
+    def __init__(self, ends: list[str], answer: bytes = b"") -> None:
+        self.ended = asyncio.Event()
+        self._ends = ends
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+
+    async def _connected(self, reader: Reader, writer: Writer) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(self._answer)
+            while await reader.read(4096):
+                pass
+            self._ends.append("closed")
+        except ConnectionResetError:
+            self._ends.append("reset")
+        writer.close()
+        self.ended.set()

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook
 from tests.integration.dispatch.samples import EXECUTION, a_delivery, http
-from tests.integration.dispatch.target_server import TargetServer
+from tests.integration.dispatch.target_server import FarSide, TargetServer
 
 from chronos.dispatch.breaker import Breakers, BreakerSettings
 from chronos.dispatch.egress import EgressGuard, EgressPolicy, EgressSettings
@@ -87,6 +87,18 @@ async def test_a_request_says_which_run_of_which_job_it_is() -> None:
     assert got.headers["content-type"] == "application/json"
     assert got.headers["host"] == f"127.0.0.1:{server.port}"
     assert int(got.headers["webhook-timestamp"]) > 1_700_000_000
+
+
+@real_time
+async def test_a_request_that_is_given_up_is_dropped_and_one_that_was_answered_ends_in_peace() -> None:
+    ends: list[str] = []
+    async with FarSide(ends) as far:
+        assert isinstance(await deliver_in_time(a_delivery(http(far.url).target, timeout_us=200_000)), NoAnswer)
+        await far.ended.wait()
+    async with FarSide(ends, b"HTTP/1.1 204 No Content\r\n\r\n") as far:
+        assert isinstance(await deliver_in_time(http(far.url)), Delivered)
+        await far.ended.wait()
+    assert ends == ["reset", "closed"], "what a reset drops does not arrive when a cut cable is mended"
 
 
 @pytest.mark.parametrize("method", list(Method))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.dispatch.samples import a_delivery, http
-from tests.integration.dispatch.target_server import TargetServer
+from tests.integration.dispatch.target_server import FarSide, TargetServer
 from tests.integration.dispatch.test_process import dispatcher, sh
 
 from chronos.dispatch.egress import EgressGuard
@@ -27,6 +27,20 @@ def on_uvloop(main: Callable[[], Awaitable[None]]) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(bounded())
+
+
+def test_a_request_that_is_given_up_is_dropped_on_uvloop_too() -> None:
+    ends: list[str] = []
+
+    async def main() -> None:
+        http_dispatcher = HttpDispatcher(EgressGuard(), SystemClock())
+        async with FarSide(ends) as far, Router({"http": http_dispatcher}, SystemClock()) as router:
+            slow = a_delivery(http(far.url).target, timeout_us=200_000)
+            assert isinstance(await router.deliver(slow), NoAnswer)
+            await far.ended.wait()
+
+    on_uvloop(main)
+    assert ends == ["reset"]
 
 
 def test_http_is_delivered_on_uvloop() -> None:

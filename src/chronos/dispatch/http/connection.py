@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import socket
 import ssl
+import struct
 from typing import Protocol, cast
 
 from chronos.dispatch.http.answer import AnswerTooLarge
@@ -87,11 +90,16 @@ class Connection(asyncio.Protocol):
         return self.is_open and not self._poll.poll(0)
 
     def close(self) -> None:
-        """Close at once, without a goodbye; what was waited for is not answered any more. May be called twice."""
-        self._asker = None
+        """Close at once, without a goodbye; what was waited for is not answered any more. May be called twice.
+
+        A request that is given up on its way is gone with the connection, also where a cut cable holds it up.
+        """
+        gives_up, self._asker = self._asker is not None, None
         self._rest = b""
         if self.is_open:
             self.is_open = False
+            if gives_up:
+                _forget_what_is_unsent(self._transport)
             self._transport.abort()
 
     @property
@@ -185,3 +193,15 @@ class Connection(asyncio.Protocol):
         if isinstance(error, ssl.SSLError):
             return BrokenOff(f"TLS failed: {getattr(error, 'reason', None) or error}")
         return BrokenOff()
+
+
+def _forget_what_is_unsent(transport: asyncio.Transport) -> None:
+    """Have the kernel drop what it holds of a connection when that is closed.
+
+    It would go on sending for minutes else, and what was given up would arrive when others have long run it.
+    """
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOT_AT_ALL)
+
+
+_NOT_AT_ALL = struct.pack("ii", 1, 0)
