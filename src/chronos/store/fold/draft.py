@@ -8,6 +8,7 @@ from chronos.errors import ChronosError
 from chronos.model.events import Event, EventType
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
+from chronos.store.entryfold import EntryView
 from chronos.store.port import At, Changes, Result, View
 from chronos.store.tables import META, SHARDS, SLOTS, Meta, Shard, Slots, Table
 
@@ -20,7 +21,8 @@ class Draft:
 
     def __init__(self, view: View, at: At) -> None:
         self.at = at
-        self._get = view.get
+        # Two layers at once: most of what is asked for lies in neither.
+        self._over, self._get = (view.changed, view.get_under) if isinstance(view, EntryView) else ({}, view.get)
         self._puts: dict[tuple[str, str], Any] = {}
         self._ended: list[Execution] = []
         self._ranges: list[RangeRecord] = []
@@ -28,7 +30,10 @@ class Draft:
         self._shards: dict[int, Shard] = {}
 
     def get(self, table: Table[T], key: str) -> T | None:
-        value: Any = self._puts.get((table.name, key), _UNTOUCHED)
+        place = (table.name, key)
+        value: Any = self._puts.get(place, _UNTOUCHED)
+        if value is _UNTOUCHED:
+            value = self._over.get(place, _UNTOUCHED)
         found: T | None = self._get(table, key) if value is _UNTOUCHED else value
         return found
 
