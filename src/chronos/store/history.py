@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -139,10 +139,7 @@ class History:
         self._written_us = max(self._written_us, time_us)
         if not records:
             return
-        groups: dict[int, list[Record]] = {}
-        for record in records:
-            row = row_of(record)
-            groups.setdefault(days[row.id, row.series] if days else 0, []).append(record)
+        groups = _by_days(records, days) if days and any(days.values()) else {0: records}
         with translated(self._folder):
             # Members begin segments in the order of the log, however much each of them writes at a time.
             ordered = list(groups.items()) if self.is_cut_alike else sorted(groups.items())
@@ -329,6 +326,14 @@ class History:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._folder / MANIFEST)
+
+
+def _by_days(records: Iterable[Record], days: Mapping[tuple[str, int], int]) -> dict[int, Collection[Record]]:
+    groups: dict[int, list[Record]] = {}
+    for record in records:
+        row = row_of(record)
+        groups.setdefault(days[row.id, row.series], []).append(record)
+    return dict(groups)
 
 
 def _read_manifest(folder: Path) -> list[SegmentInfo]:
