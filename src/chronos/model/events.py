@@ -39,6 +39,18 @@ class EventType(StrEnum):
     GAP = "gap"
 
 
+JOB_EVENTS = frozenset(
+    {
+        EventType.JOB_CREATED,
+        EventType.JOB_UPDATED,
+        EventType.JOB_DELETED,
+        EventType.JOB_PAUSED,
+        EventType.JOB_RESUMED,
+    }
+)
+"""What happens to a job itself, and not to its executions."""
+
+
 class Event(Struct, frozen=True, gc=False):
     """Something that is true now.
 

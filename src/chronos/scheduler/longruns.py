@@ -100,7 +100,7 @@ class LongRuns:
 
     def note(self, kind: EventType, execution: Execution) -> None:
         """Take in what has happened to an execution."""
-        if kind in _TOO_EARLY or (kind is _FINISHED and not self._watched):
+        if (kind is _FINISHED and not self._watched) or kind in _TOO_EARLY:
             return
         attempt = execution.running_attempt
         if attempt is None or not attempt.is_accepted:

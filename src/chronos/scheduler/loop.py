@@ -16,7 +16,7 @@ import structlog
 
 from chronos.dispatch.port import Executor
 from chronos.errors import StorageFull
-from chronos.model.events import Event, EventType
+from chronos.model.events import JOB_EVENTS, Event, EventType
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
@@ -400,13 +400,21 @@ class Scheduler:
 
     def _on_events(self, events: Sequence[Event]) -> None:
         # Who is granted with the decision does not stand in the line first.
-        granted = {event.execution.id for event in events if event.type is _STARTED and event.execution is not None}
+        started = [event.execution for event in events if event.type is _STARTED and event.execution is not None]
+        granted = {execution.id for execution in started}
+        leave, ended = self.line.remove, self._wakeups.note_end
         for event in events:
-            if event.type is not _DECIDED or event.execution is None or event.execution.id not in granted:
+            kind, execution = event.type, event.execution
+            if kind is _STARTED and execution is not None:  # all there is to it
+                leave(execution.id)
+            elif kind is _FINISHED and execution is not None:
+                ended(execution)
+                self.long_runs.note(kind, execution)
+            elif kind is not _DECIDED or execution is None or execution.id not in granted:
                 self._note(event)
         self._wake.set()
-        if self._sharing is not None and granted:
-            self._sharing.note(events)
+        if self._sharing is not None and started:
+            self._sharing.note(started)
 
     def _note(self, event: Event) -> None:
         kind = event.type
@@ -417,7 +425,7 @@ class Scheduler:
             self.long_runs.note(kind, event.execution)
             if event.until_us and self._sharing is not None:
                 self._sharing.note_held_back(event)
-        elif kind in _JOB_EVENTS:
+        elif kind in JOB_EVENTS:
             self._note_job(event)
         elif kind is EventType.DOCUMENT_CHANGED and self.calendars.is_calendar(event.key):
             self.agenda.replan(event.key)
@@ -440,14 +448,6 @@ class Scheduler:
 _UNTIL_DRAINED = ("scheduler", "settler", "taker", "renewals")
 """Turns that go on while what runs comes to its end."""
 _DECIDED, _STARTED = EventType.EXECUTION_DECIDED, EventType.EXECUTION_STARTED
+_FINISHED = EventType.EXECUTION_FINISHED
 _DROPPED = EventType.DEAD_LETTER_DROPPED
-_JOB_EVENTS = frozenset(
-    {
-        EventType.JOB_CREATED,
-        EventType.JOB_UPDATED,
-        EventType.JOB_DELETED,
-        EventType.JOB_PAUSED,
-        EventType.JOB_RESUMED,
-    }
-)
 _MISSED = frozenset({"misfire", "expired"})

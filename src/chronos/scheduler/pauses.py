@@ -9,7 +9,7 @@ from typing import Self
 import structlog
 
 from chronos.errors import ChronosError
-from chronos.model.events import Event, EventType
+from chronos.model.events import JOB_EVENTS, Event, EventType
 from chronos.model.job import Job
 from chronos.scheduler.jobs import JobService
 from chronos.scheduler.line import Line
@@ -36,7 +36,7 @@ class PauseTimer:
         self._line = Line()
         self._task: asyncio.Task[None] | None = None
         self._ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
-        commands.subscribe(self._on_events)
+        commands.subscribe(self._on_events, of=JOB_EVENTS)
 
     async def __aenter__(self) -> Self:
         for job in self._readings.jobs_with(RESUMES):

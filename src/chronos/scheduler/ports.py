@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, Protocol
 
 from chronos.dispatch.port import Executor, OnDone
-from chronos.model.events import Event
+from chronos.model.events import Event, EventType
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
 from chronos.model.times import PlanRow
@@ -39,7 +39,9 @@ class Commands(Protocol):
         """Have at hand what `view` will be asked for: many values are read more cheaply than one and one."""
         ...
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None: ...
+    def subscribe(self, listener: Callable[[Sequence[Event]], None], *, of: Set[EventType] = ...) -> None:
+        """Call `listener` with the events of every entry that are `of` these kinds; of all kinds without any."""
+        ...
 
 
 class Readings(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from chronos.model.events import Event, EventType
+from chronos.model.events import Event
 from chronos.model.execution import Attempt, Execution
 from chronos.scheduler.company import Company
 from chronos.scheduler.elsewhere import Host
@@ -18,8 +18,6 @@ from chronos.scheduler.settler import Settler
 log = structlog.get_logger(__name__)
 
 LOST_LOOK_S = 0.25
-
-_STARTED = EventType.EXECUTION_STARTED
 
 
 class Sharing:
@@ -50,18 +48,18 @@ class Sharing:
         self._may_overlap = may_overlap
         self._host_of = host_of
         self._granted: list[Execution] = []
+        self._holders: set[str] = set()
+        """Whoever may hold an attempt; nobody else does, from when this node has begun to lead."""
         self._has_granted = asyncio.Event()
 
-    def note(self, events: Sequence[Event]) -> None:
-        """Take in what was granted to this node, by whichever leader."""
+    def note(self, started: Sequence[Execution]) -> None:
+        """Take in what was granted to whom, by whichever leader; what is this node's is done soon."""
         own = self.company.incarnation
-        for event in events:
-            if event.type is not _STARTED or event.execution is None:
-                continue
-            attempt = event.execution.running_attempt
-            if attempt is not None and attempt.node == own:
-                self._granted.append(event.execution)
-                self._has_granted.set()
+        nodes = [execution.attempts[-1].node for execution in started]
+        self._holders.update(nodes)
+        if own in nodes:
+            self._granted += [execution for execution, node in zip(started, nodes, strict=True) if node == own]
+            self._has_granted.set()
 
     def note_held_back(self, event: Event) -> None:
         """Take in that a node holds back what goes to a host."""
@@ -91,8 +89,14 @@ class Sharing:
     async def settle_what_is_lost(self) -> None:
         """While this node leads, take for unknown what nodes had begun that are lost."""
         known: set[str] = set()
+        self._holders |= {attempt.node for one in self._readings.open_executions() if (attempt := _held(one))}
         while True:
+            # All is gone through only when it may matter: thousands are under way.
+            while not any(self.company.is_gone(node) for node in self._holders):
+                known = set()
+                await asyncio.sleep(LOST_LOOK_S)
             under_way = [(one, attempt) for one in self._readings.open_executions() if (attempt := _held(one))]
+            self._holders = {attempt.node for _, attempt in under_way}
             lost = {node for node in {attempt.node for _, attempt in under_way} if self.company.is_lost(node)}
             for node in sorted(lost - known):
                 log.warning("a node is lost: what it had begun is unknown", node=node)

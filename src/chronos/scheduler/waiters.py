@@ -31,6 +31,6 @@ class Waiters:
 
     def tell(self, execution: Execution) -> None:
         """Wake everybody who waits for `execution`."""
-        for ended in self._waiting.pop(execution.id, []):
+        for ended in self._waiting.pop(execution.id, ()) if self._waiting else ():
             if not ended.done():
                 ended.set_result(execution)

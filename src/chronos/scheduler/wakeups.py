@@ -33,20 +33,22 @@ class Wakeups:
         self._lead = lead
 
     def note(self, kind: EventType, execution: Execution) -> None:
-        """Take in what has happened to an execution."""
-        if kind is _STARTED:
-            self._line.remove(execution.id)
-        elif kind is _FINISHED:
-            self._line.remove(execution.id)
-            self._waiters.tell(execution)
-            self._rearm_waiting(execution.job_id)
-        elif kind is EventType.EXECUTION_DECIDED:
+        """Take in what has happened to an execution, apart from its start and its end."""
+        if kind is EventType.EXECUTION_DECIDED:
             self._ask_when_ready(execution)
         elif kind is EventType.EXECUTION_RETRYING:
             self._ask_when_ready(execution)
             self._rearm_waiting(execution.job_id)
         elif kind is EventType.EXECUTION_CANCELLING:
             self._stop_soon(execution)
+
+    def note_end(self, execution: Execution) -> None:
+        """Take in that an execution has ended."""
+        self._line.remove(execution.id)
+        self._waiters.tell(execution)
+        slots = self._commands.view.get(SLOTS, execution.job_id)
+        if slots is not None and slots.waiting:
+            self._rearm_waiting(execution.job_id)
 
     def _ask_when_ready(self, execution: Execution) -> None:
         self._line.add(execution.id, ready_us(execution) - self._lead_of(execution))
@@ -77,7 +79,3 @@ class Wakeups:
 def ready_us(execution: Execution) -> int:
     """Return when the next attempt of an execution may leave."""
     return max(execution.effective_us, execution.retry_at_us)
-
-
-# An enum's member is looked up slowly, and these are asked for with each execution.
-_STARTED, _FINISHED = EventType.EXECUTION_STARTED, EventType.EXECUTION_FINISHED

@@ -40,12 +40,12 @@ from chronos.server.gate import Asgi, host_of
 from chronos.server.gauges import register_gauges, register_log_gauges
 from chronos.server.host import ServerHost
 from chronos.server.joining import commands_of, company_of, membership_of
-from chronos.server.journal import Journal
+from chronos.server.journal import TOLD, Journal
 from chronos.server.keeping import Keeping, keeping_of
 from chronos.server.kept import Keep
 from chronos.server.lastruns import LastRuns
 from chronos.server.listener import Listener
-from chronos.server.live import Live
+from chronos.server.live import SHOWN, Live
 from chronos.server.lookup import JobLookup
 from chronos.server.membergauges import register_member_gauges
 from chronos.server.membership import EnteredLog, Membership, Seat, Wiring
@@ -55,7 +55,7 @@ from chronos.server.processes.assembling import front_of
 from chronos.server.rest import routes
 from chronos.server.rest.core import Core
 from chronos.server.settings import Http, Settings
-from chronos.server.stats import Stats
+from chronos.server.stats import COUNTED, Stats
 from chronos.server.web import build
 from chronos.server.workers import AllBreakers, Running, Workers
 from chronos.store.clusterlog import ClusterLog
@@ -366,8 +366,10 @@ def _door(
     # Whatever was opened of a job has had a place among its slots, and they last as long as the job.
     last_runs = LastRuns(truth.queries, may_have_run=lambda job_id: truth.commands.view.get(SLOTS, job_id) is not None)
     stats = Stats(house.clock, truth.queries.open_executions)
-    for view in (live, journal, last_runs, stats):
-        truth.commands.subscribe(view.on_events)
+    truth.commands.subscribe(live.on_events, of=SHOWN)
+    truth.commands.subscribe(journal.on_events, of=TOLD)
+    truth.commands.subscribe(last_runs.on_events)
+    truth.commands.subscribe(stats.on_events, of=COUNTED)
     house.telemetry.add_sink(stats)
     core = Core(
         jobs=drive.jobs,

@@ -164,15 +164,11 @@ class ServerHost(Offers):
         *,
         where: Where = Where.EVERY_NODE,
     ) -> None:
-        wanted = frozenset(types)
-
         def on_events(events: Sequence[Event]) -> None:
-            if where is Where.LEADER and self._leads is not None and not self._leads():
-                return
-            if some := [event for event in events if event.type in wanted]:
-                listener(some)
+            if where is Where.EVERY_NODE or self._leads is None or self._leads():
+                listener(events)
 
-        self._log.subscribe(on_events)
+        self._log.subscribe(on_events, of=types)
 
     def service(self, service: AbstractAsyncContextManager[Any]) -> None:
         self._services.append(service)

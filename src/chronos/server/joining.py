@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from chronos.cluster.leadership import Leadership
 from chronos.cluster.leases import node_of
 from chronos.errors import ConfigInvalid
+from chronos.model.events import EventType
 from chronos.scheduler.company import Company, Home
 from chronos.scheduler.role import NodeRole, running
 from chronos.server.members.caretaker import Caretaker
@@ -70,7 +71,7 @@ def membership_of(house: House, truth: Truth, host: ServerHost, drive: Drive, wi
     assert company is not None
     clock, node = house.clock, house.settings.cluster.node_id
     directory = Directory(node, wiring.members, commands.view, wiring.follow)
-    commands.subscribe(directory.on_events)
+    commands.subscribe(lambda _: directory.refresh(), of={EventType.MEMBER_CHANGED})
     caretaker = Caretaker(
         commands, directory, wiring.engines, lambda name: company.roll.is_gone(name, clock.boottime())
     )

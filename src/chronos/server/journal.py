@@ -22,7 +22,7 @@ SECOND_US = 1_000_000
 Wanted = Literal["all", "failures", "none"]
 
 _MISSED = frozenset({SkipReason.MISFIRE, SkipReason.EXPIRED, SkipReason.OVERLAP, SkipReason.QUOTA})
-_TOLD = frozenset({EventType.EXECUTION_RETRYING, EventType.EXECUTION_FINISHED, EventType.RANGE_SKIPPED})
+TOLD = frozenset({EventType.EXECUTION_RETRYING, EventType.EXECUTION_FINISHED, EventType.RANGE_SKIPPED})
 
 
 class Journal:
@@ -35,12 +35,10 @@ class Journal:
         self._left_out = 0
 
     def on_events(self, events: Sequence[Event]) -> None:
-        """Take note of what was committed. Called on the event loop; returns at once."""
+        """Take note of what was committed, of what is `TOLD`. Called on the event loop; returns at once."""
         if self.wanted == "none":
             return
         for event in events:
-            if event.type not in _TOLD:
-                continue
             is_bad = _is_bad(event)
             if (is_bad or self.wanted == "all") and self._has_room(event.time_us, is_bad):
                 _tell(event)

@@ -15,6 +15,7 @@ from chronos.store.queries import Queries
 JOBS_MAX = 20_000
 """How many jobs are remembered; of those that were forgotten, history is asked again."""
 
+_CREATED = EventType.JOB_CREATED  # an enum's member is looked up slowly, and this is asked for with each event
 RAN = tuple(status for status in Status if status is not Status.SKIPPED)
 
 
@@ -45,6 +46,8 @@ class LastRuns:
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take note of what was committed. Called on the event loop; returns at once."""
+        if not self._known and not self._new:  # nobody has asked: all that counts is who is new
+            events = [event for event in events if event.type is _CREATED]
         for event in events:
             if event.execution is not None:
                 self._new.discard(event.execution.job_id)
@@ -52,7 +55,7 @@ class LastRuns:
             elif event.type is EventType.JOB_DELETED:
                 self._new.discard(event.job_id)
                 self._known.pop(event.job_id, None)
-            elif event.type is EventType.JOB_CREATED and len(self._new) < JOBS_MAX:
+            elif event.type is _CREATED and len(self._new) < JOBS_MAX:
                 self._new.add(event.job_id)
 
     async def of(self, jobs: Sequence[Job]) -> dict[str, LastExecution | None]:

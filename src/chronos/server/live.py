@@ -47,11 +47,10 @@ class Live:
         self._on_close: list[Callable[[], None]] = []
 
     def on_events(self, events: Sequence[Event]) -> None:
-        """Take note of what was committed. Called on the event loop; returns at once."""
-        shown = [event for event in events if event.type in SHOWN]
-        self._ring.extend(shown)
+        """Take note of what was committed, of what is `SHOWN`. Called on the event loop; returns at once."""
+        self._ring.extend(events)
         for watcher in self._watchers:
-            for event in shown:
+            for event in events:
                 watcher.offer(event)
 
     def known(self) -> list[Event]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, cast
 
-from chronos.model.events import Event
+from chronos.model.events import Event, EventType
 from chronos.model.premises import Entrance, Premises
 from chronos.server import manifest
 from chronos.server.decoding import convert
@@ -34,7 +34,7 @@ def outline() -> dict[str, Any]:
 class _Silence:
     """A log in which nothing happens."""
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None: ...
+    def subscribe(self, listener: Callable[[Sequence[Event]], None], *, of: Set[EventType] = frozenset()) -> None: ...
 
 
 class _Entrance:

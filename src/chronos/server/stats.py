@@ -87,13 +87,13 @@ class Stats:
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Count what was committed. Returns at once."""
-        second: Counter[Status] | None = None
+        ended: list[Status] = []
         for event in events:
             kind, execution = event.type, event.execution
             if kind is _FINISHED and execution is not None:
-                second = second if second is not None else self._second()
-                second[execution.status] += 1
-                self._note_end(execution)
+                ended.append(execution.status)
+                if execution.status is not _SUCCESS or self._retrying or self._failing:
+                    self._note_end(execution)
             elif kind is _RETRYING and execution is not None:
                 if self._retrying is not None:
                     self._retrying.add(execution.id)
@@ -102,6 +102,8 @@ class Stats:
                     self._retrying.discard(execution.id)
             elif kind is _DELETED:
                 self._failing.pop(event.job_id, None)
+        if ended:
+            self._second().update(ended)
 
     def count(self, name: str, value: float, labels: dict[str, str]) -> None:
         """Counters are told by others."""
@@ -204,5 +206,8 @@ def _why(execution: Execution) -> str:
 
 
 # An enum's member is looked up slowly, and these are asked for with each event.
+_SUCCESS = Status.SUCCESS
 _FINISHED, _RETRYING = EventType.EXECUTION_FINISHED, EventType.EXECUTION_RETRYING
 _STARTED, _DELETED = EventType.EXECUTION_STARTED, EventType.JOB_DELETED
+COUNTED = frozenset({_FINISHED, _RETRYING, _STARTED, _DELETED})
+"""What `Stats` has to be told of."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from chronos.errors import Draining, LogDamaged, SnapshotNeeded, StorageFull, Unavailable
 from chronos.failpoints import reach
-from chronos.model.events import Event
+from chronos.model.events import Event, EventType
 from chronos.store.batch import OF_EXECUTIONS, Pace, Queue, Submission, encode_submissions
 from chronos.store.commands import Command, NewLeader, Seal, decode_entry
 from chronos.store.entryfold import StepwiseFold, events_of, fold_in_steps
@@ -40,6 +40,7 @@ Listener = Callable[[Sequence[Event]], None]
 RECOVERY_FLUSH_ENTRIES = 500
 EVENTS_AT_ONCE = 400
 """What listeners are told of before others have their turn."""
+EVERYTHING = frozenset(EventType)
 
 
 class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,7 +116,7 @@ class CommandLog:
         self._inflight: list[Submission] = []
         self._appended: deque[_Appended] = deque()
         self._parked: deque[tuple[int, Submission, list[Result]]] = deque()
-        self._listeners: list[tuple[Listener, bool]] = []
+        self._listeners: list[tuple[Listener, bool, frozenset[EventType]]] = []
         self._submitted, self._durable = asyncio.Event(), asyncio.Event()
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -165,7 +166,7 @@ class CommandLog:
         """Have at hand what `view` will be asked for; see `State.read_ahead`."""
         self._state.read_ahead(table, keys)
 
-    def subscribe(self, listener: Listener, *, recovered: bool = False) -> None:
+    def subscribe(self, listener: Listener, *, recovered: bool = False, of: Set[EventType] = EVERYTHING) -> None:
         """Call `listener` with the events of every entry, in order, after it is folded and before it is answered;
         a few hundred at a time.
 
@@ -173,8 +174,9 @@ class CommandLog:
 
         Args:
             recovered: Also for entries that `start` folds again after a crash. Never act outwards on those.
+            of: What it is told of; nothing else, and no call without any.
         """
-        self._listeners.append((listener, recovered))
+        self._listeners.append((listener, recovered, frozenset(of)))
 
     async def start(self, node: str, incarnation: str, *, on_recovered: Callable[[float], None] | None = None) -> None:
         """Fold what state lacks, then commit one boot record. Nothing is accepted before it is durable.
@@ -378,9 +380,11 @@ class CommandLog:
             self._tell(events, recovering=True)
 
     def _tell(self, events: Sequence[Event], *, recovering: bool) -> None:
-        for listener, recovered in self._listeners:
-            if recovered or not recovering:
-                listener(events)
+        kinds = {event.type for event in events}
+        for listener, recovered, of in self._listeners:
+            if kinds.isdisjoint(of) or (recovering and not recovered):
+                continue
+            listener(events if kinds <= of else [event for event in events if event.type in of])
 
     async def _flush_all(self) -> None:
         while True:

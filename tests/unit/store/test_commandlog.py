@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from chronos.errors import (
 from chronos.model.events import Event, EventType
 from chronos.store import commandlog
 from chronos.store.commandlog import CommandLog, CommandLogSettings
-from chronos.store.commands import Command, LogEntry, PutDocument, decode_entry
+from chronos.store.commands import Command, LogEntry, NewLeader, PutDocument, decode_entry
 from chronos.store.entryfold import one_step_each
 from chronos.store.port import At, Changes, View
 from chronos.store.state import MemoryState
@@ -232,6 +233,29 @@ async def test_listeners_hear_events_numbered_through_the_entry_before_the_waite
     assert heard == [(2, 0, "toy/default/a"), (2, 1, "toy/default/c")]
     assert woken == [False]
     await commands.stop()
+
+
+@virtual_time
+async def test_a_listener_is_told_of_nothing_but_what_it_has_asked_for() -> None:
+    commands = a_command_log(MemoryLog())
+    heard: dict[str, list[EventType]] = {"all": [], "terms": [], "both": [], "none": []}
+    of = {
+        "terms": {EventType.LEADER_CHANGED},
+        "both": {EventType.LEADER_CHANGED, EventType.DOCUMENT_CHANGED},
+        "none": {EventType.JOB_CREATED},
+    }
+
+    def told(into: list[EventType], events: Sequence[Event]) -> None:
+        into.extend(event.type for event in events)
+
+    commands.subscribe(partial(told, heard["all"]))
+    for name, kinds in of.items():
+        commands.subscribe(partial(told, heard[name]), of=kinds)
+    await commands.start("n1", "n1-1")
+    await commands.submit([put("a"), NewLeader("n1", "n1-2"), put("b")])
+    await commands.stop()
+    changed, led = EventType.DOCUMENT_CHANGED, EventType.LEADER_CHANGED
+    assert heard == {"all": [led, changed, led, changed], "terms": [led, led], "both": heard["all"], "none": []}
 
 
 @virtual_time

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from chronos.model.events import Event, EventType
 from chronos.model.member import MemberRecord, MemberState
 from chronos.store.members import members_in, present
 from chronos.store.port import View
@@ -49,11 +48,6 @@ class Directory:
     def is_recorded(self) -> bool:
         """Whether the log knows the members."""
         return bool(members_in(self._view))
-
-    def on_events(self, events: Sequence[Event]) -> None:
-        """Take in what has changed."""
-        if any(event.type is EventType.MEMBER_CHANGED for event in events):
-            self.refresh()
 
     def refresh(self) -> None:
         """Look who is there now, and tell. Whoever was removed is spoken with until its engine is out, too."""

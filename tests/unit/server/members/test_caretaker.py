@@ -151,6 +151,6 @@ async def test_this_node_learns_that_it_was_removed() -> None:
     await commands.propose(SetMember(at("n2", JOINS), "ann"))
     await commands.propose(SetMember(at("n2"), "ann"))
     await commands.propose(SetMember(at("n1", OUT), "ann"))
-    directory.on_events(commands.machine.events)
+    directory.refresh()
     async with asyncio.timeout(1):
         await directory.removed.wait()
