@@ -231,7 +231,7 @@ class RangeRecord(Struct, frozen=True, gc=False, array_like=True):
 
 _BASE32HEX = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS = [first + second for first in _BASE32HEX for second in _BASE32HEX]
-_LOW = (1 << 60) - 1
+_LOW, _LOWEST = (1 << 60) - 1, (1 << 30) - 1
 
 
 def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) -> str:
@@ -243,7 +243,16 @@ def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) ->
     assert 0 <= instant_s < 1 << 40
     key = f"{job_id}\0{kind._value_}\0{discriminator}".encode()  # `value` takes four times as long as the rest
     digest = int.from_bytes(blake2b(key, digest_size=15).digest(), "big")
-    return f"occ_{_base32(instant_s)}{_base60(digest >> 60)}{_base60(digest & _LOW)}"
+    # Several times as fast as `base64.b32hexencode`.
+    pairs, high, low = _PAIRS, digest >> 60, digest & _LOW
+    first, second, third, fourth = high >> 30, high & _LOWEST, low >> 30, low & _LOWEST
+    return (
+        f"occ_{_base32(instant_s)}"
+        f"{pairs[first >> 20]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}"
+        f"{pairs[second >> 20]}{pairs[second >> 10 & 1023]}{pairs[second & 1023]}"
+        f"{pairs[third >> 20]}{pairs[third >> 10 & 1023]}{pairs[third & 1023]}"
+        f"{pairs[fourth >> 20]}{pairs[fourth >> 10 & 1023]}{pairs[fourth & 1023]}"
+    )
 
 
 @lru_cache(maxsize=1_000)
@@ -251,16 +260,6 @@ def _base32(part: int) -> str:
     """Return 40 bits as eight characters."""
     pairs = _PAIRS
     return pairs[part >> 30] + pairs[part >> 20 & 1023] + pairs[part >> 10 & 1023] + pairs[part & 1023]
-
-
-def _base60(part: int) -> str:
-    """Return 60 bits as twelve characters; several times as fast as `base64.b32hexencode`."""
-    pairs = _PAIRS
-    first, second = part >> 30, part & 0x3FFFFFFF
-    return (
-        f"{pairs[first >> 20]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}"
-        f"{pairs[second >> 20]}{pairs[second >> 10 & 1023]}{pairs[second & 1023]}"
-    )
 
 
 def instant_of(execution: str) -> int:

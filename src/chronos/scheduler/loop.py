@@ -399,19 +399,31 @@ class Scheduler:
     # What happens elsewhere, noted.
 
     def _on_events(self, events: Sequence[Event]) -> None:
-        # Who is granted with the decision does not stand in the line first.
-        started = [event.execution for event in events if event.type is _STARTED and event.execution is not None]
-        granted = {execution.id for execution in started}
+        started: list[Execution] = []
         leave, ended = self.line.remove, self._wakeups.note_end
+        last: Event | None = None  # a decision: who is granted right after it does not stand in the line first
+        last_id = ""
         for event in events:
             kind, execution = event.type, event.execution
             if kind is _STARTED and execution is not None:  # all there is to it
-                leave(execution.id)
+                started.append(execution)
+                if execution.id == last_id:
+                    last, last_id = None, ""
+                else:
+                    leave(execution.id)
+                continue
+            if last is not None:
+                self._note(last)
+                last, last_id = None, ""
+            if kind is _DECIDED and execution is not None:
+                last, last_id = event, execution.id
             elif kind is _FINISHED and execution is not None:
                 ended(execution)
                 self.long_runs.note(kind, execution)
-            elif kind is not _DECIDED or execution is None or execution.id not in granted:
+            else:
                 self._note(event)
+        if last is not None:
+            self._note(last)
         self._wake.set()
         if self._sharing is not None and started:
             self._sharing.note(started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -30,40 +31,48 @@ class Cache:
     A newer value hides an older one.
 
     Attributes:
-        newer: Where most of what is asked for is; for reading, by who asks a hundred thousand times a second.
+        newer: Where most of what is asked for is, by table and key; for reading, by who asks a hundred thousand times
+            a second. A key alone is found in half the time that a pair takes.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self._half = max(1, bytes_max // 2)
-        self.newer: dict[Key, Any] = {}
-        self._older: dict[Key, Any] = {}
+        self.newer = _nothing_yet()
+        self._older = _nothing_yet()
         self._weight = 0
 
     def get(self, place: Key) -> Any:
         """Return the value, or NOTHING when it is not here."""
-        value = self.newer.get(place, NOTHING)
+        table, key = place
+        value = self.newer[table].get(key, NOTHING)
         if value is NOTHING:
-            value = self._older.get(place, NOTHING)
+            value = self._older[table].get(key, NOTHING)
             if value is not NOTHING:
                 self.put(place, value)
         return value
 
     def put(self, place: Key, value: Any) -> None:
         """Hold a value; it is the one from now on."""
+        table, key = place
         # What may be big counts again each time it changes: too much is better than too little.
-        if place not in self.newer or type(value) in _MAY_BE_BIG:
+        if key not in self.newer[table] or type(value) in _MAY_BE_BIG:
             self._weight += weight(value)
             if self._weight > self._half:
-                self._older, self.newer = self.newer, {}
+                self._older, self.newer = self.newer, _nothing_yet()
                 self._weight = weight(value)
-        self.newer[place] = value
+        self.newer[table][key] = value
 
     def renew(self, place: Key, value: Any) -> None:
         """Do what `put` does, and for what weighs what it has weighed before, quickly."""
-        if place in self.newer and type(value) not in _MAY_BE_BIG:
-            self.newer[place] = value
+        held, key = self.newer[place[0]], place[1]
+        if key in held and type(value) not in _MAY_BE_BIG:
+            held[key] = value
         else:
             self.put(place, value)
+
+
+def _nothing_yet() -> defaultdict[str, dict[str, Any]]:
+    return defaultdict(dict)
 
 
 def weight(value: Any) -> int:

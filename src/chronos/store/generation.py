@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
+from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.store.records import Record
 from chronos.store.refolding import Journaled
@@ -58,6 +60,14 @@ class Generation(Struct):
         if self.last:
             self.parts.append(Part(dict(self.last), dict(self.days), index, time_us))
             self.rest = {}
+
+    def record_ended(self, ended: Sequence[Execution], days: Sequence[int]) -> None:
+        """Take in executions that have come to their end, and how long each is kept."""
+        places = [(execution.id, execution.series) for execution in ended]
+        self.records.update(zip(places, ended, strict=True))
+        self.days.update(zip(places, days, strict=True))
+        if self.parts:
+            self.rest.update(zip(places, ended, strict=True))
 
     def record(self, place: tuple[str, int], record: Record, days: int) -> None:
         """Take a record in, or its newer version."""

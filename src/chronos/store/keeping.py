@@ -40,7 +40,7 @@ def days_kept(view: View, rules: Mapping[str, KeepingRule], job_id: str, namespa
     job = view.get(JOBS, job_id)
     if job is None and (kept := view.get(REVISIONS, revision_key(job_id, revision))) is not None:
         job = kept.job
-    if job is not None and job.spec.history is not None and job.spec.history.retention is not None:
-        return class_of(job.spec.history.retention)
-    rule = rules.get(namespace)
+    if job is not None and (history := job.spec.history) is not None and history.retention is not None:
+        return class_of(history.retention)
+    rule = rules.get(namespace) if rules else None
     return class_of(rule.retention) if rule is not None and rule.retention else 0

@@ -37,7 +37,7 @@ from chronos.store.sqlitefile import (
     transaction,
 )
 
-_ID = itemgetter(0)
+_ID, _FIRST, _LAST = itemgetter(0), itemgetter(6), itemgetter(7)  # of what `columns` returns
 FIRST_CHUNK, CHUNK = 25, 200
 """Rows read at a time: at first as many as a usual page, then more."""
 
@@ -194,8 +194,8 @@ class SegmentWriter:
             self.info,
             rows=self.info.rows + len(rows),
             opened_us=self.info.opened_us or time_us,
-            first_s=min([self.info.first_s, *(row[6] for row in rows)]),
-            last_s=max([self.info.last_s, *(row[7] for row in rows)]),
+            first_s=min(self.info.first_s, min(map(_FIRST, rows), default=INSTANT_MAX)),
+            last_s=max(self.info.last_s, max(map(_LAST, rows), default=-1)),
             complete_to=complete_to,
         )
         with transaction(self._db) as db:

@@ -187,7 +187,7 @@ class SqliteState:
 
     def get(self, table: Table[T], key: str) -> T | None:
         name = table.name
-        value: Any = self._open.get(key) if name == _OPEN else self._cache.newer.get((name, key), NOTHING)
+        value: Any = self._open.get(key) if name == _OPEN else self._cache.newer[name].get(key, NOTHING)
         found: T | None = self._look_up((name, key)) if value is NOTHING else value
         return found
 
@@ -232,17 +232,18 @@ class SqliteState:
         assert index == self._index + 1
         if self._history.is_new_stretch(self._time_us, time_us):
             self._dirty.cut(self._index, self._time_us)
+        dirty, put_open, renew = self._dirty, self._put_open, self._cache.renew
         for change in changes:
             if index > self._recorded:  # a crash may have come between history's flush and state's
                 self._record(change, index, time_us)  # before the puts: what a deleted job leaves is kept as it said
             for place, value in change.puts.items():
                 if place[0] == _OPEN:
-                    self._put_open(place, value)
+                    put_open(place, value)
                 else:
-                    self._dirty.puts[place] = value
-                    self._cache.renew(place, value)
+                    dirty.puts[place] = value
+                    renew(place, value)
                     if place[0] == _JOBS:
-                        self._dirty.jobs[place[1]] = value
+                        dirty.jobs[place[1]] = value
         self._index, self._time_us = index, time_us
 
     def _put_open(self, place: Key, value: Any) -> None:
@@ -265,10 +266,8 @@ class SqliteState:
         if not change.ended and not change.ranges:
             return
         dirty, rules = self._dirty, rules_of(self)
-        for execution in change.ended:
-            place = (execution.id, execution.series)
-            days = days_kept(self, rules, execution.job_id, execution.namespace, execution.revision)
-            dirty.record(place, execution, days)
+        ended = change.ended
+        dirty.record_ended(ended, [days_kept(self, rules, one.job_id, one.namespace, one.revision) for one in ended])
         for skipped in change.ranges:
             place, days = (range_id(skipped), 0), days_kept(self, rules, skipped.job_id, skipped.namespace)
             if dirty.days.get(place, days) != days and self._history.is_cut_alike:

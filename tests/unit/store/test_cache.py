@@ -26,7 +26,7 @@ def test_what_is_remembered_is_what_was_put_last_and_never_weighs_too_much() -> 
         value = cache.get(place)
         assert value is NOTHING or value is truth[place]
         found += value is not NOTHING
-        held = [*cache.newer.values(), *cache._older.values()]
+        held = [value for half in (cache.newer, cache._older) for table in half.values() for value in table.values()]
         assert number % 100 or sum(map(weight, held)) <= BYTES_MAX + weight(a_job(4_000))
     assert found > 10_000
 

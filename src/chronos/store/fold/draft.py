@@ -22,7 +22,10 @@ class Draft:
     def __init__(self, view: View, at: At) -> None:
         self.at = at
         # Two layers at once: most of what is asked for lies in neither.
-        self._over, self._get = (view.changed, view.get_under) if isinstance(view, EntryView) else ({}, view.get)
+        self._over: dict[tuple[str, str], Any] = {}
+        self._get, self._first_event = view.get, 0
+        if isinstance(view, EntryView):
+            self._over, self._get, self._first_event = view.changed, view.get_under, view.events
         self._puts: dict[tuple[str, str], Any] = {}
         self._ended: list[Execution] = []
         self._ranges: list[RangeRecord] = []
@@ -32,7 +35,7 @@ class Draft:
     def get(self, table: Table[T], key: str) -> T | None:
         place = (table.name, key)
         value: Any = self._puts.get(place, _UNTOUCHED)
-        if value is _UNTOUCHED:
+        if value is _UNTOUCHED and self._over:
             value = self._over.get(place, _UNTOUCHED)
         found: T | None = self._get(table, key) if value is _UNTOUCHED else value
         return found
@@ -52,14 +55,14 @@ class Draft:
         self._ranges.append(record)
 
     def emit(self, kind: EventType, **facts: Any) -> None:
-        seq = len(self._events)
+        seq = self._first_event + len(self._events)
         self._events.append(Event(type=kind, index=self.at.index, seq=seq, time_us=self.at.time_us, **facts))
 
     def tell(self, kind: EventType, execution: Execution, job: Job | None = None) -> None:
         """Emit what has happened to an execution: of that there is most, so it is the quickest."""
         at, events = self.at, self._events
-        namespace, job_id = execution.namespace, execution.job_id
-        events.append(Event(kind, at.index, len(events), at.time_us, namespace, job_id, "", job, execution))
+        namespace, job_id, seq = execution.namespace, execution.job_id, self._first_event + len(events)
+        events.append(Event(kind, at.index, seq, at.time_us, namespace, job_id, "", job, execution))
 
     def changes(self, result: Result) -> Changes:
         return Changes(result=result, puts=self._puts, ended=self._ended, ranges=self._ranges, events=self._events)
