@@ -133,25 +133,35 @@ class Records(NamedTuple):
     Attributes:
         ended: Executions that ended well, by each node's history.
         twice: Executions that a history has more than once.
+        ended_us: When each of them ended: log time of the entry that says so, which a majority has on disk.
     """
 
     ended: dict[str, set[str]]
     twice: set[str]
+    ended_us: dict[str, int]
+
+    def between(self, begun_s: float, ended_s: float) -> int:
+        """Return how many ended from one moment to another, seconds since the epoch."""
+        return sum(begun_s <= ended_us / 1e6 < ended_s for ended_us in self.ended_us.values())
 
 
 def records(cluster: LoopbackCluster) -> Records:
     """Return what the histories of the nodes hold; they have to be stopped."""
     ended: dict[str, set[str]] = {}
     twice: set[str] = set()
+    ended_us: dict[str, int] = {}
     for node in cluster.nodes:
         counted: Counter[str] = Counter()
         for path in sorted((node.data / "history").glob("*.db")):
             db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-            counted.update(str(key) for (key,) in db.execute("SELECT id FROM records WHERE status = 'success'"))
+            statement = "SELECT id, ended_us FROM records WHERE status = 'success'"
+            rows: list[Any] = db.execute(statement).fetchall()
             db.close()
+            counted.update(key for key, _ in rows)
+            ended_us.update(rows)
         ended[node.name] = set(counted)
         twice |= {key for key, times in counted.items() if times > 1}
-    return Records(ended, twice)
+    return Records(ended, twice, ended_us)
 
 
 def missing(seen: Iterable[Fired], until_s: float) -> int:
