@@ -15,7 +15,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.report import Report, lateness, parser, tell
@@ -24,6 +24,8 @@ from bench.throughput import Window, jobs_of
 from bench.trio import SECOND_US, Fired, fired, records, sent_twice, trio
 
 WARM_UP_S = 5
+CREATED_A_SECOND = 200
+"""Jobs are due for the first time when all of them are there: creating them under full load is measured by others."""
 OPEN_S = 1.0
 """What was due in the last second may still be open when all three nodes are stopped at once."""
 
@@ -31,8 +33,10 @@ OPEN_S = 1.0
 async def measure(chosen: argparse.Namespace) -> Report:
     with tempfile.TemporaryDirectory(prefix="chronos-bench-") as name:
         async with trio(Path(name), delay_ms=chosen.delay_ms) as world:
-            await world.create(jobs_of("spread", chosen.rate, chosen.rate, world.sink.url, datetime.now(UTC)))
-            await asyncio.sleep(WARM_UP_S)
+            start = datetime.now(UTC) + timedelta(seconds=WARM_UP_S + chosen.rate / CREATED_A_SECOND)
+            jobs = jobs_of("spread", chosen.rate, chosen.rate, world.sink.url, start)
+            await world.create(job | {"start_at": start.isoformat()} for job in jobs)
+            await asyncio.sleep(max(0.0, start.timestamp() - time.time()) + WARM_UP_S)
             _, term = await world.cluster.leader()
             used, begun = world.used(), time.time()
             await asyncio.sleep(chosen.seconds)
