@@ -37,6 +37,8 @@ CHUNKS += [(5, "standard", n) for n in dose(range(2), 1)]
 FOUND = [
     # A right to send counts from the last time the log said that the node lives, not from when the node stood still.
     (3, 21, "standard"),
+    # A node that had not heard of a job yet refused a write to it.
+    (3, 6, "churn"),
 ]
 """(nodes, seed, profile) of runs that have found something once."""
 

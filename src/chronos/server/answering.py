@@ -7,7 +7,7 @@ request is raised, and the gate makes a problem of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -18,12 +18,11 @@ from chronos.server.calls import check_permission, is_local, read_call
 from chronos.server.patience import answered
 from chronos.server.problems import HttpProblem
 from chronos.server.routing import APPLIED, TOO_LARGE, Routes, body_bound
+from chronos.server.uptodate import ReadBarrier, up_to_date
 
 Scope = Any
 Receive = Any
 Send = Any
-
-ReadBarrier = Callable[[], Awaitable[None]]
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
@@ -53,11 +52,15 @@ class Answering:
         assert endpoint is not None, "the gate has looked"
         scope["chronos.route"] = endpoint.path
         call = await call_of(endpoint, path, scope, receive, self._body_bytes_max)
-        if self._barrier is not None and _asks_others(endpoint) and not is_local(scope["query_string"]):
-            await self._barrier()
-        # Asked before the handler reads: what it reads is at least as new as what the answer says.
-        index = self._applied()
-        await send_reply(endpoint, await answered(endpoint, call), receive, send, index=index)
+        barrier = None if _is_of_node(endpoint) or is_local(scope["query_string"]) else self._barrier
+
+        async def ask() -> tuple[Reply, int]:
+            # Before the handler reads: what it reads is at least as new as what the answer says.
+            index = self._applied()
+            return await answered(endpoint, call), index
+
+        reply, index = await up_to_date(ask, barrier, reads=_is_read(endpoint))
+        await send_reply(endpoint, reply, receive, send, index=index)
 
 
 async def call_of(
@@ -143,8 +146,8 @@ def _is_read(endpoint: Endpoint) -> bool:
     return endpoint.method == "GET" and endpoint.permission != PUBLIC
 
 
-def _asks_others(endpoint: Endpoint) -> bool:
-    return _is_read(endpoint) and not endpoint.of_node
+def _is_of_node(endpoint: Endpoint) -> bool:
+    return endpoint.of_node or (endpoint.method == "GET" and endpoint.permission == PUBLIC)
 
 
 def _encoded(reply: Reply) -> bytes:

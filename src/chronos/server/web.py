@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chronos.plugin import Endpoint
-from chronos.server.answering import Answering, ReadBarrier
+from chronos.server.answering import Answering
 from chronos.server.gate import Asgi, Authenticate, Gate, host_of
 from chronos.server.routing import BODY_BYTES_MAX, Routes
+from chronos.server.uptodate import ReadBarrier
 from chronos.telemetry import Telemetry
 from chronos.timing.clock import Chance, Clock
 

@@ -6,12 +6,14 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chronos.errors import ChronosError
 from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.jobs import Changed
+from chronos.server.uptodate import up_to_date
 from chronos.store.queries import ALL
 from chronos.testing.simulation.evidence import Operation
 from chronos.testing.simulation.load import another_spec
@@ -95,11 +97,10 @@ class Client:
     async def _answered(self, life: SimLife, operation: Operation) -> None:
         node = life.node
         assert node is not None
-        answer = "ok"
+        answer, is_read = "ok", operation.kind in _READS
         try:
-            if node.membership is not None and operation.kind in _READS:
-                await node.membership.barrier()  # as the API does before it reads
-            await _DO[operation.kind](self, life, operation)
+            barrier = node.membership.barrier if node.membership is not None else None
+            await up_to_date(partial(_DO[operation.kind], self, life, operation), barrier, reads=is_read)
         except ChronosError as error:
             answer = error.slug
         if not life.dead:
