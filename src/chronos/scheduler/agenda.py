@@ -57,6 +57,14 @@ class Agenda:
             return known
         return Plan(job, self.calendars.find)
 
+    def find_plan(self, job_id: str) -> Plan | None:
+        """Return the plan of a job as it is now, also on a node that does not plan; None without a job or a plan."""
+        job = self._commands.view.get(JOBS, job_id)
+        try:
+            return self.plan_of(job) if job is not None else None
+        except ChronosError:
+            return None
+
     def _planned(self, job_id: str) -> Plan | None:
         job = self._commands.view.get(JOBS, job_id)
         if job is None:

@@ -73,8 +73,9 @@ class Changes:
         Args:
             mark_s: The high-water mark up to which what it owes has been decided.
         """
-        plan = self._scheduler.book.get(job.id)
-        if plan is None:
+        try:
+            plan = self._scheduler.plan_of(job)
+        except ChronosError:
             return 0
         known_s = now_us // 1_000_000 if job.paused is not None else mark_s
         following = plan.next_planned_s(max(known_s, job.owed_since_us // 1_000_000))

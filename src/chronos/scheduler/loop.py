@@ -135,7 +135,7 @@ class Scheduler:
         return Settler(
             self._commands,
             self._clock,
-            self.book,
+            self.agenda.find_plan,
             self.settings,
             keep_body,
             probe,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 import structlog
 from msgspec.structs import replace
@@ -15,7 +15,6 @@ from chronos.errors import ChronosError, StorageFull
 from chronos.model.execution import Attempt, Execution
 from chronos.model.job import Job, OnUnknown, Pause
 from chronos.model.target import HttpTarget
-from chronos.scheduler.book import Book
 from chronos.scheduler.company import Company
 from chronos.scheduler.deliveries import KeepBody, definition, host_called
 from chronos.scheduler.outcomes import delivered, late_result, lost, next_step
@@ -29,6 +28,9 @@ from chronos.telemetry import Telemetry
 from chronos.timing.clock import Clock
 
 log = structlog.get_logger(__name__)
+
+FindPlan = Callable[[str], Plan | None]
+"""Returns the plan of the job with this id as it is now; None without one."""
 
 BATCH_MAX = 2_000
 ENTRY_BYTES = 512 * 1024
@@ -56,7 +58,7 @@ class Settler:
         self,
         commands: Commands,
         clock: Clock,
-        book: Book,
+        find_plan: FindPlan,
         settings: SchedulerSettings,
         keep_body: KeepBody | None = None,
         probe: Probe | None = None,
@@ -66,7 +68,7 @@ class Settler:
         self._commands = commands
         self._company = company
         self._clock = clock
-        self._book = book
+        self._find_plan = find_plan
         self._settings = settings
         self._keep_body = keep_body
         self._probe = probe
@@ -280,7 +282,7 @@ class Settler:
 
     def _following_us(self, execution: Execution, now_us: int) -> int | None:
         """Return when the job is due next; None when it is not, or paused."""
-        plan = self._book.get(execution.job_id)
+        plan = self._find_plan(execution.job_id)
         if plan is None or plan.job.paused is not None:
             return None
         following = plan.next_s(max(now_us // 1_000_000, execution.scheduled_s))
@@ -298,7 +300,7 @@ class Settler:
     async def _pause_what_is_gone(self) -> None:
         """A target that answered 410 has said that it will not come back; pausing is what the job asked for."""
         for job_id in sorted(self._gone):
-            plan = self._book.get(job_id)
+            plan = self._find_plan(job_id)
             target = plan.job.target if plan is not None and plan.job.paused is None else None
             if not isinstance(target, HttpTarget) or not target.pause_on_gone:
                 self._gone.discard(job_id)

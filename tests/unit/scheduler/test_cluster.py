@@ -9,10 +9,11 @@ import pytest
 from tests.unit.scheduler.cluster import Arrival, Node, a_cluster
 from tests.unit.scheduler.harness import BEGIN_S, lasting
 
-from chronos.dispatch.port import Delivered, Delivery, NoAnswer, Outcome
+from chronos.dispatch.port import Delivered, Delivery, NoAnswer, Outcome, Refused
 from chronos.errors import NotLeader, Unavailable
 from chronos.model.execution import Execution, RangeRecord, Status
 from chronos.model.job import Job
+from chronos.scheduler.changes import Changes
 from chronos.testing import virtual_time
 
 
@@ -409,3 +410,40 @@ async def test_a_retry_goes_to_a_node_that_has_not_been_left_without_an_answer()
         second = [arrival for arrival in cluster.arrivals if arrival.attempt == 2]
         assert len(second) >= 12
         assert "n3" not in {arrival.node for arrival in second}
+
+
+@virtual_time
+async def test_a_node_that_came_back_knows_what_a_job_owes_that_it_is_told_to_change() -> None:
+    # Else an edit that comes before a new leader has made up for the time without one loses what was due in it.
+    async with a_cluster() as cluster:
+        job = await cluster.leader.create("every second")
+        back = cluster.followers[0]
+        await back.stop()
+        back = await cluster.boot(back.name)  # with what it had on disk: nobody has told it of the job in this life
+        await asyncio.sleep(5)
+        await cluster.rest()
+        mark_s = BEGIN_S + int(cluster.now) - 3
+        for node in cluster.nodes.values():
+            changes = Changes(node.commands, node.scheduler)
+            assert changes.undecided_us(job, node.scheduler.now_us, mark_s) == (mark_s + 1) * 1_000_000
+
+
+@virtual_time
+async def test_a_target_that_is_gone_pauses_its_job_whichever_node_has_asked_it() -> None:
+    async with a_cluster() as cluster:
+        back = cluster.followers[0]
+
+        async def gone(_: Delivery) -> Outcome:
+            asked = cluster.arrivals[-1]
+            return Refused("HTTP 410", "", permanent=True, gone=True) if asked.node == back.name else Delivered()
+
+        job = await cluster.leader.create("gone", webhook={"url": "http://127.0.0.1:9/", "pause_on_gone": True})
+        await back.stop()
+        back = await cluster.boot(back.name)
+        cluster.plays["gone"] = gone
+        begun = len(cluster.arrivals)
+        await cluster.until(lambda: any(arrival.node == back.name for arrival in cluster.arrivals[begun:]))
+        await asyncio.sleep(2)
+        paused = (await cluster.leader.jobs.get(job.id, namespace="default")).paused
+        assert paused is not None
+        assert "410" in paused.reason
