@@ -181,7 +181,7 @@ class PlanMoved(Unavailable):
 
 
 class CatchingUp(Unavailable):
-    """What this job owes from an outage is being decided; send the request again in a second."""
+    """What this job owes is being decided, as after an outage; send the request again in a second."""
 
 
 class Fenced(NotLeader):

@@ -26,13 +26,14 @@ class Agenda:
 
     Attributes:
         proposed_hwm_s: The mark as the last decision on its way would leave it; 0 when none is.
+        replanned: How often a calendar has changed.
     """
 
     def __init__(self, commands: Commands, readings: Readings, clock: Clock) -> None:
         self.calendars = Calendars(commands.view)
         self.book = Book(self._planned)
         self.turnstile = Turnstile()
-        self.proposed_hwm_s = 0
+        self.proposed_hwm_s = self.replanned = 0
         self._commands = commands
         self._readings = readings
         self._clock = clock
@@ -113,6 +114,7 @@ class Agenda:
 
     def replan(self, calendar_key: str) -> None:
         """Plan anew every job that refers to the calendar under `calendar_key`."""
+        self.replanned += 1
         self.calendars.forget(calendar_key)
         for job in self._readings.jobs_with(self.calendars.trait_of(calendar_key)):
             self.index(job)

@@ -52,6 +52,7 @@ class CatchupRunner:
     def go_on(self, from_s: int, to_s: int, owing: Sequence[str]) -> None:
         """The span (`from_s`, `to_s`] is to be made up for; only these jobs owe something in it by their schedules."""
         self._owing = (from_s, to_s), owing
+        self._ids, self._span = [], (0, 0)
         self._wake.set()
 
     async def run(self) -> None:
@@ -104,11 +105,12 @@ class CatchupRunner:
 
     async def _next_step(self, shard: Shard) -> Catchup:
         total, cursor_to, steps = Verdict(), "", 0
-        first = bisect_right(self._ids, shard.cursor)
-        for place in range(first, len(self._ids)):
-            job_id = self._ids[place]
+        ids = self._ids  # others may follow, of another span, while this waits
+        first = bisect_right(ids, shard.cursor)
+        for place in range(first, len(ids)):
+            job_id = ids[place]
             if place - first >= JOBS_AT_ONCE or len(total.occurrences) >= OCCURRENCES_AT_ONCE:
-                cursor_to = self._ids[place - 1]
+                cursor_to = ids[place - 1]
                 break
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:

@@ -207,6 +207,7 @@ class Scheduler:
 
     async def _try_to_begin(self) -> bool:
         """Move the mark to now and settle what an earlier life left; return whether the log took it."""
+        self._turn.begin()
         try:
             await self._catchup.begin()
             shard, owing = self.shard, self.agenda.load()
@@ -286,7 +287,7 @@ class Scheduler:
     @property
     def is_behind(self) -> bool:
         """Whether something that is due waits to be decided, is being decided, or waits for the right to be sent."""
-        if self.agenda.proposed_hwm_s > self.shard.hwm_s:
+        if self.agenda.proposed_hwm_s > self.shard.hwm_s or self.shard.is_in_parts(self.now_us):
             return True  # whoever changes a schedule now makes that decision void
         late_us = self.now_us - BEHIND_US
         instant, at_us = self.book.peek(), self.line.peek()
@@ -318,7 +319,7 @@ class Scheduler:
             "planned_jobs": len(self.book),
             "waiting": len(self.line),
             "in_flight": self.executor.in_flight(),
-            "catching_up": bool(shard.catchup_to_s),
+            "catching_up": shard.is_catching_up(self.now_us),
             "silent_until": shard.hwm_s if shard.hwm_s > self.now_us // 1_000_000 + 1 else None,
             "waits_for": self._waits_for or None,
         }

@@ -27,6 +27,15 @@ class Commands(Protocol):
         """Log time: microseconds since the epoch, as of the last entry."""
         ...
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody outside has had something written in the last seconds."""
+        ...
+
+    async def told(self) -> None:
+        """Return when subscribers have been told all that `view` shows: a few turns of the loop."""
+        ...
+
     async def propose(self, command: Command) -> Result:
         """Return the verdict once it is durable and folded; raises the error that a rejection names."""
         ...

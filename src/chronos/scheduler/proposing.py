@@ -14,6 +14,8 @@ from chronos.store.verdict import error_of
 
 STALE_TRIES = 50
 STALE_WAIT_S = 0.05
+PART_WAIT_S = 0.005
+"""The first wait for what a job still has to be decided of: usually it is the next part of a crowd."""
 GIVE_WAY_S = 0.25
 """So long at most many changes wait each time for what is due."""
 GLANCE_S = 0.005
@@ -81,7 +83,10 @@ class Proposals:
 async def _wait(stale: ChronosError, attempt: int) -> None:
     # Usually the mark has moved and the next try fits. If not, planning has to catch up first; waits of different
     # length keep the tries from falling into step with it.
-    await asyncio.sleep(STALE_WAIT_S * (attempt % 8) if isinstance(stale, PlanMoved) else STALE_WAIT_S)
+    if isinstance(stale, PlanMoved):
+        await asyncio.sleep(STALE_WAIT_S * (attempt % 8))
+    else:
+        await asyncio.sleep(min(STALE_WAIT_S, PART_WAIT_S * (attempt + 1)))
 
 
 def _made(make: Make) -> Command | ChronosError:

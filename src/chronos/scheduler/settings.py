@@ -17,6 +17,8 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         http_timeout_us: The same for HTTP.
         unknowns_max: Attempts of unknown outcome that are tried again without counting.
         batch_max: Executions of those that wait started in one entry; what is granted with its decision comes on top.
+        part_jobs: Of more jobs that are due together, so many are decided in one entry while somebody outside writes,
+            who would else wait behind all of them.
         on_isolation: What a node that is cut off from the others does with what it runs, when the job says nothing.
         history_days: How long history is kept; revisions of a deleted job are kept for as long after the delete.
     """
@@ -26,6 +28,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     http_timeout_us: int = 30_000_000
     unknowns_max: int = 5
     batch_max: int = 2_000
+    part_jobs: int = 200
     dead_letter_days: int = 14
     history_days: float = 30.0
     on_isolation: OnIsolation = OnIsolation.STOP

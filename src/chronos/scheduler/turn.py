@@ -15,6 +15,7 @@ from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.scheduler.agenda import Agenda
 from chronos.scheduler.company import Company
+from chronos.scheduler.crowd import Crowd
 from chronos.scheduler.deliveries import definition, delivery_of, host_called
 from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
@@ -25,7 +26,7 @@ from chronos.scheduler.settings import SchedulerSettings
 from chronos.scheduler.settler import Settler
 from chronos.scheduler.stages import note_granted
 from chronos.scheduler.wakeups import ready_us
-from chronos.store.commands import BeginCatchup, Command, Decide, Start, StartAttempt
+from chronos.store.commands import BeginCatchup, Catchup, Command, Decide, Start, StartAttempt
 from chronos.store.fold.starting import is_held
 from chronos.store.port import Result
 from chronos.store.tables import JOBS, OPEN, Shard
@@ -76,16 +77,30 @@ class Turn:
         self._settings = settings
         self._telemetry = telemetry
         self._company = company
+        self._crowd = Crowd(agenda, settings.part_jobs)
+
+    def begin(self) -> None:
+        """Begin anew: what another life of this has left open, others go on with."""
+        self._crowd.forget()
 
     async def take(self) -> bool:
         """Propose one entry if anything is due; return whether there was."""
+        await self._commands.told()  # until then the agenda may not know what the version in the state stands for
         now_us = self._agenda.now_us
         shard = self._agenda.shard
+        if self._crowd.is_open(shard):
+            await self._go_on_with_the_crowd(shard, now_us)
+            return True
+        self._crowd.forget()  # it is over, or was given up by a reset of the clock
         to_s = self._to_s(shard, now_us)
-        has_to_wait = bool(shard.catchup_to_s) and self._is_too_much(shard, to_s, now_us)
+        has_to_wait = shard.is_in_parts(now_us) or (bool(shard.catchup_to_s) and self._is_too_much(shard, to_s, now_us))
         if has_to_wait:
             to_s = shard.hwm_s
+        first_s = self._agenda.book.peek()
         due = self._agenda.book.due(to_s) if to_s > shard.hwm_s else []
+        if first_s is not None and self._is_better_in_parts(due, first_s, shard, to_s, now_us):
+            await self._decide_in_parts(due, shard, to_s, now_us)
+            return True
         verdict = None if self._takes_long(due, shard.hwm_s, to_s) else await self._decide(due, shard, to_s, now_us)
         size = _bytes_of(verdict) if verdict is not None else 0
         if verdict is None or size > ENTRY_BYTES:
@@ -125,9 +140,62 @@ class Turn:
             await asyncio.sleep(REFUSED_S)
             return
         if due:
-            self._after_decide(due, results[0], shard, to_s)
-        if self._company is None:  # else each node takes what is its own from the log
-            await self.hand_over([granted for result in results for granted in result.value or ()])
+            to_s = self._after_decide(results[0], shard, to_s)
+        await self._hand_over_all(results)
+        await self._advance(due, to_s)
+        if asked:
+            self._after_start(asked, results[-1], now_us)
+
+    # A crowd in parts.
+
+    def _is_better_in_parts(self, due: list[str], first_s: int, shard: Shard, to_s: int, now_us: int) -> bool:
+        """Whether somebody who writes would wait for long behind these, and they are ahead of their time."""
+        if not self._crowd.is_worth_it(len(due)) or not self._commands.is_asked or shard.catchup_to_s:
+            return False
+        now_s = now_us // 1_000_000
+        return len(due) <= DUE_MAX and first_s > now_s - GRACE_MIN_S and to_s > now_s and to_s - shard.hwm_s <= SPAN_S
+
+    async def _decide_in_parts(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> None:
+        """Let the mark jump, and decide the first part."""
+        self._crowd.gather(due, shard.hwm_s, to_s)
+        begin = BeginCatchup(0, shard.hwm_s, to_s, shard.plan_version)
+        await self._propose_part(begin, due, shard, now_us)
+
+    async def _go_on_with_the_crowd(self, shard: Shard, now_us: int) -> None:
+        if self._crowd.is_outdated:
+            self._catch_up(shard.catchup_from_s, shard.catchup_to_s, self._crowd.left(shard))
+            self._crowd.forget()
+        else:
+            await self._propose_part(None, [], shard, now_us)
+
+    async def _propose_part(self, begin: BeginCatchup | None, due: list[str], shard: Shard, now_us: int) -> None:
+        """Propose the next part; before the first one comes `begin`, which lets the mark jump over what is `due`."""
+        cursor = shard.cursor if begin is None else ""
+        cursor_to, verdict = await self._crowd.next_part(cursor, now_us, now_us + self._lead.claim_us)
+        nodes = self._company.share() if self._company is not None else []
+        part = Catchup(
+            0, cursor, cursor_to, shard.plan_version, verdict.occurrences, verdict.ranges, self._incarnation, nodes
+        )
+        asked = self._ask(now_us, max(0, ENTRY_BYTES - _bytes_of(verdict)) // ATTEMPT_BYTES)
+        entry: list[Command] = [part] if begin is None else [begin, part]
+        if begin is not None:
+            self._agenda.proposed_hwm_s = begin.to_s
+        try:
+            results = await self._commands.submit([*entry, Start(asked)] if asked else entry)
+        except ChronosError as error:
+            if begin is not None:
+                self._crowd.forget()
+            self._put_back(due, shard.hwm_s, asked)
+            log.warning("planning waits", reason=str(error))
+            await asyncio.sleep(REFUSED_S)
+            return
+        decided = results[len(entry) - 1]
+        to_s = self._after_decide(decided, shard, begin.to_s if begin is not None else shard.hwm_s)
+        is_over = not cursor_to if decided.ok else begin is not None  # all is decided, or nothing has begun
+        if is_over:
+            self._crowd.forget()
+        await self._hand_over_all(results)
+        await self._advance(due, to_s)
         if asked:
             self._after_start(asked, results[-1], now_us)
 
@@ -193,17 +261,23 @@ class Turn:
         else:
             await asyncio.sleep(TOO_MUCH_S)
 
-    def _after_decide(self, due: list[str], result: Result, before: Shard, to_s: int) -> None:
+    def _after_decide(self, result: Result, before: Shard, to_s: int) -> int:
+        """Return after which second who was due is due next."""
         agenda = self._agenda
         if result.ok:
             agenda.turnstile.release("planning")
-        else:
-            # The schedules or the mark changed while this was on its way: nothing was decided, so ask again.
-            agenda.proposed_hwm_s = agenda.shard.hwm_s
-            to_s = min(before.hwm_s, agenda.shard.hwm_s)
-            agenda.turnstile.hold("planning")
-        for job_id in due:
-            agenda.book.advance(job_id, to_s)
+            return to_s
+        # The schedules or the mark changed while this was on its way: nothing was decided, so ask again.
+        agenda.proposed_hwm_s = agenda.shard.hwm_s
+        agenda.turnstile.hold("planning")
+        return before.hwm_s
+
+    async def _advance(self, due: list[str], to_s: int) -> None:
+        for number, job_id in enumerate(due, 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+            # Never beyond the mark: the clock may have been reset meanwhile.
+            self._agenda.book.advance(job_id, min(to_s, self._agenda.shard.hwm_s))
 
     def _put_back(self, due: list[str], hwm_s: int, asked: list[StartAttempt]) -> None:
         self._agenda.proposed_hwm_s = self._agenda.shard.hwm_s
@@ -254,6 +328,10 @@ class Turn:
         for attempt in asked:
             if attempt.execution_id not in got:
                 self._ask_again_when_due(attempt, asked_at_us)
+
+    async def _hand_over_all(self, results: list[Result]) -> None:
+        if self._company is None:  # else each node takes what is its own from the log
+            await self.hand_over([granted for result in results for granted in result.value or ()])
 
     async def hand_over(self, granted: list[Execution]) -> None:
         """Give what may start, and is still wanted, to the executor of this node."""

@@ -105,6 +105,7 @@ class Outside:
             socket, in this process or with `server.processes` in others.
         wiring: Connects the node with the other members of a cluster; None for a node that stands alone.
         cores: How many cores there are to run on.
+        part_jobs: See `SchedulerSettings`.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -116,6 +117,7 @@ class Outside:
     listener: Callable[[Callable[[], Asgi], str, int, Http], Listening] | None = None
     wiring: Callable[[House], Wiring] | None = None
     cores: Callable[[], int] = cores
+    part_jobs: int = SchedulerSettings().part_jobs
 
 
 @dataclass
@@ -315,7 +317,7 @@ def _drive(
         clock,
         workers.make,
         incarnation=incarnation,
-        settings=_scheduler(settings),
+        settings=_scheduler(settings, house.outside.part_jobs),
         telemetry=house.telemetry,
         keep_body=bodies.keep,
         tell_cancelled=exits.router.tell_cancelled,
@@ -462,13 +464,14 @@ def _pulse(house: House, truth: Truth, scheduler: Scheduler) -> Pulse:
     )
 
 
-def _scheduler(settings: Settings) -> SchedulerSettings:
+def _scheduler(settings: Settings, part_jobs: int) -> SchedulerSettings:
     return SchedulerSettings(
         claim_lead_us=parse_duration(settings.scheduler.claim_lead),
         execution_timeout_us=parse_duration(settings.scheduler.execution_timeout),
         http_timeout_us=parse_duration(settings.dispatcher.http.timeout),
         history_days=parse_duration(settings.history.retention) / DAY_US,
         on_isolation=settings.scheduler.on_isolation,
+        part_jobs=part_jobs,
     )
 
 

@@ -11,13 +11,30 @@ from msgspec import Struct
 
 from chronos.errors import Invalid, Overloaded
 from chronos.model.formats import ENTRY
-from chronos.store.commands import Command, Decide, Settle, Start
+from chronos.store.commands import (
+    Backfill,
+    BeginCatchup,
+    Cancel,
+    Catchup,
+    Command,
+    Decide,
+    DeleteJob,
+    PutJob,
+    Redrive,
+    SetPause,
+    Settle,
+    Start,
+    Trigger,
+)
 from chronos.store.port import Result
 
 _encode = msgspec.msgpack.Encoder().encode
 
-OF_EXECUTIONS = (Decide, Start, Settle)
+OF_EXECUTIONS = (Decide, Start, Settle, BeginCatchup, Catchup)
 """Commands of the scheduler that change thousands of executions at a time, and nothing else."""
+
+ASKED_FOR = (PutJob, DeleteJob, SetPause, Trigger, Backfill, Cancel, Redrive)
+"""Commands for which, as a rule, somebody outside waits. Documents are not among them: most are the server's own."""
 
 
 class _EncodedEntry(Struct, frozen=True, array_like=True):
@@ -41,9 +58,10 @@ class Submission:
     Attributes:
         since_s: Since when it waits, by `Clock.boottime`.
         is_patient: Whether only the scheduler waits for it.
+        is_asked_for: Whether somebody outside does.
     """
 
-    __slots__ = ("answer", "commands", "encoded", "is_patient", "since_s", "size")
+    __slots__ = ("answer", "commands", "encoded", "is_asked_for", "is_patient", "since_s", "size")
 
     def __init__(
         self, commands: Sequence[Command], answer: asyncio.Future[list[Result]], *, since_s: float = 0.0
@@ -52,6 +70,7 @@ class Submission:
         self.encoded = [msgspec.Raw(_encode(command)) for command in commands]
         self.size = sum(memoryview(raw).nbytes for raw in self.encoded)
         self.is_patient = all(isinstance(command, OF_EXECUTIONS) for command in commands)
+        self.is_asked_for = not self.is_patient and any(isinstance(command, ASKED_FOR) for command in commands)
         self.answer = answer
         self.since_s = since_s
 
@@ -118,6 +137,9 @@ class Queue:
         commands_max: How many commands may wait.
         bytes_max: What they may weigh together.
         submission_bytes_max: What one submission may weigh; it is never split.
+
+    Attributes:
+        asked_s: When somebody outside last wanted something written, by boot time.
     """
 
     def __init__(self, commands_max: int, bytes_max: int, submission_bytes_max: int) -> None:
@@ -128,6 +150,7 @@ class Queue:
         self._commands = 0
         self._bytes = 0
         self._impatient = 0
+        self.asked_s = float("-inf")
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -157,6 +180,8 @@ class Queue:
         self._waiting.append(submission)
         self._commands, self._bytes = commands, size
         self._impatient += not submission.is_patient
+        if submission.is_asked_for:
+            self.asked_s = submission.since_s
 
     def take(self, commands_max: int, bytes_max: int) -> list[Submission]:
         """Take out the oldest submissions that fit into one entry; at least one, unless none waits."""

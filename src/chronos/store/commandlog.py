@@ -41,6 +41,8 @@ RECOVERY_FLUSH_ENTRIES = 500
 EVENTS_AT_ONCE = 400
 """What listeners are told of before others have their turn."""
 EVERYTHING = frozenset(EventType)
+ASKED_S = 2.0
+"""So long after somebody outside had something written, more is expected."""
 
 
 class CommandLogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,7 +120,8 @@ class CommandLog:
         self._parked: deque[tuple[int, Submission, list[Result]]] = deque()
         self._listeners: list[tuple[Listener, bool, frozenset[EventType]]] = []
         self._submitted, self._durable = asyncio.Event(), asyncio.Event()
-        self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
+        self._dirty, self._urgent, self._told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._told.set()
         self._tasks: list[asyncio.Task[None]] = []
         self._epoch: Any = None
         self._last = 0
@@ -151,6 +154,16 @@ class CommandLog:
     def waiting(self) -> int:
         """How many commands wait for their entry."""
         return self._queue.commands
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody outside has had something written in the last seconds. Only who appends knows."""
+        return self._clock.boottime() - self._queue.asked_s < ASKED_S
+
+    async def told(self) -> None:
+        """Return when listeners know all that `view` shows."""
+        while not self._told.is_set():
+            await self._told.wait()
 
     @property
     def unwritten(self) -> int:
@@ -347,10 +360,7 @@ class CommandLog:
         changed = await _taken_in_turns(fold_in_steps(self._fold, self._state, commands, entry.at))
         events = events_of(changed)
         self._state.commit(changed, entry.at.index, entry.at.time_us)
-        for first in range(0, len(events), EVENTS_AT_ONCE):
-            if first:
-                await asyncio.sleep(0)
-            self._tell(events[first : first + EVENTS_AT_ONCE], recovering=False)
+        await self._tell_in_turns(events)
         self._telemetry.observe("log_fold_seconds", self._clock.boottime() - began)
         self._telemetry.observe("log_entry_commands", len(commands))
         self._answer(entry, iter(changed))
@@ -378,6 +388,18 @@ class CommandLog:
         self._state.commit(changes, at.index, at.time_us)
         if events := events_of(changes):
             self._tell(events, recovering=True)
+
+    async def _tell_in_turns(self, events: Sequence[Event]) -> None:
+        self._told.clear()
+        try:
+            for first in range(0, len(events), EVENTS_AT_ONCE):
+                self._tell(events[first : first + EVENTS_AT_ONCE], recovering=False)
+                if first + EVENTS_AT_ONCE < len(events):
+                    await asyncio.sleep(0)
+        finally:
+            self._told.set()
+        if len(events) > EVENTS_AT_ONCE:
+            await asyncio.sleep(0)  # who has waited for this goes before the next entry
 
     def _tell(self, events: Sequence[Event], *, recovering: bool) -> None:
         kinds = {event.type for event in events}

@@ -144,15 +144,17 @@ class Decide(Struct, frozen=True, array_like=True, tag=5):
 
 
 class BeginCatchup(Struct, frozen=True, array_like=True, tag=6):
-    """After an outage: the mark jumps to `to_s`; what lies between is decided job by job behind it."""
+    """The mark jumps to `to_s`; what lies between is decided job by job behind it: after an outage, or in parts.
+    The version of the schedules is checked as in `Decide`, unless it is -1: nobody comes to owe what is over."""
 
     shard: int
     from_s: int
     to_s: int
+    plan_version: int = -1
 
 
 class Catchup(Struct, frozen=True, array_like=True, tag=7):
-    """What the jobs in (`cursor`, `cursor_to`] (by id) owe from the outage. An empty `cursor_to` ends it."""
+    """What the jobs in (`cursor`, `cursor_to`] (by id) owe, and who sends it. An empty `cursor_to` ends it."""
 
     shard: int
     cursor: str
@@ -160,6 +162,8 @@ class Catchup(Struct, frozen=True, array_like=True, tag=7):
     plan_version: int
     occurrences: list[Owed] = field(default_factory=list)
     ranges: list[RangeRecord] = field(default_factory=list)
+    node: str = ""
+    nodes: list[str] = field(default_factory=list)
 
 
 class StartAttempt(Struct, frozen=True, gc=False, array_like=True):

@@ -35,7 +35,8 @@ class Shard(Struct, frozen=True, gc=False, array_like=True):
         hwm_s: The decided high-water mark: every instant up to it is decided (behind the catch-up cursor, to
             `catchup_from_s` only). Never moves back but by `ResetClock`.
         plan_version: Raised by every change of what any job owes.
-        catchup_to_s: End of the outage being made up for; 0 when there is none.
+        catchup_to_s: End of the span that is decided job by job; 0 when there is none. It is an outage that is being
+            made up for, or lies ahead: a crowd that is decided in parts.
         cursor: Jobs with ids up to it are decided to `catchup_to_s`.
     """
 
@@ -44,6 +45,14 @@ class Shard(Struct, frozen=True, gc=False, array_like=True):
     catchup_from_s: int = 0
     catchup_to_s: int = 0
     cursor: str = ""
+
+    def is_in_parts(self, now_us: int) -> bool:
+        """Whether what is decided job by job still lies ahead."""
+        return self.catchup_to_s * 1_000_000 > now_us
+
+    def is_catching_up(self, now_us: int) -> bool:
+        """Whether what is decided job by job should have been by now."""
+        return 0 < self.catchup_to_s * 1_000_000 <= now_us
 
 
 class Slots(Struct, frozen=True, gc=False, array_like=True):

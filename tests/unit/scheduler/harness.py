@@ -150,7 +150,7 @@ class Node:
 
     def crash(self) -> Self:
         """Die as under kill -9: every task of this life is gone, and what was not durable with it."""
-        mine = [*self.scheduler._tasks, *self.commands._tasks]
+        mine = [*self.scheduler._tasks, *self.scheduler._planning, *self.commands._tasks]
         if self.pauses._task is not None:
             mine.append(self.pauses._task)
         mine += [held.task for held in self.executor._attempts.all() if held.task]

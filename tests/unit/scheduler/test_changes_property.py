@@ -13,10 +13,11 @@ from tests.dose import PROOF
 from tests.unit.scheduler.harness import BEGIN_S, Node, World
 from tests.unit.verify.exporting import Exporter
 
+from chronos.cluster.memory import MemoryLog
 from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
 from chronos.scheduler.settings import SchedulerSettings
-from chronos.store.commands import PutDocument
+from chronos.store.commands import PutDocument, decode_entry
 from chronos.store.port import Changes
 from chronos.testing import run_virtual
 from chronos.verify.verifying import verify
@@ -120,7 +121,64 @@ def test_whatever_is_done_around_the_mark_every_planned_instant_has_exactly_one_
             await told_once(node)
         return exporter
 
-    (tmp_path / "export.ndjson").write_bytes(b"".join(run_virtual(main).lines()))
-    report = verify([tmp_path / "export.ndjson"])
+    judge(run_virtual(main), tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_same_is_so_of_a_crowd_that_is_decided_in_parts_whoever_goes_on_with_them(
+    seed: int, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    counted: Counter[str] = Counter()
+
+    async def main() -> Exporter:
+        world = World(seed=seed, latency=chance.choice([0.0005, 0.03, 0.03, 0.1]))
+        settings = SchedulerSettings(
+            part_jobs=chance.choice([1, 1, 2, 3]), claim_lead_us=chance.choice([250_000, 900_000])
+        )
+        node = Node(world, settings=settings)
+        exporter = exporting(node)
+        await node.__aenter__()
+        for name, rules in CALENDARS.items():
+            await node.commands.propose(PutDocument("calendars", "default", name, rules, "ann", replans=True))
+        people, early = People(node, chance), chance.random() < 0.5
+        if early:
+            await people.step()  # so that it is decided before the others, and after them otherwise
+        for number in range(chance.choice([4, 6, 9])):
+            await node.create(
+                f"busy-{number}", chance.choice(SCHEDULES[:3]), calendar=chance.choice([None, None, "partly"])
+            )
+        for second in range(2, SECONDS):
+            await world.until(about(chance, second))
+            for _ in range(chance.choice([0, 1, 1, 2])):
+                await people.step()
+            if chance.random() < 0.1:
+                rules = chance.choice(list(CALENDARS.values()))
+                await node.commands.propose(PutDocument("calendars", "default", "partly", rules, "ann", replans=True))
+            counted["open"] += bool(node.scheduler.shard.catchup_to_s)
+            if chance.random() < 0.15:
+                await world.until(second + chance.choice([-0.1, 0.05, 0.3, 0.6]))
+                node.crash()
+                if chance.random() < 0.5:
+                    await world.until(about(chance, second + chance.choice([1, 1, 3])))
+                people.node = node = Node(world, settings=settings)
+                exporter = exporting(node)
+                await node.__aenter__()
+        await world.until(SECONDS + 4.5)
+        await told_once(node)
+        assert not node.scheduler.shard.catchup_to_s
+        await node.__aexit__()
+        entries = [decode_entry(row.data) async for row in MemoryLog(world.disk).tail(1)]
+        counted.update(type(command).__name__ for entry in entries for command in entry.commands)
+        return exporter
+
+    judge(run_virtual(main), tmp_path)
+    assert counted["Catchup"] > counted["BeginCatchup"] > 0
+
+
+def judge(exporter: Exporter, folder: Path) -> None:
+    """See to it that an export can be verified."""
+    (folder / "export.ndjson").write_bytes(b"".join(exporter.lines()))
+    report = verify([folder / "export.ndjson"])
     assert [(p.kind, p.what, p.job, (p.instant_s or 0) - BEGIN_S) for p in report.problems] == []
     assert report.counts.planned > 0

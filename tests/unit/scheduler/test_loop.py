@@ -4,12 +4,14 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from tests.unit.scheduler.harness import BEGIN_S, Node, World, in_turn, lasting
+from tests.unit.scheduler.harness import BEGIN_S, Node, World, a_spec, in_turn, lasting
 
 from chronos.cluster.memory import MemoryLog
 from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.model.execution import Execution, Status
 from chronos.scheduler import settler, turn
+from chronos.scheduler.jobs import Asked, Changed
+from chronos.store import commandlog
 from chronos.store.commandlog import CommandLogSettings
 from chronos.store.commands import Catchup, decode_entry
 from chronos.store.tables import META
@@ -281,3 +283,21 @@ async def test_the_watch_over_the_scheduler_lasts_until_it_is_stopped() -> None:
         await world.until(6)
         assert watch.done()
     await watch
+
+
+@virtual_time
+async def test_nothing_is_decided_before_the_scheduler_has_heard_of_all_that_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commandlog, "EVENTS_AT_ONCE", 1)
+    world = World(latency=0.002)
+    async with Node(world) as node:
+        await node.create("busy")
+        # Durable a hair after the moment at which the tenth second is decided, and told of one after the other.
+        await world.until(9.748)
+        asked = [Asked(a_spec(f"rare-{number}", "0 0 1 1 *")) for number in range(5)]
+        created = await node.jobs.create_all([*asked, Asked(a_spec("new"))], by="ann")
+        await world.until(12.5)
+        new = created[-1]
+        assert isinstance(new, Changed)
+        assert await node.told(new.job) == [(second, "success") for second in (10, 11, 12)]

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from chronos.store.batch import Pace, Queue, Submission
-from chronos.store.commands import NewLeader, Settle, Start
+from chronos.store.commands import Catchup, Command, DeleteJob, NewLeader, Settle, Start
 
 COMMIT_S = 0.001
 
@@ -70,3 +70,16 @@ def test_only_the_scheduler_is_patient() -> None:
         assert queue.is_patient
     finally:
         loop.close()
+
+
+def test_it_is_known_when_somebody_outside_last_had_something_written() -> None:
+    queue = Queue(100, 1 << 20, 1 << 20)
+    loop = asyncio.new_event_loop()
+    commands: list[Command] = [NewLeader("n1", "n1#1"), Start([]), Catchup(0, "", "", 0)]
+    for since_s, command in enumerate(commands, 1):
+        queue.put(Submission([command], loop.create_future(), since_s=since_s))
+    assert queue.asked_s == float("-inf")
+    queue.put(Submission([DeleteJob("J1", "ann")], loop.create_future(), since_s=7))
+    queue.put(Submission([Start([])], loop.create_future(), since_s=8))
+    assert queue.asked_s == 7
+    loop.close()

@@ -25,7 +25,7 @@ from chronos.errors import (
 from chronos.model.events import Event, EventType
 from chronos.store import commandlog
 from chronos.store.commandlog import CommandLog, CommandLogSettings
-from chronos.store.commands import Command, LogEntry, NewLeader, PutDocument, decode_entry
+from chronos.store.commands import Command, DeleteJob, LogEntry, NewLeader, PutDocument, decode_entry
 from chronos.store.entryfold import one_step_each
 from chronos.store.port import At, Changes, View
 from chronos.store.state import MemoryState
@@ -598,3 +598,45 @@ def breaking(commands: CommandLog, state: FailingState) -> None:
         state.is_broken = True
         for task in commands._tasks[2:]:
             task.cancel()
+
+
+@virtual_time
+async def test_whoever_acts_on_the_state_can_wait_until_subscribers_know_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commandlog, "EVENTS_AT_ONCE", 2)
+    commands = await started(MemoryLog())
+    known: list[str] = []
+    begun = asyncio.Event()
+
+    def hear(events: Sequence[Event]) -> None:
+        known.extend(event.key for event in events)
+        begun.set()
+
+    commands.subscribe(hear)
+    answer = commands.submit([put(f"key-{number}") for number in range(7)])
+    await begun.wait()
+    last = document_key("toy", "default", "key-6")
+    assert commands.view.get(DOCUMENTS, last) is not None
+    assert last not in known, "the state is ahead of what was told"
+    await commands.told()
+    assert last in known
+    assert not answer.done(), "they know before it is answered"
+    await answer
+    await commands.told()
+    await commands.stop()
+
+
+@virtual_time
+async def test_it_is_asked_while_somebody_outside_has_something_written_and_for_two_seconds_more() -> None:
+    commands = CommandLog(MemoryLog(), MemoryState(), VirtualClock(), SeededChance(random.Random(1)))
+    await commands.start("n1", "n1-1")
+    assert not commands.is_asked, "by its own boot record least of all"
+    await commands.submit([put("its-own")])
+    assert not commands.is_asked, "most documents are the server's own"
+    await commands.submit([DeleteJob("J1", "ann")])
+    await asyncio.sleep(1.9)
+    assert commands.is_asked
+    await asyncio.sleep(0.2)
+    assert not commands.is_asked
+    await commands.stop()

@@ -6,11 +6,13 @@ from tests.unit.store.fold.harness import BEGIN_S, NODE, Machine, S, a_machine, 
 
 from chronos.model.events import EventType
 from chronos.model.execution import SkipReason, Status
+from chronos.model.job import Job
 from chronos.store.commands import (
     BeginCatchup,
     Catchup,
     ClockNote,
     Decide,
+    DeleteJob,
     NewLeader,
     Next,
     NoteClock,
@@ -237,3 +239,63 @@ def test_what_changes_many_executions_is_folded_in_steps() -> None:
     assert len(granted) == len(jobs)
     outcome = Settle([Settlement(one.id, one.attempts[-1], Next.SUCCEED) for one in granted])
     assert len(list(apply_in_steps(machine.view, outcome, at))) == 2
+
+
+def a_machine_in_parts() -> tuple[Machine, list[Job]]:
+    """Return a machine at second 0 that has decided the first of two jobs up to second 5, and not yet the other."""
+    machine = a_machine()
+    jobs = [machine.create("a"), machine.create("b")]
+    version = machine.shard.plan_version
+    assert machine.do(BeginCatchup(0, BEGIN_S, BEGIN_S + 5, version)).ok
+    part = Catchup(0, "", jobs[0].id, version, [owed(jobs[0], 5, claim=True)], [], NODE)
+    [granted] = machine.do(part).value
+    assert granted.id == schedule_id(jobs[0], 5)
+    return machine, jobs
+
+
+def test_a_crowd_is_decided_in_parts_that_grant_at_once() -> None:
+    machine, [_, other] = a_machine_in_parts()
+    assert machine.shard.is_in_parts(machine.now_us)
+    assert not machine.shard.is_catching_up(machine.now_us)
+    last = Catchup(
+        0, machine.shard.cursor, "", machine.shard.plan_version, [owed(other, 5, claim=True)], [], "", ["n2"]
+    )
+    [granted] = machine.do(last).value
+    assert granted.attempts[0].node == "n2"
+    assert (machine.shard.hwm_s, machine.shard.catchup_to_s) == (BEGIN_S + 5, 0)
+
+
+def test_parts_are_not_begun_by_schedules_that_have_changed() -> None:
+    machine = a_machine()
+    machine.create("a")
+    refused = machine.do(BeginCatchup(0, BEGIN_S, BEGIN_S + 5, machine.shard.plan_version - 1))
+    assert refused.error == "plan-moved"
+    assert machine.shard.hwm_s == BEGIN_S
+
+
+def test_who_is_yet_to_be_decided_cannot_be_changed_in_what_it_owes() -> None:
+    machine, [first, other] = a_machine_in_parts()
+    assert machine.pause(other).error == "catching-up"
+    assert machine.put("b", job_id=other.id, schedule="0 0 * * *").error == "catching-up"
+    assert machine.do(DeleteJob(other.id, "ann")).error == "catching-up"
+    assert machine.put("b", job_id=other.id, description="another text", same=True).ok
+    assert machine.pause(first).ok
+
+
+def test_nobody_comes_to_owe_an_instant_of_parts_that_are_still_to_be_decided() -> None:
+    machine, _ = a_machine_in_parts()
+    paused = machine.create("z-paused", enabled=False)
+    assert machine.put("z-new", owed=[owed("J-z-new", 5)], expect=0).error == "catching-up"
+    assert machine.resume(paused, [owed(paused, 5)]).error == "catching-up"
+    assert machine.put("z-rare", expect=0, schedule="0 0 * * *").ok, "it owes nothing of the span"
+    machine.do(Catchup(0, machine.shard.cursor, "", machine.shard.plan_version))
+    assert machine.put("z-new", owed=[owed("J-z-new", 5)], expect=0).ok
+    assert machine.resume(paused, [owed(paused, 5)]).ok
+
+
+def test_whoever_comes_when_the_instants_of_the_parts_are_over_owes_none_of_them() -> None:
+    machine, _ = a_machine_in_parts()
+    machine.at(5.5)
+    assert machine.shard.is_catching_up(machine.now_us)
+    assert machine.put("z-new", owed=[owed("J-z-new", 5)], expect=0).ok
+    assert len(machine.told(EventType.EXECUTION_DECIDED)) == 1, "the first job's"

@@ -223,6 +223,8 @@ def _paused(case: Case, job: Job) -> Told:
 
 def _behind_the_cursor(case: Case, job: Job) -> Told | None:
     shard = case.progress.shard
+    if case.at_s * 1_000_000 > case.progress.now_us:
+        return None  # it belongs to a crowd that is decided in parts, ahead of its time
     if shard.catchup_from_s < case.at_s <= shard.catchup_to_s and job.id > shard.cursor:
         verdict = "has not run yet: it came due during an outage that is being made up for right now. Ask again."
         return Told(reason=Reason.CATCHING_UP, verdict=verdict)
@@ -231,7 +233,7 @@ def _behind_the_cursor(case: Case, job: Job) -> Told | None:
 
 def _ahead_of_the_mark(case: Case, job: Job) -> Told | None:
     at_us, now_us = case.at_s * 1_000_000, case.progress.now_us
-    if case.at_s <= case.progress.shard.hwm_s:
+    if case.at_s <= _decided_to_s(case, job):
         return None
     trouble = [text for text in (case.progress.clock_note, case.progress.waits_for) if text]
     facts = [Fact(kind=FactKind.CLOCK, text=text) for text in trouble]
@@ -245,6 +247,12 @@ def _ahead_of_the_mark(case: Case, job: Job) -> Told | None:
     )
     others = _who_may_be_in_the_way(case, job)
     return Told(reason=Reason.WILL_RUN, verdict=f"will run{jitter}, if nothing changes.", facts=[*facts, *others])
+
+
+def _decided_to_s(case: Case, job: Job) -> int:
+    """Return up to which second everything is decided of a job."""
+    shard = case.progress.shard
+    return shard.catchup_from_s if shard.catchup_to_s and job.id > shard.cursor else shard.hwm_s
 
 
 def _who_may_be_in_the_way(case: Case, job: Job) -> list[Fact]:

@@ -29,7 +29,7 @@ def put_job(draft: Draft, command: PutJob) -> Result:
     if refusal is None and old is not None and _says_the_same(old, command.spec):
         return accepted(old, recall=[])
     if refusal is None and not command.same_schedule:
-        refusal = _refuse_plan(draft, old, command.owed_to, command.undecided_us)
+        refusal = _refuse_plan(draft, old, command)
     if refusal is not None:
         return refusal
     job = _created(draft, command) if old is None else _edited(draft, old, command)
@@ -61,7 +61,7 @@ def set_pause(draft: Draft, command: SetPause) -> Result:
         return _stale(old)
     if old.paused is None and command.pause is None:
         return accepted(old, recall=[])
-    refusal = _refuse_plan(draft, old, command.owed_to, command.undecided_us)
+    refusal = _refuse_plan(draft, old, command)
     if refusal is not None:
         return refusal
     at = utc(draft.at.time_us / 1e6)
@@ -147,19 +147,37 @@ def _refuse_name(draft: Draft, spec: JobSpec, job_id: str) -> Result | None:
     return None
 
 
-def _refuse_plan(draft: Draft, old: Job | None, owed_to: int, undecided_us: int) -> Result | None:
+def _refuse_plan(draft: Draft, old: Job | None, command: PutJob | SetPause) -> Result | None:
     """What is owed ahead was computed up to a mark; if planning, or time, has passed it, instants would be lost."""
-    shard = draft.shard()
+    shard, owed_to, undecided_us = draft.shard(), command.owed_to, command.undecided_us
     behind = undecided_us > 0 and shard.hwm_s < owed_to  # a decision that the writer counted on was refused
     if shard.hwm_s > owed_to or behind or _is_overtaken(draft, undecided_us):
         return rejected(PlanMoved, hwm_s=shard.hwm_s)
-    return rejected(CatchingUp) if old is not None and _is_being_caught_up(draft, old) else None
+    if old is not None and _is_being_caught_up(draft, old):
+        return rejected(CatchingUp)
+    return rejected(CatchingUp) if _joins_what_is_open(draft, command) else None
 
 
 def _is_being_caught_up(draft: Draft, job: Job) -> bool:
-    """Whether what the job owes from an outage is still to be written down."""
+    """Whether what the job owes behind the mark is still to be written down."""
     shard = draft.shard()
     return bool(shard.catchup_to_s) and job.id > shard.cursor and job.paused is None
+
+
+def _joins_what_is_open(draft: Draft, command: PutJob | SetPause) -> bool:
+    """Whether a job comes to owe an instant of a span that is decided in parts, before its part has come.
+
+    Written down with the change, it would be decided once more with the part: nobody who goes on with the parts after
+    a crash knows who has joined since they were begun.
+    """
+    shard = draft.shard()
+    if not shard.catchup_to_s or command.job_id <= shard.cursor:
+        return False
+    instants = [owed.scheduled_s for owed in command.owed_ahead] + [
+        left_out.first_s for left_out in command.left_out_ahead
+    ]
+    now_us = draft.at.time_us
+    return any(shard.catchup_from_s < at <= shard.catchup_to_s and at * 1_000_000 > now_us for at in instants)
 
 
 def _is_overtaken(draft: Draft, undecided_us: int) -> bool:

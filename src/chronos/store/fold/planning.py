@@ -48,13 +48,15 @@ def begin_catchup(draft: Draft, command: BeginCatchup) -> Result:
     shard = draft.shard(command.shard)
     if command.from_s != shard.hwm_s or command.to_s < shard.hwm_s or shard.catchup_to_s:
         return rejected(PlanMoved, hwm_s=shard.hwm_s)
+    if command.plan_version not in (-1, shard.plan_version):
+        return rejected(PlanMoved, hwm_s=shard.hwm_s, plan_version=shard.plan_version)
     caught = replace(shard, hwm_s=command.to_s, catchup_from_s=command.from_s, catchup_to_s=command.to_s, cursor="")
     draft.put_shard(caught, command.shard)
     return accepted()
 
 
 def catchup(draft: Draft, command: Catchup) -> Step[Result]:
-    """Decide what the next jobs owe from the outage."""
+    """Decide what the next jobs owe behind the mark; the value is what was granted at once."""
     shard = draft.shard(command.shard)
     if not shard.catchup_to_s or command.cursor != shard.cursor or command.plan_version != shard.plan_version:
         return rejected(PlanMoved, hwm_s=shard.hwm_s, plan_version=shard.plan_version)
@@ -62,8 +64,8 @@ def catchup(draft: Draft, command: Catchup) -> Step[Result]:
         draft.put_shard(replace(shard, cursor=command.cursor_to), command.shard)
     else:
         draft.put_shard(replace(shard, catchup_from_s=0, catchup_to_s=0, cursor=""), command.shard)
-    opened, _ = yield from _owe(draft, command.occurrences, command.ranges)
-    return accepted(opened=opened)
+    opened, granted = yield from _owe(draft, command.occurrences, command.ranges, command.node, command.nodes)
+    return accepted(granted, opened=opened)
 
 
 def reset_clock(draft: Draft, command: ResetClock) -> Result:

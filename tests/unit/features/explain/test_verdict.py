@@ -259,6 +259,13 @@ UNRECORDED = [
         "made up for right now",
         shard=Shard(hwm_s=NOW, catchup_from_s=DUE - DAY, catchup_to_s=NOW),
     ),
+    asked(
+        "to come, in a crowd that is decided in parts",
+        Reason.WILL_RUN,
+        "will run, if nothing changes",
+        at=DUE + DAY,
+        shard=Shard(hwm_s=DUE + DAY, catchup_from_s=NOW, catchup_to_s=DUE + DAY),
+    ),
     asked("a full disk", Reason.NOT_DECIDED_YET, "No room.", shard=Shard(hwm_s=DUE - 60), waits_for="No room."),
     asked("a held clock", Reason.NOT_DECIDED_YET, "It jumped.", shard=Shard(hwm_s=DUE - 60), clock_note="It jumped."),
     asked("older than history", Reason.HISTORY_GONE, "kept for 90 days only", now=DUE + 91 * DAY),
