@@ -77,6 +77,7 @@ class Nemesis:
 
     async def _down(self, node: SimNode, kind: Fault, seconds: float) -> None:
         """End the node's process, let time pass, and start the next."""
+        await self._world.aim()
         async with self._trouble(kind, down=seconds):
             life = node.life
             assert life is not None

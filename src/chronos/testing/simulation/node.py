@@ -157,6 +157,7 @@ class SimLife:
             state=partial(_SimState, self, world),
             http=lambda guard, clock, settings: TargetDoor(world, self, guard, clock, settings),
             listener=_Deaf,
+            part_jobs=world.part_jobs,
         )
 
 

@@ -22,6 +22,9 @@ from chronos.testing.simulation.trace import Trace
 from chronos.testing.simulation.works import Works
 
 COMPLAINTS_MAX = 50
+AIM_S, GLANCE_S = 3.0, 0.004
+PART_JOBS = (1, 1, 2, 4, 200)
+"""Of a crowd, so many jobs are decided together: the load of a run is no crowd by the product's own measure."""
 
 
 def configured(**more: str) -> Config:
@@ -42,6 +45,7 @@ class World:
         begin: The wall time, in seconds since the epoch, at which every clock starts.
         calm: No faults any more: the run is coming to its end.
         hopeless: A node does not start any more; the run goes to its end without it, and has failed.
+        part_jobs: How many jobs that are due together are decided in one entry, while clients write.
     """
 
     def __init__(self, seed: int, profile: Profile, nodes: int, folder: Path, trace: Trace) -> None:
@@ -58,6 +62,8 @@ class World:
         self.works = Works(self)
         self.calm = False
         self.hopeless = False
+        self.part_jobs = self.stream("parts").choice(PART_JOBS)
+        self._aims = self.stream("aims")
         self._latency = self.stream("latency")
         self._context = copy_context()
         self._outside: set[asyncio.Task[None]] = set()
@@ -97,6 +103,16 @@ class World:
         if thread.startswith("chronos-state"):
             return self._latency.choice((0.0005, 0.002, 0.01)) + slow_s / 4
         return 0.0005
+
+    async def aim(self) -> None:
+        """Every other time, return when a crowd is decided in part; or soon, if that does not come."""
+        if self._aims.random() < 0.5:
+            return
+        for _ in range(round(AIM_S / GLANCE_S)):
+            life = self.alive()
+            if life is None or life.node is None or life.node.drive.scheduler.shard.catchup_to_s:
+                return
+            await asyncio.sleep(GLANCE_S)
 
     def broken(self, rule: str, what: str) -> None:
         """Note a promise that was seen broken while the run goes on."""

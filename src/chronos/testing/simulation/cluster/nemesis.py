@@ -122,6 +122,7 @@ class ClusterNemesis:
 
     async def _down(self, kind: Fault, *nodes: MemberNode) -> None:
         down_s = self._draw.choice(DOWN_S)
+        await self._world.aim()
         async with self._trouble(kind, *nodes, down=down_s, brief=len(nodes) == 1):
             self._nobody_starts.update(node.name for node in nodes)
             for node in nodes:
