@@ -139,7 +139,7 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         public_url: Under which base address targets and people reach the server, like `https://chronos.example.org`;
             its name is an allowed host. None means the listener's own.
         allowed_hosts: Names under which clients may reach the server, besides localhost and its own address.
-        processes: API processes besides the main one; 0 lets the main one answer.
+        processes: API processes besides the main one; 0 lets the main one answer, as every member of a cluster does.
         drain: How long running attempts may take after SIGTERM.
     """
 
