@@ -164,7 +164,7 @@ class _Sweep:
                 else:
                     stretch.may_left_out.add(instant)
         for span, low, high in life.ahead(a, b):
-            ahead = span.definition.owed(low, high, self._zones, span.pieces[-1].rules if span.pieces else None)
+            ahead = span.decided(low, high, self._zones)
             stretch.ahead.update(ahead.runs)
             stretch.ahead_left_out.update(ahead.left_out)
         stretch.may |= stretch.ahead

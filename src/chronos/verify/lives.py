@@ -37,6 +37,7 @@ class Span(NamedTuple):
         seq: Place of the revision among the changes; `end_seq` is that of what followed it.
         is_last: Nothing followed: neither an edit, nor a pause, nor a deletion.
         is_sure: Nothing may have followed that is forgotten since.
+        pieces: They reach `AHEAD_S` beyond the span, for what was decided ahead.
     """
 
     definition: Definition
@@ -51,6 +52,10 @@ class Span(NamedTuple):
 
     def owed(self, a: int, b: int, zones: Zones) -> Owed:
         """Return what it owed in (`a`, `b`], or would have owed if it had not been paused."""
+        return self.decided(a, min(b, self.to_s), zones)
+
+    def decided(self, a: int, b: int, zones: Zones) -> Owed:
+        """Return what it owed in (`a`, `b`], and would have owed behind its end if it had gone on."""
         runs: list[int] = []
         left_out: list[int] = []
         for piece in self.pieces:
@@ -167,11 +172,11 @@ def _pieces(
     """Return the stretches of a span in which its calendar stayed the same."""
     definition = span.definition
     if definition.calendar is None:
-        return [Piece(span.after_s, span.to_s, None)]
+        return [Piece(span.after_s, span.to_s + AHEAD_S, None)]
     versions = documents.get(f"calendars/{definition.namespace}/{definition.calendar}", [])
     # What passes in a pause is written down when it ends, by the calendar as it is then.
     before = [v for v in versions if v.seq < (span.end_seq if span.is_paused else span.seq)]
-    pieces = [Piece(span.after_s, span.to_s, _rules(before[-1], compiled) if before else None)]
+    pieces = [Piece(span.after_s, span.to_s + AHEAD_S, _rules(before[-1], compiled) if before else None)]
     if not span.is_paused:
         for version in versions:
             if span.seq < version.seq < span.end_seq:
