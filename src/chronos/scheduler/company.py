@@ -31,6 +31,8 @@ LOOK_S = 0.1
 LEAVE_S = 3.0
 GONE_S = 1.0
 """So long a host says that nobody listens where a node was, until that node's process is taken to have ended."""
+ALONE_US = 5_000_000
+"""A node that lives alone looks so often whether another has come that may reach what it does not reach itself."""
 BEGIN_S = 1.0
 """How long a new leader waits for its own right to send before it plans."""
 
@@ -118,10 +120,14 @@ class Company:
         first = next(self._turns) % len(living)
         return [*living[first:], *living[:first]]
 
-    def others_us(self, host: Host, now_us: int) -> int | None:
-        """Return from when on another node may be asked to send something to a host; None when nobody else lives."""
+    def others_us(self, host: Host, now_us: int) -> int:
+        """Return from when on another node may be asked to send something to a host.
+
+        Where nobody else lives, it is worth another look soon: when a cluster starts, the others are about to come.
+        """
         others = [one for one in self.share() if one != self.incarnation]
-        return self.elsewhere.asked_us(host, others, now_us)
+        asked_us = self.elsewhere.asked_us(host, others, now_us)
+        return now_us + ALONE_US if asked_us is None else asked_us
 
     def is_lost(self, incarnation: str, beyond_s: float = 0.0) -> bool:
         """Return whether an incarnation begins nothing any more, for sure; see `Roll.is_lost`."""

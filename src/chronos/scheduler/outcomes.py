@@ -47,7 +47,8 @@ def next_step(
     Args:
         job: The revision that ran.
         next_instant_us: When the job is due next; bounds retries if the job wants it so.
-        others_us: When another node may be asked to send what this one's breaker holds back; None without others.
+        others_us: When another node may be asked to send what this one's breaker holds back; None where there are never
+            any.
     """
     running = execution.running_attempt
     assert running is not None

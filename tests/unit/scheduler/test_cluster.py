@@ -394,6 +394,23 @@ async def test_what_every_node_holds_back_goes_round_once_and_waits_for_the_firs
 
 
 @virtual_time
+async def test_what_the_only_node_holds_back_goes_to_the_next_one_that_comes() -> None:
+    async with a_cluster() as cluster:
+        await cluster.leader.create("a", "*/30 * * * * *")
+        alone, others = cluster.leader, cluster.followers
+        for node in others:
+            await node.stop()
+        cluster.held_back_until = {alone.name: 70.0}
+        await cluster.until(lambda: bool(cluster.handed_back), 60)
+        for node in others:
+            await cluster.boot(node.name)
+        await cluster.until(lambda: bool(cluster.told("a")), 10)
+        [arrival] = cluster.told("a")
+        assert arrival.instant == 30
+        assert arrival.node != alone.name
+
+
+@virtual_time
 async def test_a_retry_goes_to_a_node_that_has_not_been_left_without_an_answer() -> None:
     async with a_cluster() as cluster:
 
