@@ -227,12 +227,15 @@ class Turn:
         plans = [plan for job_id in due if (plan := self._agenda.book.get(job_id)) is not None]
         return sum(plan.steps(from_s, to_s) for plan in plans) > STEPS_MAX
 
-    async def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict:
+    async def _decide(self, due: list[str], shard: Shard, to_s: int, now_us: int) -> Verdict | None:
+        """Return what these owe; None when that is more than one entry holds."""
         total = Verdict()
         # Who is not due by then stands in the line, and asks on a later turn.
         claim_to_us = now_us + self._lead.claim_us
         for number, job_id in enumerate(due, 1):
             if number % SLICE == 0:
+                if _bytes_of(total) > ENTRY_BYTES:
+                    return None  # the catch-up begins anew: what is late already would be twice as much work
                 await asyncio.sleep(0)
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:

@@ -11,6 +11,8 @@ from chronos.dispatch.port import Answer, Delivery, NoAnswer, Outcome, Refused
 from chronos.model.execution import Execution, Status
 from chronos.scheduler import settler, turn
 from chronos.scheduler.jobs import Asked, Changed
+from chronos.scheduler.plan import GRACE_MIN_S, Plan
+from chronos.scheduler.planner import Verdict, owed
 from chronos.store import commandlog
 from chronos.store.commandlog import CommandLogSettings
 from chronos.store.commands import Catchup, decode_entry
@@ -209,6 +211,29 @@ async def test_a_crowd_that_is_late_but_in_time_is_decided_second_by_second(monk
         entries = [decode_entry(entry.data) async for entry in MemoryLog(world.disk).tail(1)]
     made_up_for = [command for entry in entries for command in entry.commands if isinstance(command, Catchup)]
     assert not [command for command in made_up_for if command.occurrences]
+
+
+@virtual_time
+async def test_of_what_is_late_no_more_is_worked_out_than_one_entry_holds_before_the_catch_up_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def seen(plan: Plan, *, after_s: int, to_s: int, now_us: int, claim_to_us: int) -> Verdict:
+        asked.append(to_s - after_s)
+        return owed(plan, after_s=after_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
+
+    monkeypatch.setattr(turn, "ENTRY_BYTES", 500 * turn.OWED_BYTES)
+    monkeypatch.setattr(turn, "owed", seen)
+    world = World()
+    async with Node(world) as node:
+        jobs = [await node.create(f"job{n}", "* * * * * *", concurrency="allow") for n in range(400)]
+        await world.until(9.5)
+        world.latency = lambda: 8.0 if world.now < 10 else 0.002
+        await world.until(30)
+        for job in jobs:
+            assert {second for second, _ in await node.told(job)} >= set(range(11, 29))
+    assert 0 < sum(span > GRACE_MIN_S for span in asked) <= 100
 
 
 @virtual_time
