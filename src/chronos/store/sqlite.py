@@ -30,6 +30,7 @@ from chronos.store.generation import Generation
 from chronos.store.glance import Glance, is_first_page, is_plain
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.keeping import days_kept, rules_of
+from chronos.store.listings import Listings
 from chronos.store.offload import Offload, Thread
 from chronos.store.port import Changes
 from chronos.store.records import (
@@ -53,8 +54,7 @@ from chronos.timing.duration import DAY_US
 
 T = TypeVar("T")
 
-_OPEN = OPEN.name
-_JOBS = JOBS.name
+_OPEN, _JOBS = OPEN.name, JOBS.name
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     table.name: msgspec.msgpack.Decoder(table.of).decode for table in TABLES
@@ -148,10 +148,10 @@ class SqliteState:
         self._time_us = self._writer.time_us
         self._recorded = self._history.complete_to
         self._glance.start(self._history.infos)
+        self._listings = Listings()
         with translated(self._path):
             self._reader = StateReader(self._path, self._vfs)
-            decode = _DECODERS[OPEN.name]
-            self._open = {key: decode(value) for key, value in self._reader.everything(OPEN.name)}
+            self._open = {key: _DECODERS[_OPEN](value) for key, value in self._reader.everything(_OPEN)}
         self._searcher = await self._searching.run(partial(StateReader, self._path, self._vfs))
 
     def _open_files(self) -> None:
@@ -240,10 +240,11 @@ class SqliteState:
                 if place[0] == _OPEN:
                     put_open(place, value)
                 else:
+                    if place[0] == _JOBS:
+                        self._listings.note(self._cache.get(place), value)
+                        dirty.jobs[place[1]] = value
                     dirty.puts[place] = value
                     renew(place, value)
-                    if place[0] == _JOBS:
-                        dirty.jobs[place[1]] = value
         self._index, self._time_us = index, time_us
 
     def _put_open(self, place: Key, value: Any) -> None:
@@ -437,7 +438,7 @@ class SqliteState:
         if self._reader is None or self._writer is None:
             raise Draining
         with translated(self._path):
-            keys, total = self._reader.list_jobs(changed, namespace, after, limit)
+            keys, total = self._listings.page(namespace, after, limit, partial(self._reader.list_jobs, changed))
         self.read_ahead(JOBS, keys)
         return [job for key in keys if (job := self.get(JOBS, key)) is not None], total
 

@@ -14,13 +14,15 @@ from tests.unit.executions import an_execution
 from chronos.model.execution import Execution, Status
 from chronos.model.job import Job, JobSpec
 from chronos.model.target import HttpTarget
-from chronos.store import glance, segment
+from chronos.store import glance, listings, segment
 from chronos.store.history import HistorySettings
+from chronos.store.jobsearch import Listed
 from chronos.store.offload import Inline
 from chronos.store.port import Changes, Result
 from chronos.store.records import AFTER_ALL, RecordFilter
 from chronos.store.sqlite import SqliteState, StateSettings
 from chronos.store.state import JobFilter
+from chronos.store.statefile import StateReader
 from chronos.store.tables import JOBS, OPEN
 
 T = TypeVar("T")
@@ -181,5 +183,57 @@ def test_jobs_that_no_file_has_yet_are_listed_and_those_gone_are_not(tmp_path: P
         assert Counting.searches == 1
         await state.flush()
         assert state.overlaid == 0
+
+    asked(tmp_path, ask)
+
+
+def test_a_page_of_jobs_is_read_once_until_one_comes_goes_or_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    list_jobs = StateReader.list_jobs
+
+    def counted(self: StateReader, *asked: Any) -> Listed:
+        read.append(1)
+        return list_jobs(self, *asked)
+
+    monkeypatch.setattr(StateReader, "list_jobs", counted)
+
+    async def ask(state: SqliteState) -> None:
+        async def page() -> tuple[list[str], int | None, int]:
+            read.clear()
+            jobs, total = await state.find_jobs(JobFilter(namespace="default"), ("", ""), 4)
+            return [f"{job.name} {job.spec.description}".strip() for job in jobs], total, len(read)
+
+        commit(state, jobs=tuple(a_job(number) for number in range(3)))
+        assert await page() == (["job-000", "job-001", "job-002"], 3, 1)
+        await state.flush()
+        assert await page() == (["job-000", "job-001", "job-002"], 3, 0)
+        commit(state, jobs=(a_job(1, description="edited"),))
+        assert await page() == (["job-000", "job-001 edited", "job-002"], 3, 0)
+        commit(state, jobs=(a_job(3),))
+        assert await page() == (["job-000", "job-001 edited", "job-002", "job-003"], 4, 1)
+        commit(state, gone="J000")
+        assert await page() == (["job-001 edited", "job-002", "job-003"], 3, 1)
+        moved = a_job(2)
+        commit(state, jobs=(replace(moved, spec=replace(moved.spec, name="zulu")),))
+        assert await page() == (["job-001 edited", "job-003", "zulu"], 3, 1)
+        moved = a_job(3)
+        commit(state, jobs=(replace(moved, spec=replace(moved.spec, namespace="elsewhere")),))
+        assert await page() == (["job-001 edited", "zulu"], 2, 1)
+
+    asked(tmp_path, ask)
+
+
+def test_no_more_than_some_pages_of_jobs_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listings, "PAGES_MAX", 3)
+
+    async def ask(state: SqliteState) -> None:
+        commit(state, jobs=tuple(a_job(number) for number in range(9)))
+        for _ in range(2):
+            for limit in range(1, 9):
+                jobs, _ = await state.find_jobs(JobFilter(), ("", ""), limit)
+                assert len(jobs) == limit
+                assert len(state._listings._pages) <= 3
 
     asked(tmp_path, ask)

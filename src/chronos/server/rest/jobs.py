@@ -241,10 +241,9 @@ def show(
         plan = core.scheduler.plan_of(job)
     except Unprocessable:
         plan = None
-    success = core.successes.of(job, int(core.clock.time() * 1_000_000))
-    return job_document(
-        job, plan=plan, now_s=int(core.clock.time()), last=last, success=success, already_sent=already_sent
-    )
+    now_s = core.clock.time()
+    success = core.successes.of(job, int(now_s * 1_000_000))
+    return job_document(job, plan=plan, now_s=int(now_s), last=last, success=success, already_sent=already_sent)
 
 
 def in_namespace(spec: JobSpec, namespace: str) -> JobSpec:
