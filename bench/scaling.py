@@ -30,10 +30,10 @@ class Measured(NamedTuple):
 
 PERFORMANCE, LOG = "docs/reference/performance.md", "docs/explanation/cluster-log.md"
 MEASURED = [
-    Measured("leader_us", 131.0, "µs of the leader's main process for each execution", PERFORMANCE, "leader 131"),
-    Measured("follower_us", 95.0, "µs of a follower's main process for each", PERFORMANCE, "followers 95 each"),
-    Measured("worker_us", 71.0, "µs of worker processes for each", PERFORMANCE, "workers 71"),
-    Measured("engine_us", 58.0, "µs of all three engines for each", PERFORMANCE, "engines 58"),
+    Measured("leader_us", 110.0, "µs of the leader's main process for each execution", PERFORMANCE, "leader 110"),
+    Measured("follower_us", 85.0, "µs of a follower's main process for each", PERFORMANCE, "followers 85 each"),
+    Measured("worker_us", 69.0, "µs of worker processes for each", PERFORMANCE, "workers 69"),
+    Measured("engine_us", 20.0, "µs of all three engines for each", PERFORMANCE, "engines 20"),
     Measured("commands_a_second", 117_000.0, "commands a second that one log takes", LOG, "117,000 commands a second"),
     Measured("append_ms", 10.5, "ms for an entry of 500 commands, 99th percentile", LOG, "3.2 ms and 10.5 ms"),
     Measured("million_mib", 402.0, "MiB of a server with a million jobs", PERFORMANCE, "402 MiB in all"),
