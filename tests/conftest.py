@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import structlog
 from hypothesis import settings
 
 LONGEST = (
@@ -32,3 +33,10 @@ settings.load_profile(os.environ.get("CHRONOS_HYPOTHESIS", "repeatable"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest; else everything stays where it was."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let no module set up how another one's lines are logged: a command that is run in here does."""
+    if nextitem is not None and nextitem.path != item.path:
+        structlog.reset_defaults()

@@ -135,6 +135,7 @@ def test_ctrl_c_and_sigterm_end_it_as_interrupted_and_nothing_it_started_is_left
 
 def test_a_terminal_that_goes_away_ends_it_and_nothing_it_started_is_left() -> None:
     with watching("interval", "--every", "1h", "--watch", "--", "sh", "-c", "echo pid=$$; exec sleep 1000") as it:
+        it.until("pid=")
         it.until("on for 1")
         it.close()
         assert it.process.wait(COMMAND_S) == 130

@@ -18,7 +18,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run `rpr` and leave."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    _let_go_of_output()
+    sys.exit(code)
 
 
 def run(words: Sequence[str]) -> int:
@@ -44,6 +46,15 @@ def _open_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+
+
+def _let_go_of_output() -> None:
+    """Write what still waits to be printed, or forget it: at its end Python would try, and exit with 120 instead."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # the terminal is gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(message: str) -> None:
