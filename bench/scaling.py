@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 PERFORMANCE, LOG = "docs/reference/performance.md", "docs/explanation/cluster-log.md"
 MEASURED = [
     Measured("leader_us", 110.0, "µs of the leader's main process for each execution", PERFORMANCE, "leader 110"),
-    Measured("follower_us", 85.0, "µs of a follower's main process for each", PERFORMANCE, "followers 85 each"),
+    Measured("follower_us", 85.0, "µs of a follower's main process for each", PERFORMANCE, "followers 84 and 85"),
     Measured("worker_us", 69.0, "µs of worker processes for each", PERFORMANCE, "workers 69"),
     Measured("engine_us", 20.0, "µs of all three engines for each", PERFORMANCE, "engines 20"),
     Measured("commands_a_second", 117_000.0, "commands a second that one log takes", LOG, "117,000 commands a second"),
