@@ -102,11 +102,10 @@ class Turn:
             await self._decide_in_parts(due, shard, to_s, now_us)
             return True
         verdict = None if self._takes_long(due, shard.hwm_s, to_s) else await self._decide(due, shard, to_s, now_us)
-        size = _bytes_of(verdict) if verdict is not None else 0
-        if verdict is None or size > ENTRY_BYTES:
+        if verdict is None:
             await self._decide_behind_the_mark(due, shard, now_us)
-            due, verdict, size = [], Verdict(), 0  # whoever stands in the line goes on meanwhile
-        asked = self._ask(now_us, (ENTRY_BYTES - size) // ATTEMPT_BYTES)
+            due, verdict = [], Verdict()  # whoever stands in the line goes on meanwhile
+        asked = self._ask(now_us, (ENTRY_BYTES - _bytes_of(verdict)) // ATTEMPT_BYTES)
         if due or asked:
             await self._propose(due, verdict, asked, shard, to_s, now_us)
         elif has_to_wait:
@@ -235,7 +234,7 @@ class Turn:
         for number, job_id in enumerate(due, 1):
             if number % SLICE == 0:
                 if _bytes_of(total) > ENTRY_BYTES:
-                    return None  # the catch-up begins anew: what is late already would be twice as much work
+                    break  # the catch-up works it out anew, and what is late already has no time for that
                 await asyncio.sleep(0)
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:
@@ -244,7 +243,7 @@ class Turn:
             one = owed(plan, after_s=shard.hwm_s, to_s=to_s, now_us=now_us, claim_to_us=claims_us)
             total.occurrences += one.occurrences
             total.ranges += one.ranges
-        return total
+        return total if _bytes_of(total) <= ENTRY_BYTES else None
 
     async def _decide_behind_the_mark(self, due: list[str], shard: Shard, now_us: int) -> None:
         """More is due than one entry holds: let the catch-up decide it, once its time has come."""
