@@ -322,7 +322,7 @@ def _begun(world: World, operation_id: str) -> Any:
         path = {"job": world.do("create_job", body=job)["id"]}
     operation = OPERATIONS[operation_id]
     body = {"body": SOUND[operation_id]} if operation_id in SOUND else {}
-    query = {"wait": "3s"} if operation_id == "trigger_job" and n % WAYS_TO_END < 2 else {}
+    query = {"wait": "10s"} if operation_id == "trigger_job" and n % WAYS_TO_END < 2 else {}
     case = operation.Case(path_parameters=path, headers=JSON, query=query, media_type="application/json", **body)
     response = case.call(base_url=world.server.url, session=world.session, timeout=30)
     case.validate_response(response, checks=CHECKS)
@@ -386,7 +386,7 @@ def test_operations_that_follow_from_each_other_are_answered_as_described(world:
         begun = _begun(world, beginning)
         for name, case, is_sound in drawn:
             case.headers = {**(case.headers or {})}
-            for part in ("wait", "namespace", *(["kind", "cursor", "since", "until"] if is_sound else [])):
+            for part in ("wait", "follow", "namespace", *(["kind", "cursor", "since", "until"] if is_sound else [])):
                 (case.query or {}).pop(part, None)
             if is_sound and name in SOUND:
                 case.body = SOUND[name]
