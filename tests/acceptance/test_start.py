@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -73,6 +74,33 @@ def test_a_demo_that_others_could_reach_is_refused(tmp_path: Path) -> None:
 
     assert ended.returncode == 2
     assert "loopback" in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full: a device that takes nothing")
+def test_a_node_works_though_nobody_can_read_that_it_is_ready(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ["--data-dir", str(tmp_path / "data"), "--http-address", address]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "chronos.cli.server", "server", *words], stdout=full, stderr=full, env=environment
+        )
+    try:
+        until(lambda: _is_ready(address))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE_S) == 0, "what was lost is not what it was asked for"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return requests.get(f"http://{address}/ready", timeout=10).status_code == 200
+    except requests.ConnectionError:
+        return False
 
 
 def test_everybody_on_the_network_is_let_in_only_on_purpose(tmp_path: Path) -> None:

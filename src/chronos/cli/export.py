@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +69,9 @@ async def _export(data_dir: Path, file: str, wanted: Wanted) -> int:
 
     async with exporter_of(data_dir, SystemClock(), SystemChance()) as exporter:
         rows = 0
-        with _Out(file) as out:
+        with translated(Path(file)), _Out(file) as out, suppress(BrokenPipeError):  # the reader may leave (`| head`)
             async for piece in exporter.begin(wanted):
-                with translated(Path(file)):
-                    out.write(piece)
+                out.write(piece)
                 rows += piece.count(b'{"type":"execution"') + piece.count(b'{"type":"range"')
         return rows
 
@@ -101,7 +101,11 @@ class _Out:
         return found
 
     def __exit__(self, kind: object, *_: object) -> None:
-        for file in reversed(self._files):
-            file.close()
-        if kind is not None and self._files:
-            Path(self._name).unlink(missing_ok=True)
+        is_whole = False
+        try:
+            for file in reversed(self._files):
+                file.close()
+            is_whole = kind is None
+        finally:
+            if not is_whole and self._files:
+                Path(self._name).unlink(missing_ok=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,13 +21,28 @@ from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
 from chronos.cli.export import export
 from chronos.cli.health import health
+from chronos.cli.printing import ended, is_of_echo, let_go_of_output, unwritten
 from chronos.cli.service.commands import service
 from chronos.cli.verify import verify
 
 OFFLINE = "--offline"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            sys.exit(ended(int(end.code or 0), "chronos"))
+        except OSError as exc:
+            if not is_of_echo(exc):
+                raise
+            with contextlib.suppress(OSError):  # there may be nobody to tell
+                click.echo(f"chronos: {unwritten(exc)}", err=True)
+            sys.exit(ended(1, "chronos"))
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chronos")
 def main() -> None:
     """Chronos fires jobs when they are due, and can prove afterwards what happened."""
@@ -214,7 +231,10 @@ def _run(file: Path | None, flags: dict[str, str], *, demo: bool, insecure: bool
     _warn_of_failpoints()
 
     def announce(line: str) -> None:
-        print(line, flush=True)
+        try:
+            click.echo(line)
+        except OSError:  # a node that works does not end, nor end badly, because nobody can read that it does
+            let_go_of_output()
 
     gc.set_threshold(*THRESHOLDS)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

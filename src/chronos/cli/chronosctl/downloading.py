@@ -13,7 +13,7 @@ import msgspec
 
 from chronos.cli.chronosctl.session import Session
 from chronos.client.operation import Operation
-from chronos.errors import Invalid, Unavailable
+from chronos.errors import ChronosError, Invalid, Unavailable
 
 LOSSES_MAX = 5
 LEVEL = 6
@@ -31,7 +31,17 @@ def download(session: Session, operation: Callable[[str], Operation[Any]], outpu
     Raises:
         Invalid: The file cannot be written, or is there already.
         Unavailable: The export broke off, and the server does not answer any more.
+        ChronosError: It cannot be written to its end.
     """
+    try:
+        return _download(session, operation, output)
+    except BrokenPipeError:
+        raise  # the reader has left
+    except OSError as exc:
+        raise ChronosError(f"--to: {output} cannot be written: {exc.strerror}.") from exc
+
+
+def _download(session: Session, operation: Callable[[str], Operation[Any]], output: str) -> int:
     with ExitStack() as open_files:
         file: BinaryIO | gzip.GzipFile
         if output == "-":

@@ -28,7 +28,7 @@ CODES: dict[type[ChronosError], int] = {
 
 MEANINGS = {
     0: "It was done.",
-    1: "The execution waited for did not succeed, or the server failed.",
+    1: "The execution waited for did not succeed, the server failed, or the output cannot be written.",
     2: "The input is wrong; nothing was changed.",
     3: "The server does not know you, or you may not do this.",
     4: "There is no such thing.",

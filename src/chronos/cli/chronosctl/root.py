@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import click
 
 from chronos import __version__
-from chronos.cli.chronosctl.exits import INTERRUPTED, MEANINGS, OK, USAGE, code_of, line_of
+from chronos.cli.chronosctl.exits import FAILED, INTERRUPTED, MEANINGS, OK, USAGE, code_of, line_of
 from chronos.cli.chronosctl.lazy import Lazy, LazyGroup, common_options
 from chronos.cli.chronosctl.session import Session
+from chronos.cli.printing import ended, is_of_echo, unwritten
 from chronos.errors import ChronosError
 
 PROGRAM = "chronosctl"
@@ -72,11 +73,12 @@ def main() -> None:
 
 def run(args: Sequence[str], session: Session | None = None) -> int:
     """Run one command line and return its exit code; what went wrong is one line on stderr."""
-    session = session or Session()
+    return ended(_run(list(args), session or Session()), PROGRAM)
+
+
+def _run(args: list[str], session: Session) -> int:
     try:
-        code = _invoke(list(args), session)
-        sys.stdout.flush()
-        return code
+        return _invoke(args, session)
     except click.exceptions.NoArgsIsHelpError as exc:
         click.echo(exc.ctx.get_help() if exc.ctx else str(exc), err=True)
         return USAGE
@@ -87,7 +89,11 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _refuse("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        return _hush()
+        return OK  # the reader has left (`| head`)
+    except OSError as exc:
+        if not is_of_echo(exc):
+            raise
+        return _refuse(unwritten(exc), FAILED)
     finally:
         session.close()
 
@@ -104,8 +110,8 @@ def _invoke(args: list[str], session: Session) -> int:
 def _refuse(sentence: str, code: int) -> int:
     try:
         click.echo(f"{PROGRAM}: {sentence}", err=True)
-    except BrokenPipeError:
-        return _hush(code)
+    except OSError:
+        pass  # there is nobody to tell
     return code
 
 
@@ -114,11 +120,3 @@ def _sentence(exc: click.ClickException) -> str:
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         return f"{text}{'' if text[-1:] in '.?' else '.'} Try `{exc.ctx.command_path} --help`."
     return text
-
-
-def _hush(code: int = OK) -> int:
-    # The reader has left (`| head`); what Python would flush at exit must not complain about it.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    return code

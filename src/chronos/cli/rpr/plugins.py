@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chronos.cli.printing import show
 from chronos.cli.rpr.config import configured
 from chronos.cli.rpr.near import did_you_mean
 from chronos.cli.rpr.plugged import catalog_of, loaded
@@ -152,6 +153,5 @@ def _shown(value: object) -> str:
 
 
 def _print(text: str) -> int:
-    from chronos.cli.rpr.root import _print as shown
-
-    return shown(text)
+    show(text)
+    return OK

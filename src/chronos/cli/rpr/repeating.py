@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from chronos.cli.printing import show
 from chronos.cli.rpr.asked import Asked
 from chronos.cli.rpr.headline import banner
 from chronos.cli.rpr.modes import agenda_of, mode_of
@@ -100,8 +100,7 @@ def _plugins(asked: Asked) -> Plugins | None:
 
 
 def _show(text: str) -> int:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    show(text)
     return OK
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from chronos.cli.printing import ended, show
 from chronos.cli.rpr.words import take_apart
 from chronos.errors import ChronosError, Unavailable
 from chronos.timing.clock import SystemClock
@@ -18,9 +19,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run `rpr` and leave."""
-    code = run(sys.argv[1:])
-    _let_go_of_output()
-    sys.exit(code)
+    sys.exit(ended(run(sys.argv[1:]), "Error"))
 
 
 def run(words: Sequence[str]) -> int:
@@ -48,15 +47,6 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
-def _let_go_of_output() -> None:
-    """Write what still waits to be printed, or forget it: at its end Python would try, and exit with 120 instead."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        try:
-            stream.flush()
-        except OSError:  # the terminal is gone
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def say(message: str) -> None:
     """Print the one line on stderr that goes with an exit code."""
     try:
@@ -76,8 +66,10 @@ def _run(words: Sequence[str]) -> int:
         from chronos.cli.rpr import help as pages
 
         if line.asks == "version":
-            return _print(f"rpr version {_version()}\n")
-        return _print(pages.page(line.subcommand) if line.subcommand else pages.overview())
+            show(f"rpr version {_version()}\n")
+        else:
+            show(pages.page(line.subcommand) if line.subcommand else pages.overview())
+        return OK
     assert line.subcommand is not None
     from chronos.cli.rpr.asked import asked
     from chronos.cli.rpr.config import configured
@@ -104,12 +96,3 @@ def _version() -> str:
     from chronos import __version__
 
     return __version__
-
-
-def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
-    return OK
