@@ -17,6 +17,7 @@ from chronos.model.target import HttpTarget
 from chronos.store import glance, listings, segment
 from chronos.store.history import HistorySettings
 from chronos.store.jobsearch import Listed
+from chronos.store.listings import Listings
 from chronos.store.offload import Inline
 from chronos.store.port import Changes, Result
 from chronos.store.records import AFTER_ALL, RecordFilter
@@ -225,15 +226,19 @@ def test_a_page_of_jobs_is_read_once_until_one_comes_goes_or_is_renamed(
     asked(tmp_path, ask)
 
 
-def test_no_more_than_some_pages_of_jobs_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listings, "PAGES_MAX", 3)
+def test_no_more_than_some_pages_of_jobs_are_remembered() -> None:
+    pages = Listings()
+    looked_up: list[Any] = []
 
-    async def ask(state: SqliteState) -> None:
-        commit(state, jobs=tuple(a_job(number) for number in range(9)))
-        for _ in range(2):
-            for limit in range(1, 9):
-                jobs, _ = await state.find_jobs(JobFilter(), ("", ""), limit)
-                assert len(jobs) == limit
-                assert len(state._listings._pages) <= 3
+    def look_up(*page: Any) -> Listed:
+        looked_up.append(page)
+        return Listed([], 0)
 
-    asked(tmp_path, ask)
+    for number in range(listings.PAGES_MAX):
+        pages.page(None, ("", f"job-{number}"), 20, look_up)
+        pages.page(None, ("", "job-0"), 20, look_up)
+    assert len(looked_up) == listings.PAGES_MAX, "each was looked up once"
+
+    pages.page(None, ("", "one more"), 20, look_up)
+    pages.page(None, ("", "job-0"), 20, look_up)
+    assert len(looked_up) == listings.PAGES_MAX + 2, "one page too many, and what was known is looked up again"
