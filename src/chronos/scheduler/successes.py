@@ -37,14 +37,18 @@ class Successes:
 
     def of(self, job: Job, now_us: int) -> Success:
         """Return when `job` was last well. A paused job owes no success, so none is overdue."""
-        slots = self._view.get(SLOTS, job.id)
-        last_us = slots.last_success_us if slots is not None else 0
+        last_us = self.last_us(job)
         since_us = max(last_us, job.owed_since_us or job.created_at_us)
         return Success(
             last_us=last_us,
             age_s=max(0, now_us - (last_us or job.created_at_us)) / 1e6,
             overdue_since_s=0 if job.paused is not None else self._overdue(job, since_us, now_us),
         )
+
+    def last_us(self, job: Job) -> int:
+        """Return when a run of `job` last ended well, 0 when none has."""
+        slots = self._view.get(SLOTS, job.id)
+        return slots.last_success_us if slots is not None else 0
 
     def _overdue(self, job: Job, since_us: int, now_us: int) -> int:
         try:

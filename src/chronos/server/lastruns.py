@@ -60,9 +60,12 @@ class LastRuns:
 
     async def of(self, jobs: Sequence[Job]) -> dict[str, LastExecution | None]:
         """Return the newest run by job id; None for a job that has never run."""
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                if job.id not in self._known and job.id not in self._new and self._may_have_run(job.id):
+        unknown = [
+            job for job in jobs if job.id not in self._known and job.id not in self._new and self._may_have_run(job.id)
+        ]
+        if unknown:
+            async with asyncio.TaskGroup() as group:
+                for job in unknown:
                     group.create_task(self._look_up_once(job))
         return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
 

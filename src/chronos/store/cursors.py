@@ -25,7 +25,7 @@ class Cursors:
 
     def __init__(self, key: bytes) -> None:
         assert len(key) >= 16
-        self._key = hashlib.blake2b(key, person=b"chronos cursors").digest()
+        self._begun = hmac.new(hashlib.blake2b(key, person=b"chronos cursors").digest(), digestmod="sha256")
 
     def write(self, listing: str, position: Position) -> str:
         """Return the cursor of a position in a listing; `listing` names the query with all its filters."""
@@ -53,7 +53,9 @@ class Cursors:
 
     def _mac(self, listing: str, body: bytes) -> bytes:
         # Not `hmac.digest`, which gives the interpreter away for so little.
-        return hmac.new(self._key, listing.encode() + b"\0" + body, "sha256").digest()[:_MAC_BYTES]
+        mac = self._begun.copy()
+        mac.update(listing.encode() + b"\0" + body)
+        return mac.digest()[:_MAC_BYTES]
 
 
 _decode = msgspec.msgpack.Decoder(Position).decode

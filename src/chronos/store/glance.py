@@ -130,8 +130,11 @@ class Glance:
         # A job's are looked for one by one in memory, and by an index in a segment.
         is_any_job = wanted.job_id is None
         below_s = self._below_s if is_any_job else INSTANT_MAX
+        followed = self._followed([*ended, *self._written])
+        if is_any_job and (newest := _newest(running, followed, wanted, limit, below_s if segments else -1)):
+            return newest
         sources: list[Source] = [Running(running)]
-        for pending in self._followed([*ended, *self._written])[: None if is_any_job else len(ended)]:
+        for pending in followed[: None if is_any_job else len(ended)]:
             sources += pending.sources(wanted.job_id)
         sources += [Below(below_s, info, partial(self._opened, info)) for info in segments]
         try:
@@ -163,6 +166,50 @@ class Glance:
     def close(self) -> None:
         """Close all segments."""
         self._reader.close()
+
+
+def _newest(
+    running: dict[str, Execution], pending: Sequence[Pending], wanted: RecordFilter, limit: int, below_s: int
+) -> list[Record] | None:
+    """Return a full page of the newest records when all of it lies in memory above `below_s`; None when it may not.
+
+    What `merged` would find, for a fraction of the work: ids of executions are in the order of their instants, so that
+    the highest are the newest.
+    """
+    best: dict[tuple[str, int], Record] = {}
+    for key in heapq.nlargest(limit, running):
+        execution = running[key]
+        best[key, execution.series] = execution
+    least = ""
+    for one in pending:  # the newest versions first
+        keys = one.in_order()
+        if keys and keys[-1] > _RANGES:
+            return None
+        for at in _highest(keys, limit, least):
+            best.setdefault(at, one.records[at])
+        if len(ids := {record_id for record_id, _ in best}) >= limit:
+            least = heapq.nlargest(limit, ids)[-1]
+    found: list[Record] = []
+    before = ""
+    for at in sorted(best, reverse=True):
+        if at[0] != before:
+            before = at[0]
+            found.append(best[at])
+            if len(found) == limit:
+                break
+    is_full = len(found) == limit and _instant_s(found[-1]) > below_s
+    return found if is_full and all(wanted.namespace == each.namespace for each in found) else None
+
+
+def _highest(keys: Sequence[tuple[str, int]], limit: int, least: str) -> Iterator[tuple[str, int]]:
+    """Yield the keys of up to `limit` records, the highest first, none of them below `least`."""
+    last, count = "", 0
+    for key in reversed(keys):
+        if key[0] != last:
+            last, count = key[0], count + 1
+            if count > limit or last < least:
+                return
+        yield key
 
 
 def _instant_s(record: Record) -> int:
@@ -199,13 +246,14 @@ class Pending:
 
     def sources(self, job_id: str | None) -> list[Source]:
         """Return the records, as far as a job's are wanted, as sources."""
-        keys = self._in_order()
+        keys = self.in_order()
         # Ids of executions are in the order of their instants; those of ranges, which are above them, are not.
         first_range = bisect_left(keys, _RANGES) if keys and keys[-1] > _RANGES else len(keys)
         ranges = MemorySource([self.records[key] for key in keys[first_range:]])
         return [_Ended(self.records, keys, first_range, job_id), *([ranges] if first_range < len(keys) else [])]
 
-    def _in_order(self) -> list[tuple[str, int]]:
+    def in_order(self) -> list[tuple[str, int]]:
+        """Return the keys, ascending."""
         new = len(self.records) - len(self._keys)
         if new > FEW:
             self._keys = sorted(self.records)

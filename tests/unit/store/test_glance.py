@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.executions import an_execution
 
-from chronos.model.execution import Execution, Status
+from chronos.model.execution import Execution, RangeRecord, SkipReason, Status
 from chronos.model.job import Job, JobSpec
 from chronos.model.target import HttpTarget
-from chronos.store import glance, listings, segment
+from chronos.store import glance, listings, segment, sqlite
 from chronos.store.history import HistorySettings
 from chronos.store.jobsearch import Listed
 from chronos.store.listings import Listings
 from chronos.store.offload import Inline
 from chronos.store.port import Changes, Result
-from chronos.store.records import AFTER_ALL, RecordFilter
+from chronos.store.records import AFTER_ALL, MemorySource, RecordFilter, merged
 from chronos.store.sqlite import SqliteState, StateSettings
 from chronos.store.state import JobFilter
 from chronos.store.statefile import StateReader
@@ -72,8 +75,27 @@ def asked(folder: Path, ask: Callable[[SqliteState], Any], **history: int) -> An
     return asyncio.run(run())
 
 
-def commit(state: SqliteState, *executions: Execution, jobs: tuple[Job | None, ...] = (), gone: str = "") -> None:
-    changes = Changes(Result(), ended=[one for one in executions if one.is_terminal])
+def skipped(instant: int, job: str = "J1", namespace: str = "default") -> RangeRecord:
+    return RangeRecord(
+        job_id=job,
+        job_name=job,
+        namespace=namespace,
+        reason=SkipReason.OVERLAP,
+        first_s=instant,
+        last_s=instant,
+        count=1,
+        decided_at_us=instant * 1_000_000,
+    )
+
+
+def commit(
+    state: SqliteState,
+    *executions: Execution,
+    ranges: tuple[RangeRecord, ...] = (),
+    jobs: tuple[Job | None, ...] = (),
+    gone: str = "",
+) -> None:
+    changes = Changes(Result(), ended=[one for one in executions if one.is_terminal], ranges=[*ranges])
     changes.puts = {(OPEN.name, one.id): one for one in executions if not one.is_terminal}
     changes.puts |= {(JOBS.name, job.id): job for job in jobs if job is not None}
     if gone:
@@ -98,6 +120,101 @@ def test_the_first_page_of_executions_is_found_on_the_loop(tmp_path: Path) -> No
         await state.find_records(replace(EVERYTHING, statuses=(Status.FAILED,)), AFTER_ALL, 3)
         await state.find_records(EVERYTHING, (9, "occ_"), 3)
         assert Counting.searches == 2
+
+    asked(tmp_path, ask)
+
+
+RECORDS = st.lists(
+    st.builds(
+        an_execution,
+        st.sampled_from(["J1", "J2"]),
+        st.integers(0, 5),
+        namespace=st.sampled_from(["default"] * 7 + ["other"]),
+        series=st.integers(0, 2),
+        revision=st.integers(1, 9),  # to tell versions apart
+    ),
+    max_size=12,
+)
+
+
+@given(RECORDS, st.lists(RECORDS, min_size=1, max_size=4), st.integers(1, 9))
+@settings(max_examples=500)
+def test_a_page_from_memory_has_the_newest_version_of_each_of_the_newest(
+    executions: list[Execution], layers: list[list[Execution]], limit: int
+) -> None:
+    running = {one.id: one for one in executions}
+    written: list[glance.Ended] = [{(one.id, one.series): one for one in layer} for layer in layers]
+    page = glance.Glance(Path())
+    for layer in reversed(written[1:]):
+        page.written(layer)
+    sources = [MemorySource(running.values()), *(MemorySource(layer.values()) for layer in written)]
+
+    found = page.find(running, written[:1], (), EVERYTHING, limit)
+
+    assert found == merged(sources, EVERYTHING, AFTER_ALL, limit)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["ended"] * 5 + ["flush"] * 4 + ["open", "skipped"]),
+        st.integers(0, 12),  # the instant
+        st.sampled_from(["J1", "J2"]),
+        st.sampled_from(["default", "default", "default", "other"]),
+        st.integers(0, 2),  # the series
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS, st.integers(1, 9))
+@settings(max_examples=150)
+def test_a_page_at_a_glance_is_the_page_that_a_search_finds(steps: list[Any], limit: int) -> None:
+    async def ask(state: SqliteState) -> None:
+        for what, instant, job, namespace, series in steps:
+            named: dict[str, Any] = {"namespace": namespace, "series": series}
+            if what == "flush":
+                await state.flush()
+            elif what == "open":
+                commit(state, an_execution(job, instant, Status.RUNNING, **named))
+            elif what == "ended":
+                commit(state, ended(instant, job, **named))
+            else:
+                commit(state, ranges=(skipped(instant, job, namespace),))
+        at_a_glance = await state.find_records(EVERYTHING, AFTER_ALL, limit)
+        assert Counting.searches == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sqlite, "is_first_page", lambda *_: False)
+            assert at_a_glance == await state.find_records(EVERYTHING, AFTER_ALL, limit)
+        assert Counting.searches == 1
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glance, "WRITTEN_MAX", 4)
+        patch.setattr(Counting, "searches", 0)
+        asked(Path(folder), ask)
+
+
+def test_a_page_that_lies_in_memory_is_not_put_together_from_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(state: SqliteState) -> None:
+        for instant in range(30):
+            commit(state, ended(instant), an_execution("J2", instant, Status.PENDING))
+            await state.flush()
+        monkeypatch.setattr(glance, "merged", None)
+        found = await state.find_records(EVERYTHING, AFTER_ALL, 21)
+        assert [record.scheduled_s for record in found if isinstance(record, Execution)][-2:] == [20, 19]
+
+    asked(tmp_path, ask)
+
+
+def test_what_ended_late_hides_nothing_that_memory_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glance, "WRITTEN_MAX", 2)
+
+    async def ask(state: SqliteState) -> None:
+        for instant in (11, 13, 14, 10):
+            commit(state, ended(instant))
+            await state.flush()
+        assert await state.find_records(EVERYTHING, AFTER_ALL, 2) == [ended(14), ended(13)]
 
     asked(tmp_path, ask)
 

@@ -231,14 +231,19 @@ class _Shown:
     Attributes:
         document: What stands in it as long as nobody changes the job.
         moving: What else stood in it; `raw` is all of it, encoded.
+        plan: The plan it went by.
+        since_s: When it was said.
+        until_s: When the next run comes due: until then nothing in it changes by itself.
     """
 
-    __slots__ = ("document", "job", "moving", "raw")
+    __slots__ = ("document", "job", "moving", "plan", "raw", "since_s", "until_s")
 
     def __init__(self, job: Job, document: dict[str, Any]) -> None:
         self.job = job
         self.document = document
         self.moving: _Moving | None = None
+        self.plan: Plan | None = None
+        self.since_s = self.until_s = 0
         self.raw = msgspec.Raw()
 
 
@@ -257,6 +262,21 @@ _shown: dict[str, _Shown] = {}
 
 SHOWN_MAX = 1_000
 """One is some kilobytes."""
+
+SHOWN_S = 3_600
+"""How long what was said of a job that is never due again is taken for true without a look."""
+
+
+def shown_document(
+    job: Job, *, plan: Plan | None, now_s: int, last: LastExecution | None, last_success_us: int
+) -> msgspec.Raw | None:
+    """Return what `job_document` said of a job last, if it would say the same now; else None."""
+    shown = _shown.get(job.id)
+    if shown is None or shown.job is not job or shown.plan is not plan or not shown.since_s <= now_s < shown.until_s:
+        return None
+    moving = shown.moving
+    is_same = moving is not None and moving.last_success_us == last_success_us and moving.last == last
+    return shown.raw if is_same else None
 
 
 def job_document(
@@ -289,6 +309,8 @@ def job_document(
     if shown.moving != moving:
         shown.raw = msgspec.Raw(msgspec.json.encode(_whole(shown.document, moving)))
         shown.moving = moving
+    shown.plan, shown.since_s = plan, now_s
+    shown.until_s = runs[0] if runs else now_s + SHOWN_S
     return shown.raw
 
 
@@ -307,6 +329,7 @@ def _whole(standing: dict[str, Any], moving: _Moving) -> dict[str, Any]:
 def _standing(job: Job) -> _Shown:
     known = _shown.get(job.id)
     if known is not None and (known.job is job or known.job == job):
+        known.job = job
         return known
     document = {
         "id": job.id,

@@ -12,7 +12,7 @@ from chronos.model.job import Job, JobSpec, RetryPolicy
 from chronos.plugin import Action, Call, Endpoint, Reply
 from chronos.server.decoding import convert
 from chronos.server.rest.core import PAGE, PAGE_MAX, Core, idem, reply, revision_of
-from chronos.server.rest.documents import JobDocument, LastExecution, editable, job_document
+from chronos.server.rest.documents import JobDocument, LastExecution, editable, job_document, shown_document
 from chronos.server.rest.guards import check_writer
 
 TAG = "jobs"
@@ -241,9 +241,13 @@ def show(
         plan = core.scheduler.plan_of(job)
     except Unprocessable:
         plan = None
-    now_s = core.clock.time()
-    success = core.successes.of(job, int(now_s * 1_000_000))
-    return job_document(job, plan=plan, now_s=int(now_s), last=last, success=success, already_sent=already_sent)
+    now_us = int(core.clock.time() * 1_000_000)
+    now_s, well_us = now_us // 1_000_000, core.successes.last_us(job)
+    known = shown_document(job, plan=plan, now_s=now_s, last=last, last_success_us=well_us)
+    if known is not None and already_sent is None:
+        return known
+    success = core.successes.of(job, now_us)
+    return job_document(job, plan=plan, now_s=now_s, last=last, success=success, already_sent=already_sent)
 
 
 def in_namespace(spec: JobSpec, namespace: str) -> JobSpec:
