@@ -87,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _bytes = 0
     _count = 0
     _is_in_head = True
+    _patience_s = 0.0
     _deadline: asyncio.TimerHandle | None = None
     _untaken: asyncio.TimerHandle | None = None
 
@@ -94,6 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # A transport as far as uvicorn uses one; uvloop's are none of asyncio's classes either.
         super().connection_made(cast("asyncio.Transport", _Gathering(transport, self.loop)))
         self._arm(self.limits.header_s)
+        self._be_patient()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -117,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._give_up()
                 return
         super().data_received(data)
+        self._be_patient()  # only now: most requests come whole, and nothing more of them is waited for
 
     def on_message_begin(self) -> None:
         self._bytes = self._count = 0
@@ -150,9 +153,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._give_up)
+        self._patience_s = seconds
+
+    def _be_patient(self) -> None:
+        if self._patience_s and self._deadline is None:
+            self._deadline = self.loop.call_later(self._patience_s, self._give_up)
 
     def _disarm(self) -> None:
+        self._patience_s = 0.0
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
