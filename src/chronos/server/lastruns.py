@@ -16,7 +16,6 @@ JOBS_MAX = 20_000
 """How many jobs are remembered; of those that were forgotten, history is asked again."""
 
 _CREATED = EventType.JOB_CREATED  # an enum's member is looked up slowly, and this is asked for with each event
-RAN = tuple(status for status in Status if status is not Status.SKIPPED)
 
 
 class _Known(NamedTuple):
@@ -60,36 +59,42 @@ class LastRuns:
 
     async def of(self, jobs: Sequence[Job]) -> dict[str, LastExecution | None]:
         """Return the newest run by job id; None for a job that has never run."""
-        unknown = [
-            job for job in jobs if job.id not in self._known and job.id not in self._new and self._may_have_run(job.id)
-        ]
-        if unknown:
-            async with asyncio.TaskGroup() as group:
-                for job in unknown:
-                    group.create_task(self._look_up_once(job))
+        asked = {
+            job.id: job
+            for job in jobs
+            if job.id not in self._known and job.id not in self._new and self._may_have_run(job.id)
+        }
+        while unknown := [job for job in asked.values() if job.id not in self._known]:
+            for job in await self._look_up_once(unknown):
+                del asked[job.id]
         return {job.id: self._known.get(job.id, _NEVER).shown for job in jobs}
 
-    async def _look_up_once(self, job: Job) -> None:
-        """Look a job up, or wait for whoever does: a page that is polled asks for its jobs again before they come."""
-        while job.id not in self._known:
-            if (other := self._looking.get(job.id)) is not None:
-                await other.wait()
-                continue
-            done = self._looking[job.id] = asyncio.Event()
-            try:
-                await self._look_up(job)
-                return
-            finally:
-                del self._looking[job.id]
-                done.set()
+    async def _look_up_once(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Look up those whom nobody looks up already, and return them; if there are none, wait for the first.
 
-    async def _look_up(self, job: Job) -> None:
-        page = await self._queries.executions(job.namespace, job_id=job.id, statuses=RAN, limit=1)
-        # Events came in while history was searched; what they say is newer.
-        self._known.setdefault(job.id, _NEVER)
-        for found in page.items:
-            if isinstance(found, Execution):
-                self._note(found)
+        A page that is polled asks for its jobs again before they come.
+        """
+        mine = [job for job in jobs if job.id not in self._looking]
+        if not mine:
+            await self._looking[jobs[0].id].wait()
+            return []
+        done = asyncio.Event()
+        self._looking |= {job.id: done for job in mine}
+        try:
+            await self._look_up(mine)
+        finally:
+            for job in mine:
+                del self._looking[job.id]
+            done.set()
+        return mine
+
+    async def _look_up(self, jobs: Sequence[Job]) -> None:
+        found = await self._queries.newest_runs(jobs)
+        for job in jobs:
+            # Events came in while history was searched; what they say is newer.
+            self._known.setdefault(job.id, _NEVER)
+            if (execution := found.get(job.id)) is not None:
+                self._note(execution)
         while len(self._known) > JOBS_MAX:
             self._known.pop(next(iter(self._known)))
 

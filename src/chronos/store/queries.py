@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Final, Generic, Literal, TypeVar
 
@@ -200,6 +200,10 @@ class Queries:
         page = found[:limit]
         following = self._cursors.write(listing, [*row_of(page[-1]).position]) if len(found) > limit else ""
         return Page(items=page, cursor=following)
+
+    async def newest_runs(self, jobs: Sequence[Job]) -> dict[str, Execution]:
+        """Return the latest due run that was not skipped of each job that has one, by the job's id."""
+        return await self._state.newest_runs({job.id: job.namespace for job in jobs})
 
     async def execution(self, record_id: str) -> Execution | RangeRecord | None:
         """Return an execution: open, dead-lettered or ended; or the range record in which its instant was skipped."""

@@ -9,7 +9,7 @@ An execution that begins and ends between two flushes goes to history and never 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,19 +31,10 @@ from chronos.store.glance import Glance, is_first_page, is_plain
 from chronos.store.history import History, HistoryReader, HistorySettings
 from chronos.store.keeping import days_kept, rules_of
 from chronos.store.listings import Listings
+from chronos.store.newest import newest_runs
 from chronos.store.offload import Offload, Thread
 from chronos.store.port import Changes
-from chronos.store.records import (
-    MemorySource,
-    Position,
-    Record,
-    RecordFilter,
-    matches,
-    merged,
-    range_id,
-    record_in,
-    row_of,
-)
+from chronos.store.records import MemorySource, Position, Record, RecordFilter, matches, merged, record_in, row_of
 from chronos.store.refolding import Journaled
 from chronos.store.searching import Searching
 from chronos.store.sqlitefile import translated
@@ -270,7 +261,7 @@ class SqliteState:
         ended = change.ended
         dirty.record_ended(ended, [days_kept(self, rules, one.job_id, one.namespace, one.revision) for one in ended])
         for skipped in change.ranges:
-            place, days = (range_id(skipped), 0), days_kept(self, rules, skipped.job_id, skipped.namespace)
+            place, days = row_of(skipped)[1:3], days_kept(self, rules, skipped.job_id, skipped.namespace)
             if dirty.days.get(place, days) != days and self._history.is_cut_alike:
                 dirty.cut(self._index, time_us)  # or another member, which writes now, would have it twice
             dirty.record(place, skipped, days)
@@ -454,6 +445,12 @@ class SqliteState:
             return merged([MemorySource(running), MemorySource(pending), *segments], wanted, before, limit)
 
         return await self._searches.run(search)
+
+    async def newest_runs(self, jobs: Mapping[str, str]) -> dict[str, Execution]:
+        memory = list(self._open.values()), self._pending()
+        return await self._searches.run(
+            lambda reader: newest_runs(jobs, memory, partial(reader.sources, self._history.infos))
+        )
 
     def _at_a_glance(self, wanted: RecordFilter, limit: int) -> list[Record] | None:
         if self._writer is None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.model.times import PlanRow, plan_row
 from chronos.store.commands import Seal
+from chronos.store.newest import newest_runs
 from chronos.store.port import Changes, View
 from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, merged, row_of
 from chronos.store.tables import CURSORS, DOCUMENTS, JOBS, NAMES, OPEN, REVISIONS, TABLES, Table
@@ -135,6 +137,14 @@ class State(View, Protocol):
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
         """Return executions, open and ended, and range records that stand before `before`, newest first."""
+        ...
+
+    async def newest_runs(self, jobs: Mapping[str, str]) -> dict[str, Execution]:
+        """Return the latest due run that was not skipped of each job that has one, by the job's id.
+
+        Args:
+            jobs: Their namespaces, by id.
+        """
         ...
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
@@ -331,6 +341,9 @@ class MemoryState:
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
         sources = [MemorySource(self._tables[OPEN.name].values()), MemorySource(self._history.values())]
         return merged(sources, wanted, before, limit)
+
+    async def newest_runs(self, jobs: Mapping[str, str]) -> dict[str, Execution]:
+        return newest_runs(jobs, [self._tables[OPEN.name].values(), self._history.values()], lambda _: [])
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
         series = MemorySource(self._history.values()).series_of(record_id)

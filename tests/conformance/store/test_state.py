@@ -19,6 +19,7 @@ from chronos.model.execution import TERMINAL, Execution, Kind, RangeRecord, Skip
 from chronos.model.job import Dependencies, HistoryPolicy, Job, JobSpec, Pause
 from chronos.model.target import HttpTarget
 from chronos.store.history import HistorySettings
+from chronos.store.newest import RAN
 from chronos.store.offload import Inline, Thread
 from chronos.store.port import Changes, Result
 from chronos.store.records import AFTER_ALL, Record, RecordFilter, row_of
@@ -250,11 +251,24 @@ async def answers(state: State) -> dict[str, Any]:
     found["plans"] = state.plan_rows("", 1_000)
     found["later plans"] = state.plan_rows("J0012", 3)
     found["open"] = state.open_executions()
+    found["newest runs"] = await newest_runs(state)
     for record in await state.find_records(RecordFilter(), AFTER_ALL, 1_000):
         row = row_of(record)
         ended = await state.record(row.id, row.instant_s)
         found[row.id] = ended
         found[f"{row.id} ranges"] = newest_versions(await state.ranges_at(row.instant_s))
+    return found
+
+
+async def newest_runs(state: State) -> dict[str, Execution]:
+    """The newest run of each job; they are those that are found job by job."""
+    records = await state.find_records(RecordFilter(), AFTER_ALL, 1_000)
+    jobs = {record.job_id: record.namespace for record in records} | {"unheard-of": "default"}
+    found = await state.newest_runs(jobs)
+    for job_id, namespace in jobs.items():
+        wanted = RecordFilter(namespace=namespace, job_id=job_id, statuses=RAN)
+        alone = await state.find_records(wanted, AFTER_ALL, 1)
+        assert alone == ([found[job_id]] if job_id in found else []), job_id
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import pytest
 from tests.unit.executions import an_execution
@@ -14,7 +15,7 @@ from chronos.model.job import Job, JobSpec
 from chronos.model.target import HttpTarget
 from chronos.server import lastruns
 from chronos.server.lastruns import LastRuns
-from chronos.store.queries import Page, Queries
+from chronos.store.queries import Queries
 
 
 def job(name: str = "a") -> Job:
@@ -39,13 +40,13 @@ class History:
         self.asked: list[str] = []
         self.meanwhile: Any = None
 
-    async def executions(self, _: str, *, job_id: str, statuses: tuple[Status, ...], limit: int) -> Page[Execution]:
-        self.asked.append(job_id)
+    async def newest_runs(self, jobs: Sequence[Job]) -> dict[str, Execution]:
+        self.asked += [job.id for job in jobs]
         if self.meanwhile is not None:
             self.meanwhile()
-        fitting = [one for one in self.found if one.job_id == job_id and one.status in statuses]
-        newest = sorted(fitting, key=lambda one: one.scheduled_s, reverse=True)
-        return Page(items=newest[:limit])
+        asked = {job.id for job in jobs}
+        fitting = [one for one in self.found if one.job_id in asked and one.status is not Status.SKIPPED]
+        return {one.job_id: one for one in sorted(fitting, key=lambda one: one.scheduled_s)}
 
 
 def followed(*found: Execution) -> tuple[LastRuns, History]:
@@ -66,8 +67,8 @@ async def test_a_job_that_many_ask_for_at_once_is_looked_up_once_also_when_the_f
     class Slow(History):
         gate = asyncio.Event()
 
-        async def executions(self, *given: Any, **named: Any) -> Page[Execution]:
-            found = await super().executions(*given, **named)
+        async def newest_runs(self, jobs: Sequence[Job]) -> dict[str, Execution]:
+            found = await super().newest_runs(jobs)
             await self.gate.wait()
             return found
 
@@ -82,6 +83,30 @@ async def test_a_job_that_many_ask_for_at_once_is_looked_up_once_also_when_the_f
     history.gate.set()
     assert await asyncio.gather(*asking[1:]) == [("occ_1", "success")] * 4
     assert history.asked == ["a", "a"]
+
+
+@pytest.mark.asyncio
+async def test_the_jobs_of_a_page_are_looked_up_together_but_for_those_that_somebody_looks_up_already() -> None:
+    class Slow(History):
+        gate = asyncio.Event()
+        together: ClassVar[list[list[str]]] = []
+
+        async def newest_runs(self, jobs: Sequence[Job]) -> dict[str, Execution]:
+            self.together.append([job.id for job in jobs])
+            found = await super().newest_runs(jobs)
+            await self.gate.wait()
+            return found
+
+    history = Slow(run(1), run(2, of="b"), run(3, of="c"))
+    runs = LastRuns(cast("Queries", history))
+    first = asyncio.create_task(runs.of([job("a"), job("b")]))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(runs.of([job("b"), job("c"), job("d")]))
+    await asyncio.sleep(0)
+    history.gate.set()
+    assert {name: last.id for name, last in (await first).items() if last} == {"a": "occ_1", "b": "occ_2"}
+    assert {name: last and last.id for name, last in (await second).items()} == {"b": "occ_2", "c": "occ_3", "d": None}
+    assert history.together == [["a", "b"], ["c", "d"]]
 
 
 async def shown(runs: LastRuns, name: str = "a") -> tuple[str, str] | None:
