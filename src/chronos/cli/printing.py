@@ -21,15 +21,20 @@ def ended(code: int, program: str) -> int:
     """
     why = let_go_of_output()
     if code == 0 and why is not None and not isinstance(why, BrokenPipeError):
-        code = 1
-        with contextlib.suppress(OSError):  # there may be nobody to tell
-            print(f"{program}: {unwritten(why)}", file=sys.stderr, flush=True)
+        code = lost(why, program)
         let_go_of_output()
     return code
 
 
-def show(text: str) -> None:
-    """Print it. A reader who has left has seen enough.
+def lost(why: OSError, program: str) -> int:
+    """Say that what was to be printed was lost, and return the exit code that says so, too."""
+    with contextlib.suppress(OSError):  # there may be nobody to tell
+        print(f"{program}: {_unwritten(why)}", file=sys.stderr, flush=True)
+    return 1
+
+
+def show(text: str) -> int:
+    """Print it and return 0, the exit code of a program that has done so. A reader who has left has seen enough.
 
     Raises:
         Unavailable: It cannot be written.
@@ -39,7 +44,8 @@ def show(text: str) -> None:
     except BrokenPipeError:
         pass
     except OSError as exc:
-        raise Unavailable(unwritten(exc)) from exc
+        raise Unavailable(_unwritten(exc)) from exc
+    return 0
 
 
 def is_of_echo(exc: OSError) -> bool:
@@ -48,11 +54,6 @@ def is_of_echo(exc: OSError) -> bool:
 
     *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
     return frame.f_code is click.echo.__code__
-
-
-def unwritten(exc: OSError) -> str:
-    """Say that output was lost, and why."""
-    return f"cannot write output: {exc.strerror or exc}"
 
 
 def let_go_of_output() -> OSError | None:
@@ -71,3 +72,7 @@ def let_go_of_output() -> OSError | None:
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
     return why
+
+
+def _unwritten(exc: OSError) -> str:
+    return f"cannot write output: {exc.strerror or exc}"

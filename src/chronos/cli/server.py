@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -21,10 +20,11 @@ from chronos.cli.configured import load_config
 from chronos.cli.doctor import doctor
 from chronos.cli.export import export
 from chronos.cli.health import health
-from chronos.cli.printing import ended, is_of_echo, let_go_of_output, unwritten
+from chronos.cli.printing import ended, is_of_echo, let_go_of_output, lost
 from chronos.cli.service.commands import service
 from chronos.cli.verify import verify
 
+PROGRAM = "chronos"
 OFFLINE = "--offline"
 
 
@@ -33,17 +33,15 @@ class _Program(click.Group):
         try:
             return super().main(*args, **kwargs)
         except SystemExit as end:
-            sys.exit(ended(int(end.code or 0), "chronos"))
+            sys.exit(ended(int(end.code or 0), PROGRAM))
         except OSError as exc:
             if not is_of_echo(exc):
                 raise
-            with contextlib.suppress(OSError):  # there may be nobody to tell
-                click.echo(f"chronos: {unwritten(exc)}", err=True)
-            sys.exit(ended(1, "chronos"))
+            sys.exit(ended(lost(exc, PROGRAM), PROGRAM))
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="chronos")
+@click.version_option(__version__, prog_name=PROGRAM)
 def main() -> None:
     """Chronos fires jobs when they are due, and can prove afterwards what happened."""
 

@@ -93,7 +93,7 @@ def test_a_reader_who_has_left_has_seen_enough(program: str, words: list[str], l
         os.close(writing)
     assert "Traceback" not in run.stderr
     assert LOST not in run.stderr
-    assert run.returncode in (0, 1)
+    assert run.returncode == (program is CHRONOS)  # click has its own opinion
 
 
 def test_what_cannot_be_printed_any_more_does_not_change_another_exit_code() -> None:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import click
 
 from chronos import __version__
-from chronos.cli.chronosctl.exits import FAILED, INTERRUPTED, MEANINGS, OK, USAGE, code_of, line_of
+from chronos.cli.chronosctl.exits import INTERRUPTED, MEANINGS, OK, USAGE, code_of, line_of
 from chronos.cli.chronosctl.lazy import Lazy, LazyGroup, common_options
 from chronos.cli.chronosctl.session import Session
-from chronos.cli.printing import ended, is_of_echo, unwritten
+from chronos.cli.printing import ended, is_of_echo, lost
 from chronos.errors import ChronosError
 
 PROGRAM = "chronosctl"
@@ -93,7 +93,7 @@ def _run(args: list[str], session: Session) -> int:
     except OSError as exc:
         if not is_of_echo(exc):
             raise
-        return _refuse(unwritten(exc), FAILED)
+        return lost(exc, PROGRAM)
     finally:
         session.close()
 

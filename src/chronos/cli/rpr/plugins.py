@@ -16,7 +16,6 @@ from chronos.repeater.plugins.catalog import Entry
 from chronos.repeater.plugins.folder import Folder
 from chronos.repeater.plugins.port import Field, Kind, PluginInvalid
 
-OK = 0
 DOES = {"list": 0, "info": 1, "check": 1}
 TAKES = {"--plugin-dir": "plugin_dir", "--plugin-pins": "plugin_pins", "--config": "config", "-o": "o", "--output": "o"}
 
@@ -47,7 +46,7 @@ def plugins(words: Sequence[str]) -> int:
     """
     names, values = _taken_apart(words)
     if "help" in values or not names:
-        return _print(HELP)
+        return show(HELP)
     action, *arguments = names
     if action not in DOES:
         hint = did_you_mean(action, DOES)
@@ -60,7 +59,7 @@ def plugins(words: Sequence[str]) -> int:
     values = configured("plugins", values, os.environ)
     done: dict[str, Any] = {"list": _list, "info": _info, "check": _check}
     document, table = done[action](values, *arguments)
-    return _print(json.dumps(document, indent=2, ensure_ascii=False) + "\n" if values.get("o") == "json" else table)
+    return show(json.dumps(document, indent=2, ensure_ascii=False) + "\n" if values.get("o") == "json" else table)
 
 
 def _taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -150,8 +149,3 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _print(text: str) -> int:
-    show(text)
-    return OK

@@ -47,11 +47,11 @@ def repeat(asked: Asked, clock: Clock) -> int:
     if asked.is_on("dry_run"):
         from chronos.cli.rpr.preview import preview
 
-        return _show(preview(asked, mode, seed, clock))
+        return show(preview(asked, mode, seed, clock))
     if "to_job" in asked.values:
         from chronos.cli.rpr.jobfile import job_file
 
-        return _show(job_file(asked, os.getcwd()))
+        return show(job_file(asked, os.getcwd()))
     if asked.is_on("watch"):
         from chronos.cli.rpr.live.watching import need_screen
 
@@ -97,11 +97,6 @@ def _plugins(asked: Asked) -> Plugins | None:
     from chronos.cli.rpr.plugged import plugins_of
 
     return plugins_of(asked)
-
-
-def _show(text: str) -> int:
-    show(text)
-    return OK
 
 
 def _history(asked: Asked) -> History | None:

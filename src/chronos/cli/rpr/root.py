@@ -66,10 +66,8 @@ def _run(words: Sequence[str]) -> int:
         from chronos.cli.rpr import help as pages
 
         if line.asks == "version":
-            show(f"rpr version {_version()}\n")
-        else:
-            show(pages.page(line.subcommand) if line.subcommand else pages.overview())
-        return OK
+            return show(f"rpr version {_version()}\n")
+        return show(pages.page(line.subcommand) if line.subcommand else pages.overview())
     assert line.subcommand is not None
     from chronos.cli.rpr.asked import asked
     from chronos.cli.rpr.config import configured
