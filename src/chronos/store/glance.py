@@ -189,14 +189,8 @@ def _newest(
             best.setdefault(at, one.records[at])
         if len(ids := {record_id for record_id, _ in best}) >= limit:
             least = heapq.nlargest(limit, ids)[-1]
-    found: list[Record] = []
-    before = ""
-    for at in sorted(best, reverse=True):
-        if at[0] != before:
-            before = at[0]
-            found.append(best[at])
-            if len(found) == limit:
-                break
+    newest = {at[0]: best[at] for at in sorted(best)}  # of the versions of one, the last series
+    found = [*newest.values()][: -limit - 1 : -1]
     is_full = len(found) == limit and _instant_s(found[-1]) > below_s
     return found if is_full and all(wanted.namespace == each.namespace for each in found) else None
 

@@ -332,7 +332,7 @@ def _by_days(records: Iterable[Record], days: Mapping[tuple[str, int], int]) -> 
     groups: dict[int, list[Record]] = {}
     for record in records:
         row = row_of(record)
-        groups.setdefault(days[row.id, row.series], []).append(record)
+        groups.setdefault(days[row.key], []).append(record)
     return dict(groups)
 
 

@@ -52,6 +52,11 @@ class Row(NamedTuple):
     def position(self) -> Position:
         return self.instant_s, self.id
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What it is kept under: no other record has it."""
+        return self.id, self.series
+
 
 def not_yet_opened(instant_s: int) -> Row:
     """Return the row that a source may yield first to say: ask me for more only when you have come to `instant_s`."""

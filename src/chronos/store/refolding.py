@@ -57,7 +57,7 @@ class Tally:
         for record in rows:
             self.add(record)
             row = row_of(record)
-            self._known.add((row.id, row.series))
+            self._known.add(row.key)
 
     def add(self, record: Record) -> None:
         """Count a record, or the newer version of one."""
@@ -68,7 +68,7 @@ class Tally:
             self._rows += row.id not in self._ranges
             self._skipped += record.count - self._ranges.get(row.id, 0)
             self._ranges[row.id] = record.count
-        elif (row.id, row.series) not in self._known:  # a crash may have come between writing it and saying so
+        elif row.key not in self._known:  # a crash may have come between writing it and saying so
             self._rows += 1
             self._executions += proof.planned([record])[0]
 

@@ -355,7 +355,7 @@ class SegmentThinner:
         with transaction(self._db) as db:
             db.execute(_THINNED)
             db.executemany("INSERT INTO thinned VALUES (?, ?, ?)", [(row.id, row.series, hash_of(row)) for row in rows])
-            gone: list[Any] = list(db.executemany(_DELETE, [(row.id, row.series) for row in rows]))
+            gone: list[Any] = list(db.executemany(_DELETE, [row.key for row in rows]))
             if by_job:
                 db.executemany(jobindex.TAKE_OUT, gone)
         return len(rows)

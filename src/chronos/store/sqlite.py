@@ -261,7 +261,7 @@ class SqliteState:
         ended = change.ended
         dirty.record_ended(ended, [days_kept(self, rules, one.job_id, one.namespace, one.revision) for one in ended])
         for skipped in change.ranges:
-            place, days = row_of(skipped)[1:3], days_kept(self, rules, skipped.job_id, skipped.namespace)
+            place, days = row_of(skipped).key, days_kept(self, rules, skipped.job_id, skipped.namespace)
             if dirty.days.get(place, days) != days and self._history.is_cut_alike:
                 dirty.cut(self._index, time_us)  # or another member, which writes now, would have it twice
             dirty.record(place, skipped, days)
@@ -269,7 +269,7 @@ class SqliteState:
             records: list[Record] = [*change.ended, *change.ranges]
             for record in records:
                 row = row_of(record)
-                dirty.journal.append(Journaled(index, time_us, dirty.days[row.id, row.series], record))
+                dirty.journal.append(Journaled(index, time_us, dirty.days[row.key], record))
 
     async def flush(self) -> None:
         async with self._turn:

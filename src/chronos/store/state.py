@@ -299,7 +299,7 @@ class MemoryState:
             records: list[Record] = [*change.ended, *change.ranges]
             for record in records:
                 row = row_of(record)
-                self._history[row.id, row.series] = record
+                self._history[row.key] = record
         self._index, self._time_us = index, time_us
 
     async def flush(self) -> None:
@@ -355,4 +355,4 @@ class MemoryState:
     async def ranges_at(self, instant_s: int) -> list[Record]:
         wanted = RecordFilter(since_s=instant_s, until_s=instant_s)
         rows = MemorySource(self._history.values()).matching(wanted, AFTER_ALL)
-        return [self._history[row.id, row.series] for row in rows if row.id.startswith("rng_")]
+        return [self._history[row.key] for row in rows if row.id.startswith("rng_")]
