@@ -21,7 +21,7 @@ from chronos.model.execution import RangeRecord
 from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
 from chronos.store.commands import Seal
 from chronos.store.jobindex import GLANCED_MAX, WAITING_MAX
-from chronos.store.records import AFTER_ALL, Position, Record, RecordFilter, Row, Source, row_of
+from chronos.store.records import AFTER_ALL, Position, Record, RecordFilter, Row, row_of
 from chronos.store.refolding import Journaled, Refolding
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentSource, SegmentWriter, read_info
 from chronos.store.sqlitefile import translated
@@ -401,7 +401,7 @@ class HistoryReader:
 
     def sources(
         self, infos: tuple[SegmentInfo, ...], wanted: RecordFilter, before: Position = AFTER_ALL
-    ) -> list[Source]:
+    ) -> list[SegmentSource]:
         """Return the segments in which there may be records that match and stand before `before`, the newest first."""
         return [
             SegmentSource(info, partial(self.reader, info.number))

@@ -184,7 +184,7 @@ def merged(sources: Sequence[Source], wanted: RecordFilter, before: Position, li
     best = (_newest(list(versions)) for _, versions in groupby(real, key=lambda ranked: ranked[1].position))
     found: list[Record] = []
     while chunk := list(islice(best, limit - len(found))):
-        found += [record_in(row) for row in _current(sources, wanted, chunk)]
+        found += [record_in(row) for row in current(sources, wanted, chunk)]
     return found
 
 
@@ -209,8 +209,8 @@ def newest_first(row: Row) -> tuple[int, str, int]:
     return row.instant_s, row.id, row.series
 
 
-def _current(sources: Sequence[Source], wanted: RecordFilter, chunk: list[tuple[int, Row]]) -> list[Row]:
-    """Return the rows of which the filter has kept out no newer version.
+def current(sources: Sequence[Source], wanted: RecordFilter, chunk: list[tuple[int, Row]]) -> list[Row]:
+    """Return the rows of which the filter has kept out no newer version, each given with the place of its source.
 
     Versions differ in their status and in nothing else that is asked for. Every source is asked once for all rows, and
     not for each: it may be a file that has to be opened.

@@ -70,7 +70,10 @@ _WANTED = """
   AND ended_us >= :ended
 """
 _ORDER = " ORDER BY scheduled_s DESC, id DESC, series DESC LIMIT :most"
-_NEWEST = "SELECT id, max(series) FROM records WHERE id IN (SELECT value FROM json_each(?)) GROUP BY id"
+_NEWEST = """
+SELECT json_group_object(id, series)
+FROM (SELECT id, max(series) AS series FROM records WHERE id IN (SELECT value FROM json_each(?)) GROUP BY id)
+"""
 _OF_NAMESPACE = "(:namespace IS NULL OR namespace = :namespace)"
 _JOB = f"job_id = :job AND {_OF_NAMESPACE}"
 _NAMESPACE = "namespace = :namespace"
@@ -258,6 +261,9 @@ def read_info(path: Path, vfs: str | None = None) -> SegmentInfo | None:
         db.close()
 
 
+_decode_runs = msgspec.json.Decoder(list[tuple[str, int, str, int, str]]).decode
+
+
 class SegmentReader:
     """A connection that reads a segment."""
 
@@ -283,8 +289,18 @@ class SegmentReader:
 
     def newest_of(self, ids: list[str]) -> dict[str, int]:
         """Return the highest series that lies here of each of these records that does."""
-        rows: list[Any] = self._db.execute(_NEWEST, (msgspec.json.encode(ids).decode(),)).fetchall()
-        return dict(rows)
+        found: Any = self._db.execute(_NEWEST, (msgspec.json.encode(ids).decode(),)).fetchone()
+        return msgspec.json.decode(found[0], type=dict[str, int])
+
+    def newest_runs(self, jobs: Sequence[str]) -> dict[str, Row]:
+        """Return the latest execution that lies here, and was not skipped, of each of these jobs that has one."""
+        statement = jobindex.LAST_RUNS if self.has_job_table else jobindex.LAST_RUNS_BY_INDEX
+        found: Any = self._db.execute(statement, {"jobs": msgspec.json.encode(jobs).decode()}).fetchone()
+        newest: dict[str, Row] = {}
+        for job_id, instant_s, record_id, series, digits in _decode_runs(found[0]):
+            row = Row(instant_s, record_id, series, bytes.fromhex(digits))
+            newest[job_id] = max(newest.get(job_id, row), row, key=newest_first)
+        return newest
 
     def get(self, record_id: str) -> Row | None:
         """Return the record's newest series that lies here."""
@@ -423,6 +439,17 @@ class SegmentSource:
                 return
             before = rows[-1].position
             most = min(CHUNK, 4 * most)
+
+    @property
+    def last_s(self) -> int:
+        """The latest instant of any record in it."""
+        return self._info.last_s
+
+    def newest_runs(self, jobs: Iterable[str]) -> Mapping[str, Row]:
+        """Return the latest execution that lies here, and was not skipped, of each of these jobs that has one."""
+        asked = [job_id for job_id in jobs if may_have(self._info.jobs, job_id)]
+        reader = self._reader() if asked else None
+        return reader.newest_runs(asked) if reader else {}
 
     def newest_of(self, rows: Sequence[Row], wanted: RecordFilter) -> Mapping[str, int]:
         if TERMINAL.issubset(wanted.statuses):

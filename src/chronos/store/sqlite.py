@@ -449,7 +449,8 @@ class SqliteState:
     async def newest_runs(self, jobs: Mapping[str, str]) -> dict[str, Execution]:
         memory = list(self._open.values()), self._pending()
         return await self._searches.run(
-            lambda reader: newest_runs(jobs, memory, partial(reader.sources, self._history.infos))
+            # Segments are asked for after memory, as in `find_records`.
+            lambda reader: newest_runs(jobs, memory, reader.sources(self._history.infos, RecordFilter()))
         )
 
     def _at_a_glance(self, wanted: RecordFilter, limit: int) -> list[Record] | None:

@@ -343,7 +343,7 @@ class MemoryState:
         return merged(sources, wanted, before, limit)
 
     async def newest_runs(self, jobs: Mapping[str, str]) -> dict[str, Execution]:
-        return newest_runs(jobs, [self._tables[OPEN.name].values(), self._history.values()], lambda _: [])
+        return newest_runs(jobs, [self._tables[OPEN.name].values(), self._history.values()], [])
 
     async def record(self, record_id: str, instant_s: int) -> Record | None:
         series = MemorySource(self._history.values()).series_of(record_id)

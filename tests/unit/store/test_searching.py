@@ -21,7 +21,7 @@ from chronos.store.history import MANIFEST, GivenUp, History, HistoryReader, His
 from chronos.store.jobfilter import may_have
 from chronos.store.offload import Inline, Thread
 from chronos.store.port import Changes, Result
-from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, merged, record_in
+from chronos.store.records import AFTER_ALL, MemorySource, Position, Record, RecordFilter, Source, merged, record_in
 from chronos.store.searching import Searching
 from chronos.store.sqlite import SqliteState, StateSettings
 
@@ -213,7 +213,7 @@ def test_a_version_that_is_kept_out_hides_the_older_ones_wherever_they_lie(
         history.write(records, place + 1, place)
     wanted = RecordFilter(statuses=statuses)
     reader = HistoryReader(history._folder)
-    sources = [MemorySource(memory), *reader.sources(history.infos, wanted)]
+    sources: list[Source] = [MemorySource(memory), *reader.sources(history.infos, wanted)]
 
     page = merged(sources, wanted, AFTER_ALL, limit)
 
