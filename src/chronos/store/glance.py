@@ -2,8 +2,8 @@
 
 A search in a thread of its own costs more than most pages do, and beside a busy loop each of its steps waits for the
 interpreter. So the pages that are asked for most are looked up where they are asked for: the first one of all
-executions, or of one job's, and any of all jobs. None of them goes through more than what is in memory and a few dozen
-rows of an index. All else is searched for in a thread.
+executions, or of one job's, any of all jobs, and the last runs of jobs that run often. None of them goes through more
+than what is in memory and a few dozen rows of an index. All else is searched for in a thread.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from chronos.model.execution import Execution
 from chronos.store.history import HistoryReader
+from chronos.store.newest import newest_above
 from chronos.store.records import (
     AFTER_ALL,
     INSTANT_MAX,
@@ -141,6 +142,21 @@ class Glance:
             return merged(sources, wanted, AFTER_ALL, limit)
         except _Further:
             return None
+
+    def newest_runs(
+        self, jobs: Mapping[str, str], running: dict[str, Execution], ended: Sequence[Ended]
+    ) -> dict[str, Execution]:
+        """Return the latest run that was not skipped of each job of which it is in memory; the others need a search.
+
+        Args:
+            jobs: Their namespaces, by id.
+            running: As for `find`.
+            ended: As for `find`.
+        """
+        if len(running) + sum(map(len, ended)) > REMEMBERED_MAX:
+            return {}
+        memory = [running.values(), *(records.values() for records in (*ended, *self._written))]
+        return newest_above(jobs, memory, self._below_s)
 
     def _followed(self, ended: Sequence[Ended]) -> list[Pending]:
         known = {id(pending.records): pending for pending in self._pending}

@@ -437,7 +437,7 @@ class SqliteState:
         is_near = is_first_page(wanted, before, limit) and self._history.is_at_hand(wanted)
         if is_near and (found := self._at_a_glance(wanted, limit)) is not None:
             return found
-        running, pending = list(self._open.values()), self._pending()
+        running, pending = self.in_memory()
 
         def search(reader: HistoryReader) -> list[Record]:
             # Asked after the copies above were made: what has moved to a segment since is seen twice, not never.
@@ -447,11 +447,14 @@ class SqliteState:
         return await self._searches.run(search)
 
     async def newest_runs(self, jobs: Mapping[str, str]) -> dict[str, Execution]:
-        memory = list(self._open.values()), self._pending()
-        return await self._searches.run(
-            # Segments are asked for after memory, as in `find_records`.
-            lambda reader: newest_runs(jobs, memory, reader.sources(self._history.infos, RecordFilter()))
-        )
+        found = self._glance.newest_runs(jobs, self._open, (self._dirty.records, self._flushing.records))
+        if rest := {job_id: jobs[job_id] for job_id in jobs if job_id not in found}:
+            memory = self.in_memory()
+            found |= await self._searches.run(
+                # Segments are asked for after memory, as in `find_records`.
+                lambda reader: newest_runs(rest, memory, reader.sources(self._history.infos, RecordFilter()))
+            )
+        return found
 
     def _at_a_glance(self, wanted: RecordFilter, limit: int) -> list[Record] | None:
         if self._writer is None:
@@ -489,8 +492,6 @@ class SqliteState:
 
     def _pending(self) -> list[Record]:
         """Return the records that are not in a segment yet, in their newest versions."""
-        if not self._flushing.records:
-            return list(self._dirty.records.values())
         return list({**self._flushing.records, **self._dirty.records}.values())
 
     def _translate(self, search: Callable[[], T]) -> T:

@@ -193,6 +193,64 @@ def test_a_page_at_a_glance_is_the_page_that_a_search_finds(steps: list[Any], li
         asked(Path(folder), ask)
 
 
+@given(STEPS)
+@settings(max_examples=150)
+def test_the_last_runs_that_are_found_at_a_glance_are_those_that_a_search_finds(steps: list[Any]) -> None:
+    jobs = {"J1": "default", "J2": "other"}
+
+    async def ask(state: SqliteState) -> None:
+        for what, instant, job, _, series in steps:
+            named: dict[str, Any] = {"namespace": jobs[job], "series": series}
+            if what == "flush":
+                await state.flush()
+            elif what == "open":
+                commit(state, an_execution(job, instant, Status.RUNNING, **named))
+            else:
+                did_run = ended(instant, job, **named)
+                commit(state, did_run if what == "ended" else replace(did_run, status=Status.SKIPPED))
+        at_a_glance = await state.newest_runs(jobs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(glance, "REMEMBERED_MAX", -1)
+            Counting.searches = 0
+            assert at_a_glance == await state.newest_runs(jobs)
+        assert Counting.searches == 1
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glance, "WRITTEN_MAX", 4)
+        asked(Path(folder), ask)
+
+
+def test_last_runs_of_jobs_that_ran_just_now_need_no_search(tmp_path: Path) -> None:
+    jobs = {"J1": "default", "J2": "default"}
+
+    async def ask(state: SqliteState) -> None:
+        commit(state, ended(3), an_execution("J2", 4, Status.RUNNING))
+        await state.flush()
+        commit(state, ended(5), replace(ended(6), status=Status.SKIPPED))
+        found = await state.newest_runs(jobs)
+        assert {job_id: run.scheduled_s for job_id, run in found.items()} == {"J1": 5, "J2": 4}
+        assert Counting.searches == 0
+        assert (await state.newest_runs({**jobs, "J3": "default"})).keys() == jobs.keys()
+        assert Counting.searches == 1
+
+    asked(tmp_path, ask)
+
+
+def test_a_last_run_that_lies_below_what_is_in_memory_is_searched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "WRITTEN_MAX", 0)
+
+    async def ask(state: SqliteState) -> None:
+        commit(state, ended(5))
+        await state.flush()
+        commit(state, ended(4))  # long under way: it ended after one that was due later
+        assert await state.newest_runs({"J1": "default"}) == {"J1": ended(5)}
+        assert Counting.searches == 1
+
+    asked(tmp_path, ask)
+
+
 def test_a_page_that_lies_in_memory_is_not_put_together_from_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
