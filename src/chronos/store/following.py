@@ -132,7 +132,7 @@ class Following:
         assert searcher is not None, "the files are searched before they were opened"
         late = asyncio.get_running_loop().call_later(READ_S_MAX, searcher.interrupt)
         try:
-            return await self._search(partial(searcher.find_jobs, wanted, after, limit))
+            return await self._search(partial(searcher.find_jobs, {}, wanted, after, limit))
         finally:
             late.cancel()
 

@@ -41,7 +41,7 @@ from chronos.store.state import JobFilter
 LIMIT_MAX = 256
 """Longer pages take their time: they are searched for in a thread."""
 
-OVERLAID_MAX = 200
+OVERLAID_MAX = 500
 """When more jobs have changed that the file does not have yet, they are laid over it in a thread."""
 
 WRITTEN_MAX = 5_000
@@ -62,14 +62,10 @@ FEW = 100
 _RANGES = (RANGE_PREFIX, -1)
 
 
-def is_plain(wanted: JobFilter, changed: Collection[str], limit: int) -> bool:
-    """Whether all jobs are wanted, of one namespace or of all: then an index has their places.
-
-    Args:
-        changed: The jobs that the file does not have as they are now.
-    """
+def is_plain(wanted: JobFilter, limit: int) -> bool:
+    """Whether all jobs are wanted, of one namespace or of all: then an index has their places."""
     is_narrowed = wanted.text or wanted.tags or wanted.enabled is not None
-    return not is_narrowed and limit <= LIMIT_MAX and len(changed) <= OVERLAID_MAX
+    return not is_narrowed and limit <= LIMIT_MAX
 
 
 def is_first_page(wanted: RecordFilter, before: Position, limit: int) -> bool:

@@ -6,7 +6,8 @@ answers goes through the jobs by name until the page is full.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import apsw
@@ -24,6 +25,9 @@ COUNTED_MAX = 100_000
 
 TRIGRAM = 3
 
+AT_ONCE = 50
+"""Jobs read in one row; each may be as long as its body."""
+
 _MATCHING = """
   (:namespace IS NULL OR jobs.namespace = :namespace) AND (:enabled IS NULL OR enabled = :enabled)
   AND (:text = '' OR instr(text, :text) > 0)
@@ -31,22 +35,27 @@ _MATCHING = """
     SELECT 1 FROM json_each(:tags) AS want WHERE NOT EXISTS (
       SELECT 1 FROM json_each(jobs.tags) AS has WHERE has.key = want.key AND has.value = want.value)))
 """
-_NEXT = " AND (jobs.name, jobs.key) > (:name, :id) ORDER BY jobs.name, jobs.key LIMIT :most"
-_JOB = "SELECT value FROM jobs WHERE "
-_BY_KEY = _JOB + "key = :key"
-_VALUE = "SELECT value FROM "
+_OTHERS = " AND jobs.key NOT IN (SELECT value FROM json_each(:changed))"
+_NEXT = _OTHERS + " AND (jobs.name, jobs.key) > (:name, :id) ORDER BY jobs.name, jobs.key LIMIT :most)"
+# Many in one row: a thread beside a busy event loop waits for the interpreter behind each row that it is given.
+_PLACES = "SELECT json_group_array(json_array(name, key)) FROM "
+_PAGE = "SELECT json_group_array(json_array(name, key)) FROM (SELECT jobs.name, jobs.key FROM "
+_JOB = _PAGE + "jobs WHERE "
 _COUNTED = "SELECT count(*) FROM "
 _HAVING = "job_traits AS t CROSS JOIN jobs ON jobs.key = t.key WHERE t.trait = :trait AND "
 _IN = "jobs.namespace = :namespace AND "
 _BY_NAME = _JOB + _MATCHING + _NEXT
 _BY_NAME_IN = _JOB + _IN + _MATCHING + _NEXT
-_BY_TRAIT = _VALUE + _HAVING + _MATCHING + _NEXT.replace("jobs.", "t.")
+_BY_TRAIT = _PAGE + _HAVING + _MATCHING + _NEXT.replace("jobs.", "t.")
 _TRAIT_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM job_traits WHERE trait = :trait LIMIT :counted)"
 _ALL_OF_TRAIT = _COUNTED + _HAVING + _MATCHING
 _ALL_BY_NAME = _COUNTED + "jobs WHERE " + _MATCHING
 _TEXT_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM jobs_text WHERE jobs_text MATCH :match LIMIT :counted)"
-_PLACE = "SELECT name, key FROM jobs WHERE rowid IN (SELECT rowid FROM jobs_text WHERE jobs_text MATCH :match) AND "
-_BY_TEXT = _PLACE + _MATCHING
+_OF_TEXT = "(SELECT rowid FROM jobs_text WHERE jobs_text MATCH :match)"
+_BY_TEXT = _PLACES + "jobs WHERE rowid IN " + _OF_TEXT + " AND " + _MATCHING
+_CHANGED = "key IN (SELECT value FROM json_each(:changed)) AND "
+_HIDDEN = _COUNTED + "jobs WHERE " + _CHANGED + _MATCHING
+_VALUES = "SELECT json_group_array(hex(value)) FROM jobs WHERE key IN (SELECT value FROM json_each(?))"
 _LISTED = """
 SELECT (SELECT json_group_array(json_array(name, key)) FROM (
   SELECT name, key FROM jobs INDEXED BY jobs_name WHERE (name, key) > (:name, :id) ORDER BY name, key LIMIT :most)),
@@ -56,6 +65,7 @@ SELECT (SELECT json_group_array(json_array(name, key)) FROM (
 """
 _LISTED_IN = _LISTED.replace("jobs_name WHERE", "jobs_namespace WHERE namespace = :namespace AND")
 _decode_places = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_decode_values = msgspec.json.Decoder(list[str]).decode
 _decode_job = msgspec.msgpack.Decoder(Job).decode
 
 
@@ -73,8 +83,14 @@ class Listed(NamedTuple):
     total: int
 
 
-def find_jobs(db: apsw.Connection, wanted: JobFilter, after: tuple[str, str], limit: int) -> Found:
-    """Return up to `limit` jobs behind `after`."""
+def find_jobs(
+    db: apsw.Connection, changed: Mapping[str, Job | None], wanted: JobFilter, after: tuple[str, str], limit: int
+) -> Found:
+    """Return up to `limit` jobs behind `after` as if the file had `changed`.
+
+    Args:
+        changed: Jobs by id as they are now, None for those gone.
+    """
     asked: dict[str, Any] = {
         "namespace": wanted.namespace,
         "enabled": None if wanted.enabled is None else int(wanted.enabled),
@@ -83,29 +99,27 @@ def find_jobs(db: apsw.Connection, wanted: JobFilter, after: tuple[str, str], li
         "name": after[0],
         "id": after[1],
         "most": limit,
+        "changed": msgspec.json.encode([*changed]).decode(),
     }
+    with db:  # one reading: between two, what is counted could move into the file
+        found, total = _in_file(db, asked, wanted, changed)
+        hidden = int(_one(db, _HIDDEN, asked)) if changed else 0
+    shown = [job for job in changed.values() if job is not None and job_matches(wanted, job)]
+    page = [*found, *(job for job in shown if (job.name, job.id) > after)]
+    page.sort(key=lambda job: (job.name, job.id))
+    return Found(page[:limit], None if total is None else total - hidden + len(shown))
+
+
+def _in_file(db: apsw.Connection, asked: dict[str, Any], wanted: JobFilter, changed: Collection[str]) -> Found:
+    """Return the page without the changed jobs, and how many there are with them, both as the file says."""
     if len(asked["text"]) >= TRIGRAM and "\0" not in asked["text"]:
-        asked |= {"match": '"' + asked["text"].replace('"', '""') + '"', "counted": NARROW_MAX + 1}
+        asked = asked | {"match": '"' + asked["text"].replace('"', '""') + '"', "counted": NARROW_MAX + 1}
         if _one(db, _TEXT_COUNTED, asked) <= NARROW_MAX:
-            return _by_text(db, asked, after, limit)
+            return _by_text(db, asked, changed)
     if wanted.namespace is not None and (trait := _trait_of(wanted)):
         return _by_trait(db, asked | {"trait": trait, "counted": COUNTED_MAX + 1}, wanted)
     sql = _BY_NAME if wanted.namespace is None else _BY_NAME_IN
-    return Found(_jobs(db, sql, asked), _total_of(db, asked, wanted))
-
-
-def find_jobs_under(
-    db: apsw.Connection, changed: Mapping[str, Job | None], wanted: JobFilter, after: tuple[str, str], limit: int
-) -> Found:
-    """Return what `find_jobs` would if the file had `changed`: jobs by id as they are now, None for those gone."""
-    with db:  # one reading: between two, what is counted could move into the file
-        found, total = find_jobs(db, wanted, after, limit + len(changed))
-        hidden = sum([job_matches(wanted, job) for key in changed for job in _jobs(db, _BY_KEY, {"key": key})])
-    shown = [job for job in changed.values() if job is not None and job_matches(wanted, job)]
-    page = [job for job in found if job.id not in changed]
-    page += [job for job in shown if (job.name, job.id) > after]
-    page.sort(key=lambda job: (job.name, job.id))
-    return Found(page[:limit], None if total is None else total - hidden + len(shown))
+    return Found(_page(db, sql, asked), _total_of(db, asked, wanted))
 
 
 def list_jobs(
@@ -127,12 +141,11 @@ def list_jobs(
     return Listed([key for _, key in sorted(page)[:limit]], total - hidden + len(shown))
 
 
-def _by_text(db: apsw.Connection, asked: dict[str, Any], after: tuple[str, str], limit: int) -> Found:
-    places: list[Any] = sorted(db.execute(_BY_TEXT, asked))
-    page = [key for name, key in places if (name, key) > after][:limit]
-    rows: list[Any] = [db.execute("SELECT value FROM jobs WHERE key = ?", (key,)).fetchone() for key in page]
-    # A job may be deleted between being found and being read.
-    return Found([_decode_job(row[0]) for row in rows if row is not None], len(places))
+def _by_text(db: apsw.Connection, asked: dict[str, Any], changed: Collection[str]) -> Found:
+    places = _decode_places(_one(db, _BY_TEXT, asked))
+    behind = (key for name, key in sorted(places) if (name, key) > (asked["name"], asked["id"]))
+    page = list(islice((key for key in behind if key not in changed), asked["most"]))
+    return Found(_jobs(db, page), len(places))
 
 
 def _trait_of(wanted: JobFilter) -> str:
@@ -144,7 +157,7 @@ def _trait_of(wanted: JobFilter) -> str:
 
 
 def _by_trait(db: apsw.Connection, asked: dict[str, Any], wanted: JobFilter) -> Found:
-    found = _jobs(db, _BY_TRAIT, asked)
+    found = _page(db, _BY_TRAIT, asked)
     having: int = _one(db, _TRAIT_COUNTED, asked)
     narrowed = bool(wanted.text) + len(wanted.tags) + (wanted.enabled is not None) > 1
     if not narrowed:
@@ -176,9 +189,17 @@ def jobs_of_trait(db: apsw.Connection, trait: str, after: tuple[str, str], limit
     return rows
 
 
-def _jobs(db: apsw.Connection, sql: str, asked: dict[str, Any]) -> list[Job]:
-    rows: list[Any] = db.execute(sql, asked).fetchall()
-    return [_decode_job(value) for (value,) in rows]
+def _page(db: apsw.Connection, sql: str, asked: dict[str, Any]) -> list[Job]:
+    return _jobs(db, [key for _, key in _decode_places(_one(db, sql, asked))])
+
+
+def _jobs(db: apsw.Connection, keys: Sequence[str]) -> list[Job]:
+    """Return these jobs, in any order."""
+    found: list[Job] = []
+    for first in range(0, len(keys), AT_ONCE):
+        some = msgspec.json.encode(keys[first : first + AT_ONCE]).decode()
+        found += [_decode_job(bytes.fromhex(digits)) for digits in _decode_values(_one(db, _VALUES, (some,)))]
+    return found
 
 
 def _one(db: apsw.Connection, sql: str, asked: Any) -> Any:

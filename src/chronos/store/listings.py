@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chronos.model.job import Job
@@ -10,7 +10,7 @@ from chronos.store.jobsearch import Listed
 
 PAGES_MAX = 100
 
-LookUp = Callable[[str | None, tuple[str, str], int], Listed]
+LookUp = Callable[[str | None, tuple[str, str], int], Awaitable[Listed]]
 
 
 class Listings:
@@ -27,16 +27,17 @@ class Listings:
             after: The job as it is; None when it is gone.
         """
         if not isinstance(before, Job) or after is None or _place(before) != _place(after):
-            self._pages.clear()
+            self._pages = {}  # another one: what is being looked up is remembered where nobody looks
 
-    def page(self, namespace: str | None, after: tuple[str, str], limit: int, look_up: LookUp) -> Listed:
+    async def page(self, namespace: str | None, after: tuple[str, str], limit: int, look_up: LookUp) -> Listed:
         """Return which jobs come up to `limit` behind `after`; `look_up` is asked for a page that is not known."""
-        page = namespace, after, limit
-        found = self._pages.get(page)
+        page, pages = (namespace, after, limit), self._pages
+        found = pages.get(page)
         if found is None:
-            if len(self._pages) >= PAGES_MAX:
-                self._pages.clear()
-            found = self._pages[page] = look_up(*page)
+            found = await look_up(*page)
+            if len(pages) >= PAGES_MAX:
+                pages.clear()
+            pages[page] = found
         return found
 
 

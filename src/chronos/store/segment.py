@@ -261,6 +261,9 @@ def read_info(path: Path, vfs: str | None = None) -> SegmentInfo | None:
         db.close()
 
 
+_ROWS = "SELECT json_group_array(json_array(scheduled_s, id, series, hex(data))) FROM ("
+_END = ")"
+_decode_rows = msgspec.json.Decoder(list[tuple[int, str, int, str]]).decode
 _decode_runs = msgspec.json.Decoder(list[tuple[str, int, str, int, str]]).decode
 
 
@@ -278,9 +281,14 @@ class SegmentReader:
         self._db.close()
 
     def select(self, statement: str, bindings: dict[str, str | int | None]) -> list[Row]:
-        """Return what a statement finds. All at once: one left open would keep the file from being checkpointed."""
-        rows: list[Any] = self._db.execute(statement, bindings).fetchall()
-        return [Row(*row) for row in rows]
+        """Return what a statement finds, newest first.
+
+        All at once: one left open would keep the file from being checkpointed. And in one row: a thread beside a busy
+        event loop waits for the interpreter behind each row that it is given.
+        """
+        found: Any = self._db.execute(_ROWS + statement + _END, bindings).fetchone()
+        rows = [Row(at_s, key, series, bytes.fromhex(data)) for at_s, key, series, data in _decode_rows(found[0])]
+        return sorted(rows, key=newest_first, reverse=True)
 
     def namespaces(self) -> list[str]:
         """Return the namespaces of which there are records."""

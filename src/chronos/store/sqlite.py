@@ -27,8 +27,9 @@ from chronos.store.cache import NOTHING, Cache
 from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
 from chronos.store.generation import Generation
-from chronos.store.glance import Glance, is_first_page, is_plain
+from chronos.store.glance import OVERLAID_MAX, Glance, is_first_page, is_plain
 from chronos.store.history import History, HistoryReader, HistorySettings
+from chronos.store.jobsearch import Listed
 from chronos.store.keeping import days_kept, rules_of
 from chronos.store.listings import Listings
 from chronos.store.newest import newest_runs
@@ -414,24 +415,24 @@ class SqliteState:
         return list(self._open.values()), self._pending()
 
     async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
-        changed = self._changed_jobs()
-        if is_plain(wanted, changed, limit):
-            return self._list_jobs(changed, wanted.namespace, after, limit)
+        if is_plain(wanted, limit):
+            if self._writer is None:
+                raise Draining
+            keys, total = await self._listings.page(wanted.namespace, after, limit, self._list_jobs)
+            self.read_ahead(JOBS, keys)
+            return [job for key in keys if (job := self.get(JOBS, key)) is not None], total
         assert self._searcher is not None
-        search = partial(self._searcher.find_jobs, wanted, after, limit)
-        if changed:
-            search = partial(self._searcher.find_jobs_under, changed, wanted, after, limit)
+        search = partial(self._searcher.find_jobs, self._changed_jobs(), wanted, after, limit)
         return await self._searching.run(partial(self._translate, search))
 
-    def _list_jobs(
-        self, changed: dict[str, Job | None], namespace: str | None, after: tuple[str, str], limit: int
-    ) -> tuple[list[Job], int]:
-        if self._reader is None or self._writer is None:
-            raise Draining
-        with translated(self._path):
-            keys, total = self._listings.page(namespace, after, limit, partial(self._reader.list_jobs, changed))
-        self.read_ahead(JOBS, keys)
-        return [job for key in keys if (job := self.get(JOBS, key)) is not None], total
+    async def _list_jobs(self, namespace: str | None, after: tuple[str, str], limit: int) -> Listed:
+        assert self._reader is not None
+        assert self._searcher is not None
+        changed = self._changed_jobs()
+        if len(changed) <= OVERLAID_MAX:
+            return self._translate(partial(self._reader.list_jobs, changed, namespace, after, limit))
+        search = partial(self._searcher.list_jobs, changed, namespace, after, limit)
+        return await self._searching.run(partial(self._translate, search))
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
         is_near = is_first_page(wanted, before, limit) and self._history.is_at_hand(wanted)

@@ -316,15 +316,15 @@ class StateReader:
         """Return all rows of a table."""
         return self.scan(table, "", "\U0010ffff", -1, newest=False)
 
-    def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> Found:
-        """Return up to `limit` jobs behind `after`, and how many match in all."""
-        return jobsearch.find_jobs(self._db, wanted, after, limit)
-
-    def find_jobs_under(
+    def find_jobs(
         self, changed: Mapping[str, Job | None], wanted: JobFilter, after: tuple[str, str], limit: int
     ) -> Found:
-        """Return the same with jobs laid over the file that it does not have yet, by id; None are those gone."""
-        return jobsearch.find_jobs_under(self._db, changed, wanted, after, limit)
+        """Return up to `limit` jobs behind `after`, by (name, id), with `changed` laid over the file.
+
+        Args:
+            changed: Jobs that the file does not have yet as they are now, by id; None for those gone.
+        """
+        return jobsearch.find_jobs(self._db, changed, wanted, after, limit)
 
     def list_jobs(
         self, changed: Mapping[str, Job | None], namespace: str | None, after: tuple[str, str], limit: int

@@ -401,19 +401,52 @@ def test_a_page_of_jobs_is_read_once_until_one_comes_goes_or_is_renamed(
     asked(tmp_path, ask)
 
 
-def test_no_more_than_some_pages_of_jobs_are_remembered() -> None:
+@pytest.mark.asyncio
+async def test_no_more_than_some_pages_of_jobs_are_remembered() -> None:
     pages = Listings()
     looked_up: list[Any] = []
 
-    def look_up(*page: Any) -> Listed:
+    async def look_up(*page: Any) -> Listed:
         looked_up.append(page)
         return Listed([], 0)
 
     for number in range(listings.PAGES_MAX):
-        pages.page(None, ("", f"job-{number}"), 20, look_up)
-        pages.page(None, ("", "job-0"), 20, look_up)
+        await pages.page(None, ("", f"job-{number}"), 20, look_up)
+        await pages.page(None, ("", "job-0"), 20, look_up)
     assert len(looked_up) == listings.PAGES_MAX, "each was looked up once"
 
-    pages.page(None, ("", "one more"), 20, look_up)
-    pages.page(None, ("", "job-0"), 20, look_up)
+    await pages.page(None, ("", "one more"), 20, look_up)
+    await pages.page(None, ("", "job-0"), 20, look_up)
     assert len(looked_up) == listings.PAGES_MAX + 2, "one page too many, and what was known is looked up again"
+
+
+def test_a_crowd_of_changed_jobs_is_laid_over_the_file_in_a_thread_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "OVERLAID_MAX", 2)
+
+    async def ask(state: SqliteState) -> None:
+        commit(state, jobs=tuple(a_job(number) for number in range(3)))
+        for _ in range(3):
+            jobs, total = await state.find_jobs(JobFilter(namespace="default"), ("", ""), 2)
+            assert ([job.id for job in jobs], total) == (["J000", "J001"], 3)
+        assert Counting.searches == 1
+
+    asked(tmp_path, ask)
+
+
+def test_a_page_that_changes_while_it_is_looked_up_is_not_remembered() -> None:
+    pages = Listings()
+
+    async def look_up(*_: Any) -> Listed:
+        pages.note(None, a_job(1))
+        return Listed(["J000"], 1)
+
+    async def look_up_later(*_: Any) -> Listed:
+        return Listed(["J000", "J001"], 2)
+
+    async def run() -> None:
+        assert (await pages.page(None, ("", ""), 20, look_up)).total == 1
+        assert (await pages.page(None, ("", ""), 20, look_up_later)).total == 2
+
+    asyncio.run(run())
