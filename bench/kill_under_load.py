@@ -74,6 +74,7 @@ def _told(
         else:
             first[key] = at
     settled = [key for key, at in first.items() if at < killed_at - GRACE_S]
+    began = killed_at - chosen.kill_after  # while the jobs were being created, the first of them ran already
     return Report(
         bench="kill_under_load",
         figure=sum(key not in succeeded for key in settled),
@@ -83,7 +84,7 @@ def _told(
             "answered_before": len(settled),
             "sent_twice": len(twice),
             "sent_twice_though_settled": sum(first[key] < killed_at - GRACE_S for key in twice),
-            "rate_before": round(len(settled) / (chosen.kill_after + WARM_UP_S - GRACE_S), 1),
+            "rate_before": round(sum(at > began for at in first.values() if at < killed_at) / chosen.kill_after, 1),
             "ready_again_s": round(ready_s, 2),
             "period_s": period_s(chosen.jobs or chosen.rate, chosen.rate),
         },

@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import msgspec
+from bench.pace import between, look
 
 from chronos import __version__
+
+BEGAN = look()
+"""The machine when this program began."""
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
@@ -54,7 +58,8 @@ class Report:
 
     def json(self) -> str:
         """Return the answer on one line of JSON, with what it was measured on."""
-        return msgspec.json.encode({**vars(self), "versions": versions(), "machine": machine()}).decode()
+        about = {"versions": versions(), "machine": machine(), "pace": pace()}
+        return msgspec.json.encode({**vars(self), **about}).decode()
 
 
 def lateness(values_ms: Sequence[float]) -> dict[str, float]:
@@ -94,6 +99,11 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, object]:
     """Return what it was measured on."""
     return {"system": platform.system(), "release": platform.release(), "cpus": os.cpu_count()}
+
+
+def pace() -> dict[str, object]:
+    """Return how fast the machine was from the beginning of this program until now."""
+    return between(BEGAN, look())
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 OTHERS = {"sink", "target", "bench"}
 """Whose CPU is not the scheduler's."""
 
-OWN_HEADERS = ("benchmark", "settings", "figure", "p50", "p99", "max", "CPU µs each")
+OWN_HEADERS = ("benchmark", "settings", "figure", "p50", "p99", "max", "CPU µs each", "loop ms; stolen")
 WORK_HEADERS = (
     "scheduler",
     "arrived",
@@ -135,7 +135,7 @@ def _peer_row(row: Row) -> tuple[str, ...]:
 
 def _own_row(row: Row) -> tuple[str, ...]:
     if row.get("figure") is None:
-        return (f"`{row['bench']}`", "", "failed", "", "", "", "")
+        return (f"`{row['bench']}`", "", "failed", "", "", "", "", "")
     details = row.get("details") or {}
     spread = details.get("lateness_ms") or row.get("percentiles") or {}
     each = details.get("cpu_us_per_execution") or {}
@@ -146,7 +146,13 @@ def _own_row(row: Row) -> tuple[str, ...]:
     shares = (f"{spread[name]:g}" if name in spread else "" for name in ("p50", "p99", "max"))
     used = [cost for name, cost in each.items() if name not in OTHERS] if isinstance(each, dict) else []
     total = f"{sum(used):.0f}" if used else ""
-    return (f"`{row['bench']}`", settings, figure, *shares, total)
+    return (f"`{row['bench']}`", settings, figure, *shares, total, _pace(row.get("pace") or {}))
+
+
+def _pace(pace: Row) -> str:
+    """Return what a fixed loop took before and after, and which share of the cores others had."""
+    loops = " to ".join(f"{took:g}" for took in pace.get("loop_ms", ()))
+    return f"{loops}; {pace['stolen_percent']:g} %" if "stolen_percent" in pace else loops
 
 
 def _work_row(row: Row) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from bench.__main__ import SHORT, row_of, table
+from bench.pace import Look, between, look
 from bench.report import Report, percentiles
 from tests.architecture.source import ROOT
 
 PARTS = {
     "__main__",
+    "pace",
     "report",
     "rig",
     "sink",
@@ -43,7 +46,7 @@ def test_the_last_line_is_one_object_with_everything_a_later_run_is_compared_wit
     command = [sys.executable, "-m", f"bench.{name}", "--json", *QUICK[name]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     told = msgspec.json.decode(done.stdout.strip().rpartition("\n")[2])
-    assert set(told) == {*Report.__dataclass_fields__, "versions", "machine"}
+    assert set(told) == {*Report.__dataclass_fields__, "versions", "machine", "pace"}
     assert told["bench"] == name
     assert told["figure"] > 0
     assert told["cpu_s"]
@@ -55,6 +58,16 @@ def test_every_script_tells_through_a_report(name: str) -> None:
     text = Path(ROOT / "bench" / f"{name}.py").read_text()
     assert "tell(" in text
     assert "parser(__doc__)" in text
+
+
+def test_a_figure_comes_with_how_fast_the_machine_was() -> None:
+    before, after = Look(at_s=10.0, loop_ms=5.5, stolen_s=1.0), Look(at_s=20.0, loop_ms=10.5, stolen_s=3.0)
+    share = 100 * 2.0 / (10.0 * (os.cpu_count() or 1))
+    assert between(before, after) == {"loop_ms": [5.5, 10.5], "stolen_percent": round(share, 1)}
+    unknown = between(before._replace(stolen_s=None), after)
+    assert unknown == {"loop_ms": [5.5, 10.5]}, "what the system does not say is left out"
+    now = look()
+    assert now.loop_ms > 0
 
 
 def test_percentiles_are_of_the_values_there_are() -> None:

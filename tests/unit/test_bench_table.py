@@ -10,7 +10,8 @@ from bench import table
 OWN = (
     '{"bench": "throughput", "figure": 9876.5, "unit": "executions/s", "settings": {"rate": 10000, "jobs": 0}, '
     '"details": {"lateness_ms": {"p50": 1.5, "p99": 8.25}, "cpu_us_per_execution": {"server": 50.0, "sink": 10.0}}, '
-    '"machine": {"cpus": 2}, "versions": {"python": "3.11"}}'
+    '"machine": {"cpus": 2}, "versions": {"python": "3.11"}, '
+    '"pace": {"loop_ms": [5.5, 10.25], "stolen_percent": 3.0}}'
 )
 PEER = (
     '{"peer": "other", "shape": "burst", "jobs": 5, "seconds": 9, "setup": "as it is", "survives": "nothing", '
@@ -30,7 +31,10 @@ def test_every_result_is_a_row_and_the_last_of_two_counts() -> None:
     older = OWN.replace("9876.5", "1.5")
     made = parts_of("make: a note", older, OWN, COMPARED)
     assert made["measured"].splitlines()[0] == "Measured on 2027-01-01: python 3.11, cpus 2."
-    assert "| `throughput` | rate 10000 | 9,876.5 executions/s | 1.5 | 8.25 |  | 50 |" in made["measured"]
+    assert (
+        "| `throughput` | rate 10000 | 9,876.5 executions/s | 1.5 | 8.25 |  | 50 | 5.5 to 10.25; 3 % |"
+        in made["measured"]
+    )
     assert "1.5 executions/s" not in made["measured"]
     first = "Measured on 2027-01-01: cpus 4; an fsync took 0.5 to 0.5 ms before the runs."
     assert made["peers"].splitlines()[0] == first
@@ -50,7 +54,7 @@ def test_what_did_not_run_says_why_and_has_no_figure() -> None:
     [row] = [line for line in parts_of(ABSENT)["peers"].splitlines() if "not run" in line]
     assert row == "| absent | not run: no a\\|b here |  |  |  |  |  |  |  |"
     failed = parts_of('{"bench": "api", "figure": null}')["measured"]
-    assert "| `api` |  | failed |  |  |  |  |" in failed
+    assert "| `api` |  | failed |  |  |  |  |  |" in failed
 
 
 def test_a_lateness_that_nobody_knows_is_no_number() -> None:
