@@ -13,6 +13,16 @@ from typing import NamedTuple
 LOOPS, ROUNDS = 3, 200_000
 
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Cores(NamedTuple):
+    """Seconds: in which they worked here, and in which they worked for others of the host though there was work."""
+
+    busy: float
+    stolen: float
+
+
 class Look(NamedTuple):
     """The machine at one moment.
 
@@ -48,8 +58,15 @@ def _loop_ms() -> float:
 
 
 def _stolen_s() -> float | None:
+    used = cores_s()
+    return None if used is None else used.stolen
+
+
+def cores_s() -> Cores | None:
+    """Return what all cores together have done so far; None where the system does not say."""
     try:
-        fields = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()
-        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
+        fields = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()[1:9]
+        user, nice, system, _, _, irq, softirq, stolen = (int(field) / TICKS for field in fields)
+    except (OSError, ValueError):
         return None
+    return Cores(user + nice + system + irq + softirq, stolen)

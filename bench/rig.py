@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 import msgspec
+from bench.pace import TICKS
 from bench.sink import Arrival, Witnessed
 from tests.acceptance.node import Node
 
@@ -20,7 +21,6 @@ ROLES = {b"chronos.server.processes": "api", b"chronos.server.worker": "worker"}
 BATCH = 5_000
 """Jobs a request: 10,000 documents are what the server takes at most."""
 
-TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PAGE = Path(__file__).with_name("sink.py")
 

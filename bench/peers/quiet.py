@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.rig import TICKS, children
+from bench.pace import TICKS, cores_s
+from bench.rig import children
 
 FSYNCS = 21
 BLOCK = b"x" * 4_096
@@ -23,13 +24,11 @@ class Busy(NamedTuple):
 
 def busy(beside: list[int]) -> Busy | None:
     """Return what was used so far, `beside` being processes that belong to the run; None where there is no /proc."""
-    try:
-        fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
-    except OSError:
+    cores = cores_s()
+    if cores is None:
         return None
-    user, nice, system, _, _, irq, softirq, _ = map(int, fields)
     pids = {one for pid in (os.getpid(), *beside) for one in (pid, *children(pid))}
-    return Busy(time.time(), (user + nice + system + irq + softirq) / TICKS, sum(map(used_s, pids)))
+    return Busy(time.time(), cores.busy, sum(map(used_s, pids)))
 
 
 def others_cores(before: Busy | None, after: Busy | None) -> float | None:

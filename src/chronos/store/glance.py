@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from chronos.model.execution import Execution
 from chronos.store.history import HistoryReader
-from chronos.store.newest import newest_above
+from chronos.store.newest import newest_runs
 from chronos.store.records import (
     AFTER_ALL,
     INSTANT_MAX,
@@ -152,7 +152,9 @@ class Glance:
         if len(running) + sum(map(len, ended)) > REMEMBERED_MAX:
             return {}
         memory = [running.values(), *(records.values() for records in (*ended, *self._written))]
-        return newest_above(jobs, memory, self._below_s)
+        found = newest_runs(jobs, memory, [])
+        # Of what is due behind that, everything is in memory: nothing newer, and no newer version, lies in a segment.
+        return {job_id: run for job_id, run in found.items() if run.scheduled_s > self._below_s}
 
     def _followed(self, ended: Sequence[Ended]) -> list[Pending]:
         known = {id(pending.records): pending for pending in self._pending}

@@ -57,10 +57,6 @@ GROUPS = "SELECT job_id, count(*) FROM by_job WHERE job_id > ? GROUP BY job_id L
 EARLIEST = f"{_IN_PLACE}? ORDER BY scheduled_s, id, series LIMIT ?"
 TAKE_OUT = "DELETE FROM by_job WHERE job_id = ? AND scheduled_s = ? AND id = ? AND series = ?"
 
-# One row for all: a thread beside a busy event loop waits for the interpreter behind each row that it is given.
-_TOGETHER = """
-SELECT json_group_array(json_array(job_id, scheduled_s, id, series, hex(data))) FROM records WHERE rowid IN
-"""
 _EACH = "SELECT (SELECT records.rowid FROM "
 _LAST = "status <> 'skipped' ORDER BY scheduled_s DESC, id DESC, series DESC LIMIT 1) FROM json_each(:jobs)"
 _LAST_IN_PLACE = _EACH + "by_job CROSS JOIN records USING (job_id, scheduled_s, id, series) WHERE job_id = value AND "
@@ -71,12 +67,9 @@ _RAN_BY_ONE = "status <> 'skipped' AND job_id IN (SELECT value FROM json_each(:j
 _LAST_ON_THE_WAY = "SELECT found FROM (SELECT rowid AS found, max(id) FROM "
 _LAST_ON_THE_WAY += _UNPLACED + _RAN_BY_ONE
 
-LAST_RUNS = _TOGETHER + f"({_LAST_IN_PLACE} UNION ALL {_LAST_ON_THE_WAY})"
-"""Finds the last runs of `:jobs`: in one row, a list of (job, instant, id, series, data as hexadecimal digits).
-
-Of a job there may be two: one in its place and one on its way there.
-"""
-LAST_RUNS_BY_INDEX = _TOGETHER + f"({_LAST_BY_INDEX})"
+LAST_RUNS = _FOUND + f"records WHERE rowid IN ({_LAST_IN_PLACE} UNION ALL {_LAST_ON_THE_WAY})"
+"""Finds the last runs of `:jobs`. Of a job there may be two: one in its place and one on its way there."""
+LAST_RUNS_BY_INDEX = _FOUND + f"records WHERE rowid IN ({_LAST_BY_INDEX})"
 """The same for segments without the table."""
 
 

@@ -53,22 +53,6 @@ def newest_runs(
     return found
 
 
-def newest_above(jobs: Mapping[str, str], memory: Sequence[Iterable[Record]], below_s: int) -> dict[str, Execution]:
-    """Return what `newest_runs` does of the jobs whose latest run is due behind `below_s`.
-
-    Args:
-        memory: Everything that is due behind it, in all of its versions; of two that are the same, the earlier counts.
-    """
-    found: dict[str, Execution] = {}
-    for job_id, versions in _held(jobs, memory).items():
-        newest = {one.id: one for one in sorted(versions, key=lambda one: one.series)}
-        ran = [one for one in newest.values() if one.status is not Status.SKIPPED and one.namespace == jobs[job_id]]
-        last = max(ran, key=lambda one: (one.scheduled_s, one.id), default=None)
-        if last is not None and last.scheduled_s > below_s:
-            found[job_id] = last
-    return found
-
-
 def _held(jobs: Iterable[str], memory: Sequence[Iterable[Record]]) -> dict[str, list[Execution]]:
     """Return the versions that are in memory, by job."""
     held: dict[str, dict[tuple[str, int], Execution]] = {job_id: {} for job_id in jobs}

@@ -26,6 +26,7 @@ from chronos.store.records import (
     columns,
     newest_first,
     not_yet_opened,
+    record_in,
 )
 from chronos.store.sqlitefile import (
     check_pages,
@@ -264,7 +265,6 @@ def read_info(path: Path, vfs: str | None = None) -> SegmentInfo | None:
 _ROWS = "SELECT json_group_array(json_array(scheduled_s, id, series, hex(data))) FROM ("
 _END = ")"
 _decode_rows = msgspec.json.Decoder(list[tuple[int, str, int, str]]).decode
-_decode_runs = msgspec.json.Decoder(list[tuple[str, int, str, int, str]]).decode
 
 
 class SegmentReader:
@@ -303,11 +303,9 @@ class SegmentReader:
     def newest_runs(self, jobs: Sequence[str]) -> dict[str, Row]:
         """Return the latest execution that lies here, and was not skipped, of each of these jobs that has one."""
         statement = jobindex.LAST_RUNS if self.has_job_table else jobindex.LAST_RUNS_BY_INDEX
-        found: Any = self._db.execute(statement, {"jobs": msgspec.json.encode(jobs).decode()}).fetchone()
         newest: dict[str, Row] = {}
-        for job_id, instant_s, record_id, series, digits in _decode_runs(found[0]):
-            row = Row(instant_s, record_id, series, bytes.fromhex(digits))
-            newest[job_id] = max(newest.get(job_id, row), row, key=newest_first)
+        for row in self.select(statement, {"jobs": msgspec.json.encode(jobs).decode()}):
+            newest.setdefault(record_in(row).job_id, row)
         return newest
 
     def get(self, record_id: str) -> Row | None:

@@ -416,7 +416,7 @@ class SqliteState:
 
     async def find_jobs(self, wanted: JobFilter, after: tuple[str, str], limit: int) -> tuple[list[Job], int | None]:
         if is_plain(wanted, limit):
-            if self._writer is None:
+            if self._reader is None or self._writer is None:
                 raise Draining
             keys, total = await self._listings.page(wanted.namespace, after, limit, self._list_jobs)
             self.read_ahead(JOBS, keys)
@@ -426,13 +426,12 @@ class SqliteState:
         return await self._searching.run(partial(self._translate, search))
 
     async def _list_jobs(self, namespace: str | None, after: tuple[str, str], limit: int) -> Listed:
-        assert self._reader is not None
-        assert self._searcher is not None
         changed = self._changed_jobs()
-        if len(changed) <= OVERLAID_MAX:
-            return self._translate(partial(self._reader.list_jobs, changed, namespace, after, limit))
-        search = partial(self._searcher.list_jobs, changed, namespace, after, limit)
-        return await self._searching.run(partial(self._translate, search))
+        is_quick = len(changed) <= OVERLAID_MAX
+        reader = self._reader if is_quick else self._searcher
+        assert reader is not None
+        look_up = partial(self._translate, partial(reader.list_jobs, changed, namespace, after, limit))
+        return look_up() if is_quick else await self._searching.run(look_up)
 
     async def find_records(self, wanted: RecordFilter, before: Position, limit: int) -> list[Record]:
         is_near = is_first_page(wanted, before, limit) and self._history.is_at_hand(wanted)
@@ -493,7 +492,8 @@ class SqliteState:
 
     def _pending(self) -> list[Record]:
         """Return the records that are not in a segment yet, in their newest versions."""
-        return list({**self._flushing.records, **self._dirty.records}.values())
+        newest = {**self._flushing.records, **self._dirty.records} if self._flushing.records else self._dirty.records
+        return list(newest.values())
 
     def _translate(self, search: Callable[[], T]) -> T:
         with translated(self._path):
