@@ -180,6 +180,13 @@ def test_the_list_walks_every_page(ctl: Ctl) -> None:
 
 def test_a_list_of_nothing_says_what_to_do(ctl: Ctl) -> None:
     assert "job create --help" in ctl("job", "list").out
+
+
+@pytest.mark.parametrize("asked", [("--text", "x"), ("--tag", "team=x"), ("--disabled",), ("--enabled",)])
+def test_a_list_that_a_filter_leaves_empty_does_not_say_that_there_are_none(ctl: Ctl, asked: tuple[str, ...]) -> None:
+    out = ctl("job", "list", *asked).out
+    assert "No job is like that" in out
+    assert "job create" not in out
     assert ctl("job", "list", "-o", "json").json == []
 
 

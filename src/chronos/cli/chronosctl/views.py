@@ -36,8 +36,14 @@ def state_of(job: Document) -> str:
     return "disabled" if job.get("enabled") is False else "enabled"
 
 
-def jobs_table(jobs: Sequence[Document]) -> str:
-    """Return jobs as a table, or a sentence when there is none."""
+def jobs_table(jobs: Sequence[Document], *, is_narrowed: bool = False) -> str:
+    """Return jobs as a table, or a sentence when there is none.
+
+    Args:
+        is_narrowed: Whether a filter was asked for: there may be others.
+    """
+    if not jobs and is_narrowed:
+        return "No job is like that. `chronosctl job list` shows all."
     if not jobs:
         return "There are no jobs. `chronosctl job create --help` shows how to make one."
     rows = [

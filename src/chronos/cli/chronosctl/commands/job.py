@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -62,7 +63,7 @@ def list_jobs(session: Session, enabled: bool | None, text: str | None, tags: tu
 
     wanted = dict(split_pair(text, "--tag") for text in tags)
     found = list(islice(jobs_of(session, enabled=enabled, text=text, tags=wanted, limit=limit), limit))
-    emit(session, found, jobs_table)
+    emit(session, found, partial(jobs_table, is_narrowed=enabled is not None or bool(text or tags)))
 
 
 @leaf()
