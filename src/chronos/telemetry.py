@@ -7,11 +7,35 @@ knows the number registers a source, and it is asked when somebody reads.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 GaugeSource = Callable[[], float]
 """Returns a gauge's value now. Called on the event loop; must return at once, and must not raise."""
+
+SORTED_FROM = 16
+"""Of so many values those between two bounds are counted together; of fewer, one by one is quicker."""
+
+
+def count_into(counts: list[int], bounds: Sequence[float], values: Sequence[float]) -> None:
+    """Add to `counts` how many of `values` fall into each bucket.
+
+    Args:
+        counts: One for each of `bounds`, for values up to it and above the one before; the last for what is above all.
+        bounds: Ascending.
+    """
+    if len(values) < SORTED_FROM:
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        return
+    ordered = sorted(values)
+    place, end, above = 0, len(ordered), len(bounds)
+    while place < end:
+        bucket = bisect_left(bounds, ordered[place])
+        upto = end if bucket == above else bisect_right(ordered, bounds[bucket], place)
+        counts[bucket] += upto - place
+        place = upto
 
 
 class Sink(Protocol):

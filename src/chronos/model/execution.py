@@ -6,8 +6,10 @@ import base64
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
+from operator import add
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 
 class Kind(StrEnum):
@@ -74,7 +76,9 @@ class Waited(Struct, frozen=True, gc=False, array_like=True):
         """Return what both waited together."""
         if other == NOT_WAITED:
             return self
-        return Waited(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+        if self == NOT_WAITED:
+            return other
+        return Waited(*map(add, astuple(self), astuple(other)))
 
 
 NOT_WAITED = Waited()

@@ -91,7 +91,7 @@ class Book:
 
     def get(self, job_id: str) -> Plan | None:
         """Return the plan of a job as it is now; None for one that is not held."""
-        plan = self.known(job_id)
+        plan = self._plans.get(job_id) or self.known(job_id)
         if plan is None and job_id in self._slots:
             plan = self._plan_of(job_id)
             if plan is not None:
@@ -117,28 +117,32 @@ class Book:
 
     def due(self, to_s: int) -> list[str]:
         """Take out and return the jobs with an instant up to `to_s`, earliest first; `advance` puts them back."""
-        found: list[tuple[int, str]] = []
-        heap, end = self._heap, (to_s + 1) << SLOT_BITS
+        found: dict[int, list[str]] = {}
+        heap, end, count = self._heap, (to_s + 1) << SLOT_BITS, 0
+        instants, ids = self._next, self._ids
         while heap and heap[0] < end:
             entry = heapq.heappop(heap)
             slot, instant = entry & _SLOT, entry >> SLOT_BITS
-            if self._next[slot] == instant:
-                self._next[slot] = _NEVER
-                found.append((instant, self._ids[slot]))
-        self._owing -= len(found)
-        found.sort()
-        return [job_id for _, job_id in found]
+            if instants[slot] == instant:
+                instants[slot] = _NEVER
+                count += 1
+                if instant in found:
+                    found[instant].append(ids[slot])
+                else:
+                    found[instant] = [ids[slot]]
+        self._owing -= count
+        return [job_id for together in found.values() for job_id in sorted(together)]
 
     def crowd(self, to_s: int, most: int) -> int:
         """Return how many are due up to `to_s`, about, and no more than `most`. Costs as many steps as it counts."""
         heap, end = self._heap, (to_s + 1) << SLOT_BITS
-        places, count = [0], 0
-        while places and count < most:
-            place = places.pop()
-            if place < len(heap) and heap[place] < end:
-                count += 1
-                places += (2 * place + 1, 2 * place + 2)
-        return count
+        size = len(heap)
+        level, count = [0] if heap and heap[0] < end else [], 0
+        while level and count < most:
+            count += len(level)
+            below = [child for place in level[: most - count] for child in (2 * place + 1, 2 * place + 2)]
+            level = [place for place in below if place < size and heap[place] < end]
+        return min(count, most)
 
     def within(self, to_s: int, most: int) -> tuple[list[tuple[int, str]], int]:
         """Return the (instant, job id) of jobs due up to `to_s`, in no order, and for how many each stands.

@@ -11,7 +11,7 @@ import asyncio
 from bisect import bisect_right
 
 from chronos.scheduler.agenda import Agenda
-from chronos.scheduler.planner import Verdict, owed
+from chronos.scheduler.planner import Verdict, add_owed
 from chronos.store.tables import Shard
 
 PARTS_MAX = 16
@@ -78,7 +78,5 @@ class Crowd:
             plan = self._agenda.book.get(job_id)
             if plan is None or plan.job.paused is not None:
                 continue
-            one = owed(plan, after_s=from_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
-            total.occurrences += one.occurrences
-            total.ranges += one.ranges
+            add_owed(total, plan, after_s=from_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
         return total

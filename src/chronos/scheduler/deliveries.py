@@ -41,21 +41,21 @@ def delivery_of(execution: Execution, job: Job, settings: SchedulerSettings) -> 
     """Return the delivery of the execution's running attempt."""
     attempt = execution.running_attempt
     assert attempt is not None
-    return Delivery(
-        execution_id=execution.id,
-        job_id=execution.job_id,
-        job_name=execution.job_name,
-        namespace=execution.namespace,
-        attempt=attempt.n,
-        token=attempt.token,
-        scheduled_s=execution.scheduled_s,
-        target=job.target,
-        timeout_us=timeout_us(job, settings),
-        not_before_us=attempt.not_before_us,
-        priority=execution.priority,
-        cancel_grace_us=parse_duration(job.spec.cancel_grace),
-        series=execution.series,
-        due_us=max(execution.effective_us, execution.retry_at_us),
+    return Delivery(  # by place: there is most of these, and names cost as much as the rest
+        execution.id,
+        execution.job_id,
+        execution.job_name,
+        execution.namespace,
+        attempt.n,
+        attempt.token,
+        execution.scheduled_s,
+        job.target,
+        timeout_us(job, settings),
+        attempt.not_before_us,
+        execution.priority,
+        parse_duration(job.spec.cancel_grace),
+        execution.series,
+        max(execution.effective_us, execution.retry_at_us),
         goes_on=goes_on(job, settings),
     )
 

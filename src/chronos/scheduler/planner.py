@@ -36,20 +36,25 @@ def owed(plan: Plan, *, after_s: int, to_s: int, now_us: int, claim_to_us: int =
     Source: the policies are those of APScheduler and Temporal; see docs/reference/semantics.md B5.
     """
     verdict = Verdict()
+    add_owed(verdict, plan, after_s=after_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
+    return verdict
+
+
+def add_owed(total: Verdict, plan: Plan, *, after_s: int, to_s: int, now_us: int, claim_to_us: int = 0) -> None:
+    """Add what `owed` returns to what others owe: in a crowd, a verdict for each costs as much as its instant."""
+    begin = len(total.occurrences)
     after_s = max(after_s, plan.since_us // 1_000_000)
     on_time_after = after_s
     if after_s < (now_s := now_us // 1_000_000) - GRACE_MIN_S - 1:
         on_time_after = max(after_s, min(now_s - plan.grace_s(min(now_s, to_s)) - 1, to_s))
     if on_time_after > after_s:
-        _owe_missed(plan, verdict, after_s, on_time_after, now_us)
+        _owe_missed(plan, total, after_s, on_time_after, now_us)
         if claim_to_us:
-            verdict.occurrences = [_claimed(each, now_us, claim_to_us) for each in verdict.occurrences]
-    _owe_on_time(plan, verdict, on_time_after, to_s, now_us, claim_to_us)
-    if not plan.is_merged:
-        return verdict
-    runs = [occurrence.scheduled_s for occurrence in verdict.occurrences]
-    verdict.ranges += left_out(plan, after_s=after_s, to_s=to_s, runs=runs)
-    return verdict
+            total.occurrences[begin:] = [_claimed(each, now_us, claim_to_us) for each in total.occurrences[begin:]]
+    _owe_on_time(plan, total, on_time_after, to_s, now_us, claim_to_us)
+    if plan.is_merged:
+        runs = [occurrence.scheduled_s for occurrence in total.occurrences[begin:]]
+        total.ranges += left_out(plan, after_s=after_s, to_s=to_s, runs=runs)
 
 
 def paused_range(plan: Plan, *, after_s: int, to_s: int) -> list[RangeRecord]:
@@ -59,7 +64,7 @@ def paused_range(plan: Plan, *, after_s: int, to_s: int) -> list[RangeRecord]:
 
 
 def _owe_on_time(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: int, claim_to_us: int) -> None:
-    at = after_s
+    at, job_id = after_s, plan.job.id
     for _ in range(ON_TIME_MAX):
         instant = plan.next_s(at)
         if instant is None or instant > to_s:
@@ -67,7 +72,7 @@ def _owe_on_time(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: 
         starts_us = plan.effective_us(instant)
         # Of these there is most, so that they are claimed where they are made.
         not_before_us = 0 if starts_us > claim_to_us else max(starts_us, now_us)
-        verdict.occurrences.append(Owed(plan.job.id, instant, starts_us, not_before_us=not_before_us))
+        verdict.occurrences.append(Owed(job_id, instant, starts_us, not_before_us=not_before_us))
         at = instant
     raise AssertionError("a span of planning is at most a minute and a bit, and instants are whole seconds")
 

@@ -258,7 +258,8 @@ class Settler:
             log.info("late result", execution=done.execution_id, attempt=done.attempt)
             return late_result(done)
         if isinstance(done.outcome, Delivered):
-            return self._with_body(delivered(execution, done, done.outcome), done)
+            settled = delivered(execution, done, done.outcome)
+            return self._with_body(settled, done) if done.outcome.answer.body else settled
         job = definition(self._commands.view, execution)
         assert job is not None, "what runs has a definition"
         following_us = self._following_us(execution, now_us) if job.spec.retry_policy.give_up_at_next else None

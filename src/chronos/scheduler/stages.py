@@ -16,9 +16,9 @@ def note_granted(telemetry: Telemetry, granted: Sequence[Execution], now_us: int
     """
     firsts = [one for one in granted if len(one.attempts) == 1 and not one.series]
     if firsts:
-        late = [max(0, one.decided_at_us - one.effective_us) / 1e6 for one in firsts]
+        late = [us / 1e6 if (us := one.decided_at_us - one.effective_us) > 0 else 0.0 for one in firsts]
         telemetry.observe_all("decision_lateness_seconds", late)
-        waited = [max(0, now_us - one.decided_at_us) / 1e6 for one in firsts]
+        waited = [us / 1e6 if (us := now_us - one.decided_at_us) > 0 else 0.0 for one in firsts]
         telemetry.observe_all("start_grant_seconds", waited)
 
 
@@ -29,5 +29,5 @@ def note_settled(telemetry: Telemetry, settled: Sequence[Done], now_us: int) -> 
         telemetry.observe_all(
             "attempt_answer_seconds", [(done.ended_at_us - done.started_at_us) / 1e6 for done in sent]
         )
-        waited = [max(0, now_us - done.ended_at_us) / 1e6 for done in sent]
+        waited = [us / 1e6 if (us := now_us - done.ended_at_us) > 0 else 0.0 for done in sent]
         telemetry.observe_all("outcome_commit_seconds", waited)

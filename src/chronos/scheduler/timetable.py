@@ -54,15 +54,17 @@ class _Compiled:
 
     Attributes:
         gap: Two neighbours: nothing lies between an instant, or a moment asked for, and the first instant after it.
+        gap_before: What `gap` was before.
         upcoming: The instants after a moment that were asked for last: (moment, how many, instants).
     """
 
-    __slots__ = ("gap", "instants", "merged", "upcoming")
+    __slots__ = ("gap", "gap_before", "instants", "merged", "upcoming")
 
     def __init__(self, instants: Instants, merged: Merged | None) -> None:
         self.instants = instants
         self.merged = merged
         self.gap: tuple[int, int | None] = (0, 0)
+        self.gap_before: tuple[int, int | None] = (0, 0)
         self.upcoming: tuple[int, int, list[int]] = (0, 0, [])
 
 
@@ -95,13 +97,17 @@ class Timetable:
 
     def next_s(self, after: int) -> int | None:
         """Return the first instant strictly after `after`, inside start and end."""
-        # Asked by turns for the same gap: what is owed, until when, how far it may be late, and when it is due next.
-        since, following = self._common.gap
+        # Asked by turns for the same two gaps, by all jobs with these times: before what is owed, and behind it.
+        common = self._common
+        since, following = common.gap
+        if following is not None and since <= after < following:
+            return following
+        since, following = common.gap_before
         if following is not None and since <= after < following:
             return following
         found = self._instants.next_s(max(after, self._start_s - 1))
         found = found if found is not None and found <= self._end_s else None
-        self._common.gap = (after, found)
+        common.gap, common.gap_before = (after, found), common.gap
         return found
 
     def upcoming_s(self, after: int, count: int) -> list[int]:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from chronos.model.events import Event, EventType
 from chronos.model.execution import Execution, Status
+from chronos.telemetry import count_into
 from chronos.timing.clock import Clock
 
 WINDOW_S = 60
@@ -119,9 +120,7 @@ class Stats:
         if not self._slots or self._slots[-1].number != number:
             self._slots.append(_Slot(number))
         slot = self._slots[-1]
-        counts = slot.counts
-        for value in values:
-            counts[bisect_left(_BOUNDS_S, value)] += 1
+        count_into(slot.counts, _BOUNDS_S, values)
         slot.max_s = max(slot.max_s, *values) if values else slot.max_s
 
     def _note_end(self, execution: Execution) -> None:

@@ -224,36 +224,31 @@ class SqliteState:
         assert index == self._index + 1
         if self._history.is_new_stretch(self._time_us, time_us):
             self._dirty.cut(self._index, self._time_us)
-        dirty, put_open, renew = self._dirty, self._put_open, self._cache.renew
+        dirty, renew, is_open = self._dirty, self._cache.renew, self._open
+        puts, fresh = dirty.puts, dirty.fresh
         for change in changes:
             if index > self._recorded:  # a crash may have come between history's flush and state's
                 self._record(change, index, time_us)  # before the puts: what a deleted job leaves is kept as it said
             for place, value in change.puts.items():
-                if place[0] == _OPEN:
-                    put_open(place, value)
-                else:
-                    if place[0] == _JOBS:
+                table, key = place
+                if table != _OPEN:
+                    if table == _JOBS:
                         self._listings.note(self._cache.get(place), value)
-                        dirty.jobs[place[1]] = value
-                    dirty.puts[place] = value
+                        dirty.jobs[key] = value
+                    puts[place] = value
                     renew(place, value)
+                elif value is not None:
+                    if key not in is_open and place not in puts:
+                        fresh.add(place)
+                    is_open[key] = puts[place] = value
+                else:
+                    is_open.pop(key, None)
+                    if place in fresh:  # it began and ended between two flushes, and is never written
+                        fresh.discard(place)
+                        del puts[place]
+                    else:
+                        puts[place] = None
         self._index, self._time_us = index, time_us
-
-    def _put_open(self, place: Key, value: Any) -> None:
-        """Take an execution in, or out; one that began and ended between two flushes is never written."""
-        dirty, key = self._dirty, place[1]
-        if value is not None:
-            if key not in self._open and place not in dirty.puts:
-                dirty.fresh.add(place)
-            self._open[key] = value
-            dirty.puts[place] = value
-            return
-        self._open.pop(key, None)
-        if place in dirty.fresh:
-            dirty.fresh.discard(place)
-            del dirty.puts[place]
-        else:
-            dirty.puts[place] = None
 
     def _record(self, change: Changes, index: int, time_us: int) -> None:
         if not change.ended and not change.ranges:

@@ -12,7 +12,7 @@ from chronos.model.execution import Execution, Status
 from chronos.scheduler import settler, turn
 from chronos.scheduler.jobs import Asked, Changed
 from chronos.scheduler.plan import GRACE_MIN_S, Plan
-from chronos.scheduler.planner import Verdict, owed
+from chronos.scheduler.planner import Verdict, add_owed
 from chronos.store import commandlog
 from chronos.store.commandlog import CommandLogSettings
 from chronos.store.commands import Catchup, decode_entry
@@ -219,12 +219,12 @@ async def test_of_what_is_late_no_more_is_worked_out_than_one_entry_holds_before
 ) -> None:
     asked: list[int] = []
 
-    def seen(plan: Plan, *, after_s: int, to_s: int, now_us: int, claim_to_us: int) -> Verdict:
+    def seen(total: Verdict, plan: Plan, *, after_s: int, to_s: int, now_us: int, claim_to_us: int) -> None:
         asked.append(to_s - after_s)
-        return owed(plan, after_s=after_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
+        add_owed(total, plan, after_s=after_s, to_s=to_s, now_us=now_us, claim_to_us=claim_to_us)
 
     monkeypatch.setattr(turn, "ENTRY_BYTES", 500 * turn.OWED_BYTES)
-    monkeypatch.setattr(turn, "owed", seen)
+    monkeypatch.setattr(turn, "add_owed", seen)
     world = World()
     async with Node(world) as node:
         jobs = [await node.create(f"job{n}", "* * * * * *", concurrency="allow") for n in range(400)]

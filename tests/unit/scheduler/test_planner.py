@@ -12,8 +12,9 @@ from tests.unit.scheduler.harness import a_spec
 from chronos.model.execution import Kind, RangeRecord, SkipReason, execution_id
 from chronos.model.job import Job
 from chronos.scheduler.plan import Plan
-from chronos.scheduler.planner import CATCHUP_SPACING_US, Verdict, owed, paused_range
+from chronos.scheduler.planner import CATCHUP_SPACING_US, Verdict, add_owed, owed, paused_range
 from chronos.timing.calendar import CalendarRules, compile_calendar
+from chronos.timing.schedule import parse_schedule
 
 NOW = 1_798_804_800
 S = 1_000_000
@@ -259,3 +260,25 @@ def test_a_missed_run_that_is_made_up_for_now_does_so_too_and_those_spread_behin
     assert [owed.late for owed in verdict.occurrences] == [True] * len(verdict.occurrences)
     assert [owed.not_before_us for owed in verdict.occurrences] == [NOW * S] + [0] * (len(verdict.occurrences) - 1)
     assert len(verdict.occurrences) > 1
+
+
+@pytest.mark.parametrize("policy", ["ignore", "execute_one", "execute_all"])
+def test_what_many_jobs_owe_is_what_each_of_them_owes_one_after_the_other(policy: str) -> None:
+    schedules = ["* * * * * *", "@every 11s"]
+    plans = [a_plan(schedule, missed_run_policy=policy) for schedule in SCHEDULES]
+    plans += [a_plan(schedules=schedules, missed_run_policy=policy), under_calendar(schedules, NIGHT)]
+    span: dict[str, int] = {"after_s": NOW - 300, "to_s": NOW + 2, "now_us": NOW * S, "claim_to_us": (NOW + 1) * S}
+    total = Verdict()
+    for plan in plans:
+        add_owed(total, plan, **span)
+    each = [owed(plan, **span) for plan in plans]
+    assert total.occurrences == [one for verdict in each for one in verdict.occurrences]
+    assert total.ranges == [one for verdict in each for one in verdict.ranges]
+    assert all(verdict.occurrences or verdict.ranges for verdict in each[:3])
+
+
+def test_jobs_with_the_same_times_may_be_asked_by_turns_in_any_order() -> None:
+    plans, alone = [a_plan("*/7 * * * * *"), a_plan("*/7 * * * * *")], parse_schedule("*/7 * * * * *")
+    asked = [NOW, NOW + 7, NOW, NOW + 3, NOW + 21, NOW + 6, NOW + 14, NOW - 1, NOW + 8, NOW + 20]
+    found = [plans[number % 2].next_s(after) for number, after in enumerate(asked)]
+    assert found == [alone.next_s(after) for after in asked]

@@ -23,6 +23,10 @@ class JobLabels:
         self._names[job_id] = job_name
         return job_id, job_name
 
+    def is_other(self, job_id: str) -> bool:
+        """Whether there is no room for labels of the job's own."""
+        return job_id not in self._names and len(self._names) >= self._jobs_max
+
     def forget(self, job_id: str) -> bool:
         """Make room for another job; return whether this one had labels of its own."""
         return self._names.pop(job_id, None) is not None

@@ -33,6 +33,7 @@ from chronos.features.metrics.model import (
 from chronos.features.metrics.rules import Labels, SeriesBound
 from chronos.features.metrics.tallies import ExecutionTallies, Histogram, Tally
 from chronos.model.events import Event, EventType
+from chronos.model.execution import Execution
 
 PREFIX = "chronos_"
 
@@ -98,11 +99,15 @@ class Exporter:
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Count what has ended; give a deleted job's series back."""
+        ended: list[Execution] = []
         for event in events:
-            if event.type is EventType.JOB_DELETED:
+            if event.execution is not None:
+                ended.append(event.execution)
+            elif event.type is EventType.JOB_DELETED:
+                self.executions.count(ended)
                 self.executions.forget(event.job_id)
-            elif event.execution is not None:
-                self.executions.count(event.execution)
+                ended = []
+        self.executions.count(ended)
 
     def _child(self, name: str, kind: MetricKind, labels: dict[str, str]) -> Counter | Gauge | Tally | None:
         known = self._kinds.get(name) or self._admit(name, kind, labels)

@@ -7,6 +7,7 @@ did; so its families are made here from plain numbers when the page is read.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -14,9 +15,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from chronos.features.metrics.model import ATTEMPTS, DURATION, EXECUTIONS, Metric
+from chronos.features.metrics.model import ATTEMPTS, DURATION, EXECUTIONS, OTHER, Metric
 from chronos.features.metrics.rules import JobLabels, Labels
 from chronos.model.execution import Execution
+from chronos.telemetry import count_into
 
 
 class Tally:
@@ -36,9 +38,7 @@ class Tally:
 
     def add_all(self, values: Sequence[float]) -> None:
         """Count samples."""
-        counts, bounds = self.counts, self.bounds
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
+        count_into(self.counts, self.bounds, values)
         self.sum += sum(values)
 
 
@@ -80,8 +80,29 @@ class ExecutionTallies(Collector):
         self._durations: dict[Labels, Tally] = {}
         self._attempts = Tally(ATTEMPTS)
 
-    def count(self, execution: Execution) -> None:
-        """Take in an execution that has come to its end."""
+    def count(self, ended: Sequence[Execution]) -> None:
+        """Take in executions that have come to their end."""
+        is_other = self._jobs.is_other
+        others: list[Execution] = []
+        for execution in ended:
+            if is_other(execution.job_id):
+                others.append(execution)
+            else:
+                self._count_one(execution)
+        if others:
+            self._count_others(others)
+
+    def _count_others(self, ended: Sequence[Execution]) -> None:
+        """Count together what has its labels in common."""
+        for status, count in Counter([execution.status for execution in ended]).items():
+            place = (OTHER, OTHER, status)
+            self._ended[place] = self._ended.get(place, 0) + count
+        started = [execution for execution in ended if execution.started_at_us]
+        durations = [max(0, execution.ended_at_us - execution.started_at_us) / 1e6 for execution in started]
+        self._duration_of((OTHER, OTHER)).add_all(durations)
+        self._attempts.add_all([len(execution.attempts) for execution in started])
+
+    def _count_one(self, execution: Execution) -> None:
         job = self._jobs.of(execution.job_id, execution.job_name)
         if job[1] is not execution.job_name and self._jobs.renamed(execution.job_id, execution.job_name):
             self.forget(execution.job_id)
@@ -90,11 +111,14 @@ class ExecutionTallies(Collector):
         self._ended[place] = self._ended.get(place, 0) + 1
         if not execution.started_at_us:
             return
-        duration = self._durations.get(job)
-        if duration is None:
-            duration = self._durations[job] = Tally(DURATION)
-        duration.add(max(0, execution.ended_at_us - execution.started_at_us) / 1e6)
+        self._duration_of(job).add(max(0, execution.ended_at_us - execution.started_at_us) / 1e6)
         self._attempts.add(len(execution.attempts))
+
+    def _duration_of(self, job: Labels) -> Tally:
+        tally = self._durations.get(job)
+        if tally is None:
+            tally = self._durations[job] = Tally(DURATION)
+        return tally
 
     def forget(self, job_id: str) -> None:
         """Give a job's series back."""

@@ -70,10 +70,11 @@ def _taken_on(execution: Execution, attempt: Attempt) -> Attempt:
 def _holds(execution: Execution, attempt: Attempt) -> bool:
     running = execution.running_attempt
     # An attempt that was taken back leaves its number to the next one, which may be another node's: tokens differ.
-    return running is not None and (running.series, running.n, running.token) == (
-        attempt.series,
-        attempt.n,
-        attempt.token,
+    return (
+        running is not None
+        and running.n == attempt.n
+        and running.token == attempt.token
+        and running.series == attempt.series
     )
 
 
@@ -83,7 +84,8 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
         return _take_back(draft, execution, result)
     if following is GO_ON:
         return _go_on(draft, execution, _taken_on(execution, result.attempt))
-    attempts = (*execution.attempts[:-1], _taken_on(execution, result.attempt))
+    before = execution.attempts
+    attempts = (*before[:-1], result.attempt if before[-1].ongoing is None else _taken_on(execution, result.attempt))
     unknowns, tries = execution.unknowns + result.unknown, execution.tries + (not result.unknown)
     if following is SUCCEED:
         return _succeed(draft, execution, attempts, unknowns, tries)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -17,6 +18,7 @@ from tests.unit.features.fake_host import EPOCH_S, FakeHost, a_job
 
 from chronos.features.metrics import install
 from chronos.features.metrics.model import BY_TELEMETRY, TABLE, MetricKind, Prometheus, Settings
+from chronos.features.metrics.tallies import ExecutionTallies
 from chronos.model.events import EventType
 from chronos.model.execution import Attempt, Execution, Status
 from chronos.model.job import Pause
@@ -163,6 +165,22 @@ async def test_jobs_above_the_bound_share_the_label_other_and_no_count_is_lost()
     assert counts.pop('chronos_executions_total{job_id="other",job_name="other",status="success"}') == 3
     assert len(counts) == 2
     assert sum(counts.values()) == 2
+
+
+def test_executions_that_come_together_are_counted_under_their_own_job_or_under_other() -> None:
+    tallies, statuses = ExecutionTallies("t_", jobs_max=2), [Status.SUCCESS, Status.FAILED, Status.SKIPPED]
+    ended = [
+        an_execution(f"J{n % 5}", f"job-{n % 5}", statuses[n % 3], started_at_us=n % 3, ended_at_us=n % 3 + 2_000_000)
+        for n in range(60)
+    ]
+    tallies.count(ended)
+    executions, durations, _ = tallies.collect()
+    labelled = [(one.job_id if one.job_id in ("J0", "J1") else "other", one) for one in ended]
+    expected = Counter((label, one.status) for label, one in labelled)
+    assert {(s.labels["job_id"], s.labels["status"]): s.value for s in executions.samples} == expected
+    lasted = Counter(label for label, one in labelled if one.started_at_us)
+    sums = {s.labels["job_id"]: s.value for s in durations.samples if s.name.endswith("_sum")}
+    assert sums == {label: pytest.approx(2.0 * count) for label, count in lasted.items()}
 
 
 @pytest.mark.asyncio
