@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -233,9 +234,9 @@ class RangeRecord(Struct, frozen=True, gc=False, array_like=True):
     job_name: str = ""
 
 
-_BASE32HEX = "0123456789abcdefghijklmnopqrstuv"
-_PAIRS = [first + second for first in _BASE32HEX for second in _BASE32HEX]
-_LOW, _LOWEST = (1 << 60) - 1, (1 << 30) - 1
+_ID_BYTES = 32
+_TO_A_LANE = bytes(_ID_BYTES - 20)
+_BASE32HEX = b"0123456789abcdefghijklmnopqrstuv" + bytes(224)
 
 
 def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) -> str:
@@ -244,26 +245,39 @@ def execution_id(job_id: str, kind: Kind, discriminator: str, instant_s: int) ->
     `occ_` and 32 base32 characters (RFC 4648 extended hex, which keeps the order of the bytes): the
     instant as 40 bits of seconds, then BLAKE2b-120 of job, kind and discriminator.
     """
-    assert 0 <= instant_s < 1 << 40
-    key = f"{job_id}\0{kind._value_}\0{discriminator}".encode()  # `value` takes four times as long as the rest
-    digest = int.from_bytes(blake2b(key, digest_size=15).digest(), "big")
-    # Several times as fast as `base64.b32hexencode`.
-    pairs, high, low = _PAIRS, digest >> 60, digest & _LOW
-    first, second, third, fourth = high >> 30, high & _LOWEST, low >> 30, low & _LOWEST
-    return (
-        f"occ_{_base32(instant_s)}"
-        f"{pairs[first >> 20]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}"
-        f"{pairs[second >> 20]}{pairs[second >> 10 & 1023]}{pairs[second & 1023]}"
-        f"{pairs[third >> 20]}{pairs[third >> 10 & 1023]}{pairs[third & 1023]}"
-        f"{pairs[fourth >> 20]}{pairs[fourth >> 10 & 1023]}{pairs[fourth & 1023]}"
-    )
+    return execution_ids([(job_id, kind, discriminator, instant_s)])[0]
 
 
-@lru_cache(maxsize=1_000)
-def _base32(part: int) -> str:
-    """Return 40 bits as eight characters."""
-    pairs = _PAIRS
-    return pairs[part >> 30] + pairs[part >> 20 & 1023] + pairs[part >> 10 & 1023] + pairs[part & 1023]
+def execution_ids(keys: Sequence[tuple[str, Kind, str, int]]) -> list[str]:
+    """Return the `execution_id` of each of `keys`: for many at once in half the time.
+
+    All are one whole number, in which five bits of each byte are wanted in a byte of their own. Source: parallel bit
+    deposit by halving, as in Warren, Hacker's Delight, 7-5; several times as fast as `base64.b32hexencode`.
+    """
+    parts = [
+        _TO_A_LANE
+        + instant_s.to_bytes(5, "big")
+        # `value` takes four times as long as the rest
+        + blake2b(f"{job_id}\0{kind._value_}\0{discriminator}".encode(), digest_size=15).digest()
+        for job_id, kind, discriminator, instant_s in keys
+    ]
+    number = int.from_bytes(b"".join(parts), "big")
+    for shift, low, high in _halves(len(parts)):
+        number = number & low | (number & high) << shift
+    text = number.to_bytes(_ID_BYTES * len(parts), "big").translate(_BASE32HEX).decode()
+    return [f"occ_{text[at : at + _ID_BYTES]}" for at in range(0, len(text), _ID_BYTES)]
+
+
+@lru_cache(maxsize=8)
+def _halves(ids: int) -> list[tuple[int, int, int]]:
+    """Return, for 160 bits in each 256 and their halves down to ten: how far upper ones move; the lower, the upper."""
+    found = []
+    for bits in (160, 80, 40, 20, 10):
+        lane, half = bits * 8 // 5, bits // 2
+        every = ((1 << lane * (256 // lane) * ids) - 1) // ((1 << lane) - 1)  # one bit in each lane
+        low = every * ((1 << half) - 1)
+        found.append((lane // 2 - half, low, low << half))
+    return found
 
 
 def instant_of(execution: str) -> int:

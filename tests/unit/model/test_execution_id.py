@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import base64
 import re
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos.model.execution import Kind, execution_id, instant_of
+from chronos.model.execution import Kind, execution_id, execution_ids, instant_of
 
 # Written down once: an id that changes breaks every target that de-duplicates, and every restored backup.
 GOLDEN = [
@@ -53,6 +55,15 @@ def test_an_id_can_stand_in_a_header_a_path_and_a_signature(job: str, kind: Kind
 @given(st.lists(st.tuples(words, kinds, words, instants), unique=True, max_size=50))
 def test_another_key_is_another_id(keys: list[tuple[str, Kind, str, int]]) -> None:
     assert len({execution_id(*key) for key in keys}) == len(keys)
+
+
+@given(st.lists(st.tuples(words, kinds, words, instants), max_size=50))
+def test_many_ids_at_once_are_those_of_each_key_spelled_out(keys: list[tuple[str, Kind, str, int]]) -> None:
+    spelled = []
+    for job, kind, word, instant in keys:
+        digest = blake2b(f"{job}\0{kind.value}\0{word}".encode(), digest_size=15).digest()
+        spelled.append("occ_" + base64.b32hexencode(instant.to_bytes(5, "big") + digest).decode().lower())
+    assert execution_ids(keys) == spelled
 
 
 def test_the_parts_of_a_key_do_not_run_into_each_other() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from chronos.model.events import EventType
@@ -11,7 +13,7 @@ from chronos.model.execution import (
     RangeRecord,
     SkipReason,
     Status,
-    execution_id,
+    execution_ids,
 )
 from chronos.model.job import Job
 from chronos.store.commands import Owed
@@ -25,9 +27,9 @@ RUNNING, SUCCESS, FAILED = Status.RUNNING, Status.SUCCESS, Status.FAILED
 PLANNED = Kind.SCHEDULE
 
 
-def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
-    """Open the execution of a due instant; None when it is open already."""
-    execution = owed_execution(draft, job, owed)
+def open_owed(draft: Draft, job: Job, owed: Owed, key: str = "") -> Execution | None:
+    """Open the execution of a due instant; None when it is open already. `key` is its id, where that is known."""
+    execution = owed_execution(draft, job, owed, key)
     if execution is None:
         return None
     draft.put(OPEN, execution.id, execution)
@@ -39,11 +41,15 @@ def open_owed(draft: Draft, job: Job, owed: Owed) -> Execution | None:
     return execution
 
 
-def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
+def owed_ids(owed: Sequence[Owed]) -> list[str]:
+    """Return the ids of the executions of due instants."""
+    return execution_ids([(one.job_id, PLANNED, str(one.scheduled_s), one.scheduled_s) for one in owed])
+
+
+def owed_execution(draft: Draft, job: Job, owed: Owed, key: str = "") -> Execution | None:
     """Return the execution of a due instant, to be opened; None when it is open already."""
     spec, instant_s = job.spec, owed.scheduled_s
-    discriminator = str(instant_s)
-    key = execution_id(job.id, PLANNED, discriminator, instant_s)
+    key = key or owed_ids([owed])[0]
     if draft.get(OPEN, key) is not None:
         return None
     return Execution(
@@ -52,7 +58,7 @@ def owed_execution(draft: Draft, job: Job, owed: Owed) -> Execution | None:
         spec.name,
         spec.namespace,
         PLANNED,
-        discriminator,
+        str(instant_s),
         instant_s,
         owed.effective_us,
         job.revision,

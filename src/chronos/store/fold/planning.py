@@ -13,7 +13,7 @@ from chronos.model.execution import Execution, RangeRecord
 from chronos.store import proof
 from chronos.store.commands import BeginCatchup, Catchup, ClockNote, Decide, NewLeader, NoteClock, Owed, ResetClock
 from chronos.store.fold.draft import Draft, accepted, rejected
-from chronos.store.fold.executions import add_range, open_owed
+from chronos.store.fold.executions import add_range, open_owed, owed_ids
 from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.fold.starting import open_started, token_of
 from chronos.store.port import Result
@@ -104,19 +104,26 @@ def _owe(
     steps: list[tuple[int, Owed | RangeRecord]] = [(o.scheduled_s, o) for o in occurrences]
     steps += [(r.first_s, r) for r in ranges]
     steps.sort(key=_INSTANT)
-    for number, (_, step) in enumerate(steps, 1):
-        if number % STEP == 0:
+    for first in range(0, len(steps), STEP):
+        if first:
             yield
-        job = draft.get(JOBS, step.job_id)
-        if job is None:
-            continue
-        if isinstance(step, RangeRecord):
-            add_range(draft, step)
-        elif step.not_before_us:
-            sender = nodes[len(granted) % len(nodes)] if nodes else node
-            key, started = open_started(draft, job, step, sender, token)
-            opened += [key] if key else []
-            granted += [started] if started is not None else []
-        elif (execution := open_owed(draft, job, step)) is not None:
-            opened.append(execution.id)
+        for step, key in _with_ids([step for _, step in steps[first : first + STEP]]):
+            job = draft.get(JOBS, step.job_id)
+            if job is None:
+                continue
+            if isinstance(step, RangeRecord):
+                add_range(draft, step)
+            elif step.not_before_us:
+                sender = nodes[len(granted) % len(nodes)] if nodes else node
+                opened_id, started = open_started(draft, job, step, key, sender, token)
+                opened += [opened_id] if opened_id else []
+                granted += [started] if started is not None else []
+            elif (execution := open_owed(draft, job, step, key)) is not None:
+                opened.append(execution.id)
     return opened, granted
+
+
+def _with_ids(steps: Sequence[Owed | RangeRecord]) -> list[tuple[Owed | RangeRecord, str]]:
+    """Return each with the id of the execution that it is to become; a range becomes none."""
+    ids = iter(owed_ids([step for step in steps if isinstance(step, Owed)]))
+    return [(step, next(ids) if isinstance(step, Owed) else "") for step in steps]

@@ -47,19 +47,19 @@ def token_of(draft: Draft) -> str:
     return f"{meta.restore_epoch}.{meta.term}.{draft.at.index}"
 
 
-def open_started(draft: Draft, job: Job, owed: Owed, node: str, token: str) -> tuple[str, Execution | None]:
-    """Open the execution of a due instant and ask for its first attempt's right to send at once.
+def open_started(draft: Draft, job: Job, owed: Owed, key: str, node: str, token: str) -> tuple[str, Execution | None]:
+    """Open the execution of a due instant, whose id is `key`, and ask for its first attempt's right to send at once.
 
     Returns:
         The id of what was opened, empty when it was open already; and the execution, if it was granted the right.
     """
-    execution = owed_execution(draft, job, owed)
+    execution = owed_execution(draft, job, owed, key)
     if execution is None:
         return "", None
     slots = draft.slots(job.id)
     room = job.spec.max_concurrent if job.spec.concurrency is ALLOW else 1
     if slots.waiting or len(slots.holding) >= room or job.paused is not None:
-        open_owed(draft, job, owed)
+        open_owed(draft, job, owed, key)
         asked = StartAttempt(execution.id, 1, node, owed.not_before_us)
         return execution.id, _start_one(draft, execution, asked, token)
     # There is room, and nobody waits for it. Nearly all are opened like this, so it is done in one go.
