@@ -115,8 +115,8 @@ def _owe_oldest(plan: Plan, verdict: Verdict, after_s: int, to_s: int, now_us: i
 
 
 def _range(plan: Plan, after_s: int, to_s: int, reason: SkipReason, into: str = "") -> list[RangeRecord]:
-    first = plan.next_s(after_s)
-    last = plan.prev_s(to_s + 1)
+    first = plan.next_s(after_s) if after_s < to_s else None
+    last = plan.prev_s(to_s + 1) if first is not None else None
     if first is None or last is None or first > to_s or last < first:
         return []
     job = plan.job

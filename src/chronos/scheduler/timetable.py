@@ -55,16 +55,22 @@ class _Compiled:
     Attributes:
         gap: Two neighbours: nothing lies between an instant, or a moment asked for, and the first instant after it.
         gap_before: What `gap` was before.
+        past: The same backwards: the last instant before a moment that was asked for, and the moment.
+        past_before: What `past` was before.
+        counted: How many instants lie in the span that was asked for last: (from, to, how many).
         upcoming: The instants after a moment that were asked for last: (moment, how many, instants).
     """
 
-    __slots__ = ("gap", "gap_before", "instants", "merged", "upcoming")
+    __slots__ = ("counted", "gap", "gap_before", "instants", "merged", "past", "past_before", "upcoming")
 
     def __init__(self, instants: Instants, merged: Merged | None) -> None:
         self.instants = instants
         self.merged = merged
         self.gap: tuple[int, int | None] = (0, 0)
         self.gap_before: tuple[int, int | None] = (0, 0)
+        self.past: tuple[int | None, int] = (0, 0)
+        self.past_before: tuple[int | None, int] = (0, 0)
+        self.counted = (0, 0, 0)
         self.upcoming: tuple[int, int, list[int]] = (0, 0, [])
 
 
@@ -125,13 +131,23 @@ class Timetable:
 
     def prev_s(self, before: int) -> int | None:
         """Return the last instant strictly before `before`, inside start and end."""
+        common = self._common
+        for preceding, until in (common.past, common.past_before):
+            if preceding is not None and preceding < before <= until:
+                return preceding
         found = self._instants.prev_s(min(before, self._end_s + 1))
-        return found if found is not None and found >= self._start_s else None
+        found = found if found is not None and found >= self._start_s else None
+        common.past, common.past_before = (found, before), common.past
+        return found
 
     def count_s(self, a: int, b: int) -> int:
         """Return how many instants lie in (a, b]."""
         a, b = max(a, self._start_s - 1), min(b, self._end_s)
-        return self._instants.count_s(a, b) if a < b else 0
+        if a >= b:
+            return 0
+        if self._common.counted[:2] != (a, b):
+            self._common.counted = (a, b, self._instants.count_s(a, b))
+        return self._common.counted[2]
 
     def next_planned_s(self, after: int) -> int | None:
         """Return the first instant after `after` that needs a record: it runs, or the calendar leaves it out."""

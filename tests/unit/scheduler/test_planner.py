@@ -282,3 +282,8 @@ def test_jobs_with_the_same_times_may_be_asked_by_turns_in_any_order() -> None:
     asked = [NOW, NOW + 7, NOW, NOW + 3, NOW + 21, NOW + 6, NOW + 14, NOW - 1, NOW + 8, NOW + 20]
     found = [plans[number % 2].next_s(after) for number, after in enumerate(asked)]
     assert found == [alone.next_s(after) for after in asked]
+    back = [plans[number % 2].prev_s(before) for number, before in enumerate(asked)]
+    assert back == [alone.prev_s(before) for before in asked]
+    spans = [(a, b) for a in asked for b in asked]
+    counts = [plans[number % 2].count_s(*span) for number, span in enumerate(spans)]
+    assert counts == [alone.count_s(a, b) if a < b else 0 for a, b in spans]
