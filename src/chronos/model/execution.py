@@ -262,15 +262,18 @@ def execution_ids(keys: Sequence[tuple[str, Kind, str, int]]) -> list[str]:
         for job_id, kind, discriminator, instant_s in keys
     ]
     number = int.from_bytes(b"".join(parts), "big")
-    for shift, low, high in _halves(len(parts)):
+    for shift, low, high in _halves(1 << len(parts).bit_length()):
         number = number & low | (number & high) << shift
     text = number.to_bytes(_ID_BYTES * len(parts), "big").translate(_BASE32HEX).decode()
     return [f"occ_{text[at : at + _ID_BYTES]}" for at in range(0, len(text), _ID_BYTES)]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _halves(ids: int) -> list[tuple[int, int, int]]:
-    """Return, for 160 bits in each 256 and their halves down to ten: how far upper ones move; the lower, the upper."""
+    """Return, for 160 bits in each 256 and their halves down to ten: how far upper ones move; the lower, the upper.
+
+    What is made for more ids than there are does for them, too; so powers of two are asked for.
+    """
     found = []
     for bits in (160, 80, 40, 20, 10):
         lane, half = bits * 8 // 5, bits // 2

@@ -98,6 +98,8 @@ class ExecutionTallies(Collector):
             place = (OTHER, OTHER, status)
             self._ended[place] = self._ended.get(place, 0) + count
         started = [execution for execution in ended if execution.started_at_us]
+        if not started:
+            return
         durations = [max(0, execution.ended_at_us - execution.started_at_us) / 1e6 for execution in started]
         self._duration_of((OTHER, OTHER)).add_all(durations)
         self._attempts.add_all([len(execution.attempts) for execution in started])

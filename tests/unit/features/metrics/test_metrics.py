@@ -148,10 +148,12 @@ async def test_an_execution_is_counted_with_its_status_duration_and_attempts() -
 
 @pytest.mark.asyncio
 async def test_a_skipped_execution_has_a_status_and_no_duration() -> None:
-    host = a_host()
+    host = a_host(max_jobs=1)
     await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution(status=Status.SKIPPED))
+    await host.emit(EventType.EXECUTION_FINISHED, execution=an_execution("J2", "hourly", status=Status.SKIPPED))
     seen = await values(host)
     assert seen['chronos_executions_total{job_id="J1",job_name="nightly",status="skipped"}'] == 1
+    assert seen['chronos_executions_total{job_id="other",job_name="other",status="skipped"}'] == 1
     assert not [name for name in seen if name.startswith("chronos_execution_duration_seconds_")]
     assert seen["chronos_execution_attempts_count"] == 0
 
