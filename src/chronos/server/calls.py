@@ -137,10 +137,10 @@ def _body(endpoint: Endpoint, raw: bytes) -> Any:
     if endpoint.raw_body or endpoint.method == "GET":
         return None
     if endpoint.body is None:
-        if raw.strip() not in (b"", b"{}"):
+        if raw and raw.strip() != b"{}":
             raise Unprocessable("This operation takes no body.", field="")
         return None
-    if raw.strip():
+    if raw:
         return decode_json(raw, endpoint.body)
     try:
         return msgspec.convert({}, endpoint.body)

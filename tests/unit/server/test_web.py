@@ -22,6 +22,12 @@ class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tags: dict[str, str] = field(default_factory=dict)
 
 
+class Little(Struct, forbid_unknown_fields=True):
+    """A body that may be left out."""
+
+    by: str = ""
+
+
 seen: list[Call] = []
 
 
@@ -46,6 +52,7 @@ APP = application(
         Endpoint("GET", "/failures", fail_of_its_own, "job:read"),
         Endpoint("POST", "/jobs", note, "job:create", body=JobSpec, status=201),
         Endpoint("POST", "/nothing", note, "job:create"),
+        Endpoint("POST", "/little", note, "job:create", body=Little),
         Endpoint("GET", "/jobs", note, "job:read", query=Asked),
         Endpoint("PUT", "/jobs/{job}", note, "job:update", body=JobSpec, needs_if_match=True),
         Endpoint("POST", "/lines", note, "job:create", raw_body="application/x-ndjson"),
@@ -122,12 +129,14 @@ async def test_a_body_of_more_than_a_mebibyte_is_refused_however_it_is_sent() ->
 
 @pytest.mark.asyncio
 async def test_an_operation_without_a_body_takes_an_empty_one_only() -> None:
-    assert [(await ask(APP, "POST", "/nothing", body)).status for body in (b"", b"{}", b'{"a":1}', b"x")] == [
-        200,
-        200,
-        422,
-        422,
-    ]
+    answered = [(await ask(APP, "POST", "/nothing", body)).status for body in (b"", b" {}\n", b'{"a":1}', b" ", b"x")]
+    assert answered == [200, 200, 422, 422, 422]
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_may_be_left_out_is_json_where_there_is_one() -> None:
+    answered = [(await ask(APP, "POST", "/little", body)).status for body in (b"", b"{}", b'{"by":"ann"}', b" ", b"x")]
+    assert answered == [200, 200, 200, 400, 400]
 
 
 @pytest.mark.asyncio
