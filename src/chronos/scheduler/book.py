@@ -91,7 +91,7 @@ class Book:
 
     def get(self, job_id: str) -> Plan | None:
         """Return the plan of a job as it is now; None for one that is not held."""
-        plan = self._plans.get(job_id) or self.known(job_id)
+        plan = self.known(job_id)
         if plan is None and job_id in self._slots:
             plan = self._plan_of(job_id)
             if plan is not None:
@@ -118,19 +118,15 @@ class Book:
     def due(self, to_s: int) -> list[str]:
         """Take out and return the jobs with an instant up to `to_s`, earliest first; `advance` puts them back."""
         found: dict[int, list[str]] = {}
-        heap, end, count = self._heap, (to_s + 1) << SLOT_BITS, 0
+        heap, end = self._heap, (to_s + 1) << SLOT_BITS
         instants, ids = self._next, self._ids
         while heap and heap[0] < end:
             entry = heapq.heappop(heap)
             slot, instant = entry & _SLOT, entry >> SLOT_BITS
             if instants[slot] == instant:
                 instants[slot] = _NEVER
-                count += 1
-                if instant in found:
-                    found[instant].append(ids[slot])
-                else:
-                    found[instant] = [ids[slot]]
-        self._owing -= count
+                found.setdefault(instant, []).append(ids[slot])
+        self._owing -= sum(map(len, found.values()))
         return [job_id for together in found.values() for job_id in sorted(together)]
 
     def crowd(self, to_s: int, most: int) -> int:

@@ -10,7 +10,7 @@ import structlog
 
 from chronos.errors import ChronosError
 from chronos.scheduler.agenda import Agenda
-from chronos.scheduler.planner import Verdict, owed
+from chronos.scheduler.planner import Verdict, add_owed
 from chronos.scheduler.ports import Commands
 from chronos.store.commands import BeginCatchup, Catchup
 from chronos.store.tables import SHARDS, Shard
@@ -120,9 +120,7 @@ class CatchupRunner:
                 # Whoever else waits for the loop goes first; what changes meanwhile, the fold sees.
                 steps = 0
                 await asyncio.sleep(0)
-            one = owed(plan, after_s=shard.catchup_from_s, to_s=shard.catchup_to_s, now_us=self._agenda.now_us)
-            total.occurrences += one.occurrences
-            total.ranges += one.ranges
+            add_owed(total, plan, after_s=shard.catchup_from_s, to_s=shard.catchup_to_s, now_us=self._agenda.now_us)
         return Catchup(0, shard.cursor, cursor_to, shard.plan_version, total.occurrences, total.ranges)
 
     @property

@@ -6,8 +6,6 @@ did; so its families are made here from plain numbers when the page is read.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -30,11 +28,6 @@ class Tally:
         self.bounds = metric.buckets
         self.counts = [0] * (len(metric.buckets) + 1)
         self.sum = 0.0
-
-    def add(self, value: float) -> None:
-        """Count a sample."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
 
     def add_all(self, values: Sequence[float]) -> None:
         """Count samples."""
@@ -88,39 +81,31 @@ class ExecutionTallies(Collector):
             if is_other(execution.job_id):
                 others.append(execution)
             else:
-                self._count_one(execution)
+                self._count(self._labels_of(execution), [execution])
         if others:
-            self._count_others(others)
+            self._count((OTHER, OTHER), others)
 
-    def _count_others(self, ended: Sequence[Execution]) -> None:
-        """Count together what has its labels in common."""
-        for status, count in Counter([execution.status for execution in ended]).items():
-            place = (OTHER, OTHER, status)
-            self._ended[place] = self._ended.get(place, 0) + count
-        started = [execution for execution in ended if execution.started_at_us]
-        if not started:
-            return
-        durations = [max(0, execution.ended_at_us - execution.started_at_us) / 1e6 for execution in started]
-        self._duration_of((OTHER, OTHER)).add_all(durations)
-        self._attempts.add_all([len(execution.attempts) for execution in started])
-
-    def _count_one(self, execution: Execution) -> None:
+    def _labels_of(self, execution: Execution) -> tuple[str, str]:
+        """Return the labels of a job that has its own; under a new name it begins anew."""
         job = self._jobs.of(execution.job_id, execution.job_name)
         if job[1] is not execution.job_name and self._jobs.renamed(execution.job_id, execution.job_name):
             self.forget(execution.job_id)
             job = self._jobs.of(execution.job_id, execution.job_name)
-        place = (*job, execution.status)
-        self._ended[place] = self._ended.get(place, 0) + 1
-        if not execution.started_at_us:
-            return
-        self._duration_of(job).add(max(0, execution.ended_at_us - execution.started_at_us) / 1e6)
-        self._attempts.add(len(execution.attempts))
+        return job
 
-    def _duration_of(self, job: Labels) -> Tally:
+    def _count(self, job: tuple[str, str], ended: Sequence[Execution]) -> None:
+        """Count what has these labels."""
+        for execution in ended:
+            place = (*job, execution.status)
+            self._ended[place] = self._ended.get(place, 0) + 1
+        started = [execution for execution in ended if execution.started_at_us]
+        if not started:
+            return
         tally = self._durations.get(job)
         if tally is None:
             tally = self._durations[job] = Tally(DURATION)
-        return tally
+        tally.add_all([max(0, execution.ended_at_us - execution.started_at_us) / 1e6 for execution in started])
+        self._attempts.add_all([len(execution.attempts) for execution in started])
 
     def forget(self, job_id: str) -> None:
         """Give a job's series back."""

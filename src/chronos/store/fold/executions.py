@@ -27,8 +27,8 @@ RUNNING, SUCCESS, FAILED = Status.RUNNING, Status.SUCCESS, Status.FAILED
 PLANNED = Kind.SCHEDULE
 
 
-def open_owed(draft: Draft, job: Job, owed: Owed, key: str = "") -> Execution | None:
-    """Open the execution of a due instant; None when it is open already. `key` is its id, where that is known."""
+def open_owed(draft: Draft, job: Job, owed: Owed, key: str) -> Execution | None:
+    """Open the execution of a due instant, whose id is `key`; None when it is open already."""
     execution = owed_execution(draft, job, owed, key)
     if execution is None:
         return None
@@ -46,10 +46,9 @@ def owed_ids(owed: Sequence[Owed]) -> list[str]:
     return execution_ids([(one.job_id, PLANNED, str(one.scheduled_s), one.scheduled_s) for one in owed])
 
 
-def owed_execution(draft: Draft, job: Job, owed: Owed, key: str = "") -> Execution | None:
-    """Return the execution of a due instant, to be opened; None when it is open already."""
+def owed_execution(draft: Draft, job: Job, owed: Owed, key: str) -> Execution | None:
+    """Return the execution of a due instant, to be opened under the id `key`; None when it is open already."""
     spec, instant_s = job.spec, owed.scheduled_s
-    key = key or owed_ids([owed])[0]
     if draft.get(OPEN, key) is not None:
         return None
     return Execution(

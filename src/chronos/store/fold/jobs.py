@@ -11,7 +11,7 @@ from chronos.model.job import Job, JobSpec, Pause
 from chronos.store import proof
 from chronos.store.commands import DeleteJob, Owed, PutJob, SetPause
 from chronos.store.fold.draft import Draft, accepted, rejected
-from chronos.store.fold.executions import add_range, cancel, is_planned, last_decided_s, open_owed, skip
+from chronos.store.fold.executions import add_range, cancel, is_planned, last_decided_s, open_owed, owed_ids, skip
 from chronos.store.fold.keeping import note_deleted
 from chronos.store.fold.sealing import next_change, note_change
 from chronos.store.port import Result
@@ -278,9 +278,10 @@ def _match_pending(draft: Draft, job: Job, owed: list[Owed], left_out: list[Rang
         elif is_planned(execution) and execution.status is Status.PENDING:
             _drop_pending(draft, execution, job, ahead=ahead, because=because)
     # An instant that was taken back a moment ago has its record; what has ended stays ended.
+    ids = dict(zip(wanted, owed_ids(list(wanted.values())), strict=True))
     for instant in sorted(instant for instant in {*wanted, *skipped} if instant > recorded_s):
         if instant in wanted:
-            open_owed(draft, job, wanted[instant])
+            open_owed(draft, job, wanted[instant], ids[instant])
         else:
             add_range(draft, skipped[instant])
     return recall

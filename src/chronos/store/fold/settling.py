@@ -84,8 +84,7 @@ def _settle_one(draft: Draft, execution: Execution, result: Settlement) -> Execu
         return _take_back(draft, execution, result)
     if following is GO_ON:
         return _go_on(draft, execution, _taken_on(execution, result.attempt))
-    before = execution.attempts
-    attempts = (*before[:-1], result.attempt if before[-1].ongoing is None else _taken_on(execution, result.attempt))
+    attempts = (*execution.attempts[:-1], _taken_on(execution, result.attempt))
     unknowns, tries = execution.unknowns + result.unknown, execution.tries + (not result.unknown)
     if following is SUCCEED:
         return _succeed(draft, execution, attempts, unknowns, tries)
