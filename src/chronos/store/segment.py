@@ -31,11 +31,11 @@ from chronos.store.records import (
 from chronos.store.sqlitefile import (
     check_pages,
     damaged,
-    insert_all,
     note_format,
     open_reader,
     open_writer,
     transaction,
+    write_rows,
 )
 
 _ID, _FIRST, _LAST = itemgetter(0), itemgetter(6), itemgetter(7)  # of what `columns` returns
@@ -203,7 +203,7 @@ class SegmentWriter:
             complete_to=complete_to,
         )
         with transaction(self._db) as db:
-            insert_all(db, _UPSERT, rows)
+            write_rows(db, _UPSERT, rows)
             self._by_job.wrote(len(rows))
             _write_info(db, info)
         self.info = info

@@ -299,7 +299,7 @@ class SqliteState:
             self._history.write(batch.last.values(), index, time_us, batch.days)
         reach("state.flush-midway")
         with translated(self._path):
-            self._writer.write(batch.puts, index, time_us)
+            self._writer.write(batch.puts, index, time_us, batch.fresh)
 
     def cut_alike(self) -> None:
         """Cut history as every member of a cluster does; before `start`."""

@@ -28,7 +28,7 @@ _TUNING = (
 )
 _BOOTS_MAX = 1 << 31
 
-ROWS_AT_ONCE = 50
+ROWS_AT_ONCE = 200
 
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
 """Files up to this size are read whole at every start, to see whether they are what was written: about 0.4 s."""
@@ -124,8 +124,8 @@ def note_format(db: apsw.Connection, of: FileFormat) -> None:
     db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?), ('needs', ?)", (of.current, of.since))
 
 
-def insert_all(db: apsw.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Execute an INSERT of one row, `… VALUES (?, …) …`, for each of `rows`, in their order.
+def write_rows(db: apsw.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Execute an INSERT or DELETE of one row, `… VALUES (?, …) …`, for each of `rows`, in their order.
 
     Many rows go with one step: each step lets go of the interpreter, and has to wait for it again.
     """

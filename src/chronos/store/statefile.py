@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,11 @@ from chronos.store.jobtables import MARK, JobTables
 from chronos.store.sqlitefile import (
     CHECKED_BYTES_MAX,
     damaged,
-    insert_all,
     note_format,
     open_reader,
     open_writer,
     transaction,
+    write_rows,
 )
 from chronos.store.state import DIGEST_MODULUS, KEY_MAX, JobFilter, Key, encode_value, row_hash, searchable
 from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, REVISIONS, SLOTS
@@ -57,14 +58,14 @@ class _Sql(NamedTuple):
 _SMALL = _Sql(
     "SELECT value FROM small WHERE tbl = ? AND key = ?",
     "INSERT INTO small VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
-    "DELETE FROM small WHERE tbl = ? AND key = ?",
+    "DELETE FROM small WHERE (tbl, key) IN (VALUES (?, ?))",
     "SELECT key, value FROM small WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
     "SELECT key, value FROM small WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
 )
 _LARGE = _Sql(
     "SELECT value FROM large WHERE tbl = ? AND key = ?",
     "INSERT INTO large VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
-    "DELETE FROM large WHERE tbl = ? AND key = ?",
+    "DELETE FROM large WHERE (tbl, key) IN (VALUES (?, ?))",
     "SELECT key, value FROM large WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
     "SELECT key, value FROM large WHERE tbl = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
 )
@@ -95,7 +96,7 @@ def _sql(table: str) -> _Sql:
 ASCENDING = (JOBS.name, REVISIONS.name, SLOTS.name)
 """Tables whose new keys are above the old ones, most of the time."""
 
-SHARES_KNOWN_MAX = 50_000
+SHARES_KNOWN_MAX = 100_000
 """Rows whose share in the digest is remembered, so that it need not be read before it is written anew."""
 
 
@@ -185,12 +186,16 @@ class StateWriter:
         """How long the write-ahead log is."""
         return self._wal_pages
 
-    def write(self, puts: Mapping[Key, Any], applied: int, time_us: int) -> None:
-        """Write all of it, and the entry it is complete up to, in one transaction."""
+    def write(self, puts: Mapping[Key, Any], applied: int, time_us: int, fresh: Set[Key] = frozenset()) -> None:
+        """Write all of it, and the entry it is complete up to, in one transaction.
+
+        Args:
+            fresh: Which of it the file is known not to have: it need not be asked.
+        """
         known, self._known = self._known, {}
         jobs = sorted(key for table, key in puts if table == JOBS.name)
         rows = sorted(place for place in puts if place[0] != JOBS.name) if jobs else sorted(puts)
-        digest = self.digest - sum([self._share(place, known) for place in rows])
+        digest = self.digest - sum([self._share(place, known) for place in rows if place not in fresh])
         self._tables.begin()
         new = {key for key in jobs if key > self.highest[JOBS.name]}
         self._raise_highest(puts)
@@ -204,8 +209,9 @@ class StateWriter:
                 [(applied, "applied"), (time_us, "time_us"), (digest.to_bytes(16, "big"), "digest")],
             )
         self.applied, self.time_us, self.digest = applied, time_us, digest
-        if len(known) <= SHARES_KNOWN_MAX:
-            self._known = known  # only now: what was not written is asked for again
+        for place in list(islice(known, max(0, len(known) - SHARES_KNOWN_MAX))):
+            del known[place]  # the oldest
+        self._known = known  # only now: what was not written is asked for again
 
     def _raise_highest(self, puts: Iterable[Key]) -> None:
         for table, key in puts:
@@ -235,13 +241,14 @@ class StateWriter:
                 gone.setdefault(sql.delete, []).append(place)
                 continue
             encoded = encode_value(value)
+            known.pop(place, None)  # the newest come last
             known[place] = share = row_hash(*place, encoded)
             added += share
             rows.setdefault(sql.put, []).append((*place, encoded))
         for statement, bindings in gone.items():
-            self._db.executemany(statement, bindings)
+            write_rows(self._db, statement, bindings)
         for statement, bindings in rows.items():
-            insert_all(self._db, statement, bindings)
+            write_rows(self._db, statement, bindings)
         return added
 
     def _put_job(self, key: str, job: Job | None, *, is_new: bool) -> int:

@@ -1,0 +1,82 @@
+"""The file of the state knows what it holds without reading it again before each write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronos.model.execution import Execution, Kind
+from chronos.store import statefile
+from chronos.store.state import Key, digest_of, format_digest
+from chronos.store.statefile import StateReader, StateWriter
+from chronos.store.tables import OPEN, SLOTS, Slots
+
+
+def an_execution(number: int, priority: int = 5) -> Execution:
+    return Execution(
+        id=f"occ_{number:04d}",
+        job_id="J1",
+        job_name="nightly",
+        namespace="default",
+        kind=Kind.SCHEDULE,
+        discriminator=str(number),
+        scheduled_s=number,
+        effective_us=number * 1_000_000,
+        revision=1,
+        priority=priority,
+        decided_at_us=number * 1_000_000,
+    )
+
+
+def opened(numbers: range, priority: int = 5) -> dict[Key, Any]:
+    return {(OPEN.name, f"occ_{number:04d}"): an_execution(number, priority) for number in numbers}
+
+
+class Asked:
+    """What a writer reads from its file."""
+
+    def __init__(self, writer: StateWriter) -> None:
+        self.statements = 0
+        writer._db.exec_trace = self._note
+
+    def _note(self, _cursor: object, sql: str, _bindings: object) -> bool:
+        self.statements += sql.startswith("SELECT value")
+        return True
+
+
+def test_what_the_file_cannot_have_is_written_without_asking_it(tmp_path: Path) -> None:
+    writer = StateWriter(tmp_path / "state.db")
+    asked, puts = Asked(writer), opened(range(300))
+    writer.write(puts, 1, 1, fresh=puts.keys())
+    assert asked.statements == 0
+    assert format_digest(writer.digest) == digest_of(puts.items())
+
+
+def test_what_was_written_lately_is_remembered_and_what_is_gone_is_not_missed(tmp_path: Path) -> None:
+    writer = StateWriter(tmp_path / "state.db")
+    first, changed = opened(range(300)), opened(range(100, 300), priority=9)
+    writer.write(first, 1, 1, fresh=first.keys())
+    asked = Asked(writer)
+    gone: dict[Key, Any] = dict.fromkeys(opened(range(50)))
+    writer.write({**changed, **gone}, 2, 2)
+    assert asked.statements == 0
+    left = {key: value for key, value in {**first, **changed}.items() if key not in gone}
+    assert format_digest(writer.digest) == digest_of(left.items())
+    assert [key for key, _ in StateReader(tmp_path / "state.db").everything(OPEN.name)] == sorted(k for _, k in left)
+
+
+def test_of_more_than_it_remembers_the_oldest_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statefile, "SHARES_KNOWN_MAX", 100)
+    writer = StateWriter(tmp_path / "state.db")
+    puts = opened(range(150))
+    writer.write(puts, 1, 1, fresh=puts.keys())
+    again = opened(range(140, 150), priority=1)
+    asked = Asked(writer)
+    writer.write(again, 2, 2)
+    assert asked.statements == 0, "these were the last"
+    old: dict[Key, Any] = {**opened(range(20), priority=2), (SLOTS.name, "J1"): Slots(last_decided_s=7)}
+    writer.write(old, 3, 3)
+    assert asked.statements == 20, "and a key above all others needs no look"
+    assert format_digest(writer.digest) == digest_of({**puts, **again, **old}.items())
