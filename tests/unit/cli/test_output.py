@@ -16,7 +16,7 @@ from tests.unit.cli.conftest import Ctl, FixedClock
 from chronos.cli.chronosctl.following import follow_logs
 from chronos.cli.chronosctl.output import local_time, pairs, table, took, visible, visible_text, width_of
 from chronos.cli.chronosctl.session import Session
-from chronos.cli.chronosctl.views import execution_details, executions_table, jobs_table, state_of
+from chronos.cli.chronosctl.views import execution_details, executions_table, jobs_table, state_of, why_of
 from chronos.cli.chronosctl.yamlfile import load_yaml
 
 
@@ -79,6 +79,20 @@ def test_an_execution_that_did_not_run_says_why() -> None:
     run = {"id": "occ_1", "job_name": "a", "status": "skipped", "reason": "overlap", "blocked_by": "occ_0"}
     assert "overlap by occ_0" in executions_table([run])
     assert "overlap by occ_0" in execution_details(run)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "why"),
+    [
+        ("gave up after 3 attempts: refused", "refused", "gave up after 3 attempts: refused"),
+        ("breaker", "refused", "breaker: refused"),
+        ("", "refused", "refused"),
+        ("overlap", "", "overlap"),
+        (None, None, ""),
+    ],
+)
+def test_why_it_failed_is_said_once(reason: str | None, error: str | None, why: str) -> None:
+    assert why_of({"status": "failed", "reason": reason, "error": error}) == why
 
 
 def test_an_execution_shows_its_attempts_and_what_was_answered() -> None:

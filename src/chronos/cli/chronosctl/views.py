@@ -85,10 +85,10 @@ def job_details(job: Document) -> str:
 
 def why_of(execution: Document) -> str:
     """Return why an execution did not run or did not succeed, as far as it is known."""
-    parts = [str(execution[name]) for name in ("reason", "error") if execution.get(name)]
-    if execution.get("blocked_by"):
-        parts.append(f"by {execution['blocked_by']}")
-    return " ".join(parts)
+    reason, error = str(execution.get("reason") or ""), str(execution.get("error") or "")
+    # Whoever gave up says over what.
+    why = reason if error in reason else ": ".join(filter(None, (reason, error)))
+    return f"{why} by {execution['blocked_by']}" if execution.get("blocked_by") else why
 
 
 def progress_of(execution: Document) -> str:
