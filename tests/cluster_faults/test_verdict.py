@@ -286,6 +286,19 @@ def test_while_the_machine_stood_still_nobody_is_late() -> None:
     assert story.violations() == []
 
 
+def test_what_came_long_before_a_fault_and_went_on_until_then_may_come_again() -> None:
+    story = Story()
+    goes_on_until(story, T0 + 3.7, began=T0 + 3.6)
+    assert story.violations() == []
+
+
+def test_what_was_answered_long_before_a_fault_may_not() -> None:
+    story = Story()
+    goes_on_until(story, T0 + 2.0, began=T0 + 3.6)
+    [found] = story.violations()
+    assert "attempt 1 at 1800000002.01 (unknown, by n1) was no fault's" in found
+
+
 def test_a_machine_that_stood_still_for_a_moment_excuses_no_second_run() -> None:
     story = Story()
     twice_without_a_fault(story)
