@@ -24,10 +24,13 @@ from chronos.timing.clock import SystemClock
 QUOTA = 16 << 20
 PATIENCE_S = 60.0
 PATIENT = EtcdLogSettings(append_s=20.0)
+SILENCE_S = 20.0
+"""A disk that others use, too, may not answer for some seconds; an append that takes longer would end the term."""
+SILENCE_TO_WAIT_FOR_S = 5.0
 
 
-def a_log(engine: EtcdSupervisor, node: str, rank: int = 0) -> EtcdLog:
-    takeover = TakeoverSettings(silence_s=1.5, rank=rank)
+def a_log(engine: EtcdSupervisor, node: str, rank: int = 0, *, silence_s: float = SILENCE_S) -> EtcdLog:
+    takeover = TakeoverSettings(silence_s=silence_s, rank=rank)
     return EtcdLog([engine.endpoint], "c", node=node, takeover=takeover, settings=PATIENT)
 
 
@@ -103,7 +106,9 @@ async def test_when_the_leader_dies_while_the_engine_is_full_another_leads_all_t
     members = together(tmp_path, names, free_ports(3), quota_bytes=QUOTA)
     async with asyncio.timeout(3 * PATIENCE_S), AsyncExitStack() as stack:
         engines = await stack.enter_async_context(running_together(members))
-        logs = {name: a_log(engines[name], name, rank) for rank, name in enumerate(names)}
+        logs = {
+            name: a_log(engines[name], name, rank, silence_s=SILENCE_TO_WAIT_FOR_S) for rank, name in enumerate(names)
+        }
         for shared in logs.values():
             await stack.enter_async_context(shared)
         epoch = await lead(logs["n1"])
