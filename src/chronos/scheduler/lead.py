@@ -9,6 +9,7 @@ PER_JOB_US = 110
 LEAD_US_MAX = 1_500_000
 CROWD_MAX = 20_000
 CROWD_MIN = 500
+"""Who is fewer takes no time worth speaking of."""
 SPREAD_US = 1_000_000
 """Of a crowd, what jitter spreads over a second is claimed together: one by one it would cost half as much again."""
 
@@ -42,3 +43,7 @@ class Lead:
             self.us = max(self._least_us, min(LEAD_US_MAX, self._least_us + crowd * PER_JOB_US))
             self.claim_us = self.us + (SPREAD_US if crowd >= CROWD_MIN else 0)
         return self.us
+
+    def is_short(self, jobs: int, instant_s: int, now_us: int) -> bool:
+        """Whether there is less time until an instant than deciding and starting that many takes."""
+        return jobs >= CROWD_MIN and instant_s * 1_000_000 - now_us < self.us - self._least_us

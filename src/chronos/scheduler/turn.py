@@ -150,8 +150,10 @@ class Turn:
     # A crowd in parts.
 
     def _is_better_in_parts(self, due: list[str], first_s: int, shard: Shard, to_s: int, now_us: int) -> bool:
-        """Whether somebody who writes would wait for long behind these, and they are ahead of their time."""
+        """Whether somebody who writes would wait for long behind these, and there is time: parts take longer."""
         if not self._crowd.is_worth_it(len(due)) or not self._commands.is_asked or shard.catchup_to_s:
+            return False
+        if self._lead.is_short(len(due), first_s, now_us):
             return False
         now_s = now_us // 1_000_000
         return len(due) <= DUE_MAX and first_s > now_s - GRACE_MIN_S and to_s > now_s and to_s - shard.hwm_s <= SPAN_S

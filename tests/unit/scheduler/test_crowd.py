@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from tests.unit.scheduler.harness import BEGIN_S, Node, World
 
 from chronos.cluster.memory import MemoryLog
 from chronos.model.job import Job
+from chronos.scheduler import lead
 from chronos.scheduler.settings import SchedulerSettings
 from chronos.store.commands import Catchup, Command, Decide, PutDocument, PutJob, decode_entry
 from chronos.testing import virtual_time
@@ -69,6 +71,24 @@ async def test_while_somebody_writes_it_is_decided_in_parts_and_every_job_runs_o
     assert [len(part.occurrences) for part in parts] == [2, 2, 2, 2, 1]
     assert all(owed.not_before_us for part in parts for owed in part.occurrences), "they are claimed at once"
     assert len(of(commands, Decide)) == 1, "what is due when nobody has written for a while is decided as a whole"
+
+
+@virtual_time
+async def test_what_is_short_of_time_is_decided_as_a_whole_whoever_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lead, "CROWD_MIN", 5)
+    world = World(latency=0.24)
+    async with Node(world, settings=SETTINGS) as node:
+        await node.create("quiet", "0 0 1 1 *")
+        jobs = await a_crowd(node, schedule="10-11 0 12 * * *", concurrency="allow")
+        await world.until(9)
+        await touched(node, "quiet")
+        await world.until(15)
+        assert [await node.told(job) for job in jobs] == [[(10, "success"), (11, "success")]] * len(jobs)
+    commands = await commands_of(world)
+    assert [{owed.scheduled_s - BEGIN_S for owed in part.occurrences} for part in parts_of(commands)] == [{10}] * 5
+    [decide] = of(commands, Decide)
+    assert isinstance(decide, Decide)
+    assert [owed.scheduled_s - BEGIN_S for owed in decide.occurrences] == [11] * 9
 
 
 @virtual_time

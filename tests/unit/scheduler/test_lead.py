@@ -36,6 +36,16 @@ def test_a_crowd_is_claimed_with_what_jitter_spreads_behind_it(crowd: int, beyon
     assert lead.claim_us == lead.us + beyond_us
 
 
+def test_a_crowd_is_short_of_time_when_less_is_left_than_it_takes() -> None:
+    lead = Lead(a_book(5_000), LEAST_US)
+    lead.look(DUE_S * 1_000_000 - 800_000)
+    takes_us = 5_000 * PER_JOB_US
+    assert not lead.is_short(5_000, DUE_S, DUE_S * 1_000_000 - takes_us)
+    assert lead.is_short(5_000, DUE_S, DUE_S * 1_000_000 - takes_us + 1)
+    assert lead.is_short(5_000, DUE_S, DUE_S * 1_000_000 + 3_000_000)
+    assert not lead.is_short(CROWD_MIN - 1, DUE_S, DUE_S * 1_000_000), "a few take no time"
+
+
 def test_what_is_due_later_is_not_looked_at_yet() -> None:
     assert Lead(a_book(10_000), LEAST_US).look((DUE_S - 10) * 1_000_000) == LEAST_US
     assert Lead(a_book(0), LEAST_US).look(DUE_S * 1_000_000) == LEAST_US
