@@ -108,12 +108,16 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, slots: Slots, as
     others = slots.holding
     policy = job.spec.concurrency
     room = job.spec.max_concurrent if policy is Concurrency.ALLOW else 1
-    if len(others) < room:
-        if policy is Concurrency.REPLACE:
-            return _supersede(draft, execution).id == execution.id
-        return policy is Concurrency.FORBID or _place_before_others(draft, slots, execution) < room - len(others)
-    # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
     due = asked.not_before_us <= draft.at.time_us
+    if len(others) < room:
+        if due and policy is Concurrency.REPLACE:
+            return _supersede(draft, execution).id == execution.id
+        if due and policy is Concurrency.FORBID:
+            return True
+        # Claimed ahead, the slot of those that are due before would be in their way.
+        time_us = max(asked.not_before_us, draft.at.time_us)
+        return _place_before_others(draft, slots, execution, time_us) < room - len(others)
+    # Claimed ahead of its time, an occupied slot means "not yet": the run in it may end before then.
     if not due or execution.attempts:
         return False
     _refuse_or_wait(draft, execution, job, others)
@@ -140,8 +144,8 @@ def _is_patient(execution: Execution) -> bool:
     return execution.late or execution.kind is Kind.BACKFILL
 
 
-def _place_before_others(draft: Draft, slots: Slots, execution: Execution) -> int:
-    """How many stand before it and have a claim to the next free slot."""
+def _place_before_others(draft: Draft, slots: Slots, execution: Execution, time_us: int) -> int:
+    """How many stand before it and have a claim to the next slot that is free at `time_us`."""
     place = 0
     for key in slots.waiting:
         if key == execution.id:
@@ -149,12 +153,12 @@ def _place_before_others(draft: Draft, slots: Slots, execution: Execution) -> in
         other = draft.get(OPEN, key)
         # What is not due yet, or waits for its retry without a slot, lets the others pass; a line of runs
         # that make up for an outage keeps together.
-        place += other is not None and (_is_ready(draft, other) or (other.late and not other.attempts))
+        place += other is not None and (_is_ready(other, time_us) or (other.late and not other.attempts))
     return place
 
 
-def _is_ready(draft: Draft, execution: Execution) -> bool:
-    return max(execution.effective_us, execution.retry_at_us) <= draft.at.time_us
+def _is_ready(execution: Execution, time_us: int) -> bool:
+    return max(execution.effective_us, execution.retry_at_us) <= time_us
 
 
 def _place_in_line(draft: Draft, execution: Execution) -> int:
@@ -171,7 +175,7 @@ def _place_in_line(draft: Draft, execution: Execution) -> int:
 def _supersede(draft: Draft, execution: Execution) -> Execution:
     """Of the runs that wait and are due, end all but the newest, and return that one. The patient ones stay."""
     waiting = [draft.get(OPEN, key) for key in draft.slots(execution.job_id).waiting]
-    line = [w for w in waiting if w is not None and not _is_patient(w) and _is_ready(draft, w)]
+    line = [w for w in waiting if w is not None and not _is_patient(w) and _is_ready(w, draft.at.time_us)]
     if _is_patient(execution):
         return max(line, key=_age) if line else execution
     newest = max([*line, execution], key=_age)
