@@ -24,7 +24,9 @@ FAILOVER_S = 8.0
 RECOVERY_S = 12.0
 """How long after the end of a fault without a quorum everything has come that was due meanwhile, at one a second."""
 IN_FLIGHT_S = 1.5
-"""What was due or answered so long before a fault may have been under way when it began: not written down yet."""
+"""What came so long before a fault may have been under way when it began: it was not written down yet."""
+NOT_WRITTEN_S = 0.5
+"""So long before a fault a run that took longer than that may have been answered, and not be written down yet."""
 AFTER_S = 6.0
 """So long after its end a fault is still felt."""
 LATE_BATCH_S = 2.0
@@ -154,7 +156,9 @@ def _counts(record: Record | None, attempt: Try, unrefused: list[Arrival]) -> bo
 
 def _is_excused(evidence: Evidence, run: Arrival, attempt: Try) -> bool:
     return attempt.status != "success" and any(
-        attempt.node in fault.nodes and fault.began - IN_FLIGHT_S <= run.until and run.at <= fault.healed + AFTER_S
+        attempt.node in fault.nodes
+        and (fault.began - IN_FLIGHT_S <= run.at or fault.began - NOT_WRITTEN_S <= run.until)
+        and run.at <= fault.healed + AFTER_S
         for fault in evidence.disturbances
     )
 
