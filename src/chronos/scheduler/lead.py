@@ -45,5 +45,5 @@ class Lead:
         return self.us
 
     def is_short(self, jobs: int, instant_s: int, now_us: int) -> bool:
-        """Whether there is less time until an instant than deciding and starting that many takes."""
+        """Whether less time is left until the instant looked at than the lead gives that many, who are due then."""
         return jobs >= CROWD_MIN and instant_s * 1_000_000 - now_us < self.us - self._least_us

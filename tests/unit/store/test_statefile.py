@@ -6,32 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.executions import an_execution
 
-from chronos.model.execution import Execution, Kind
+from chronos.model.execution import Status
 from chronos.store import statefile
 from chronos.store.state import Key, digest_of, format_digest
 from chronos.store.statefile import StateReader, StateWriter
 from chronos.store.tables import OPEN, SLOTS, Slots
 
 
-def an_execution(number: int, priority: int = 5) -> Execution:
-    return Execution(
-        id=f"occ_{number:04d}",
-        job_id="J1",
-        job_name="nightly",
-        namespace="default",
-        kind=Kind.SCHEDULE,
-        discriminator=str(number),
-        scheduled_s=number,
-        effective_us=number * 1_000_000,
-        revision=1,
-        priority=priority,
-        decided_at_us=number * 1_000_000,
-    )
-
-
-def opened(numbers: range, priority: int = 5) -> dict[Key, Any]:
-    return {(OPEN.name, f"occ_{number:04d}"): an_execution(number, priority) for number in numbers}
+def opened(instants: range, priority: int = 5) -> dict[Key, Any]:
+    runs = [an_execution(instant=instant, status=Status.PENDING, priority=priority) for instant in instants]
+    return {(OPEN.name, run.id): run for run in runs}
 
 
 class Asked:
