@@ -39,8 +39,10 @@ class Line:
     def due(self, now_us: int, most: int) -> list[str]:
         """Take out and return those due at `now_us`, earliest first, at most `most`."""
         found: list[str] = []
-        while len(found) < most and (at_us := self.peek()) is not None and at_us <= now_us:
-            _, key = heapq.heappop(self._heap)
-            del self._at[key]
-            found.append(key)
+        heap, times = self._heap, self._at
+        while heap and heap[0][0] <= now_us and len(found) < most:
+            at_us, key = heapq.heappop(heap)
+            if times.get(key) == at_us:  # it has not been moved, or removed
+                del times[key]
+                found.append(key)
         return found

@@ -10,9 +10,12 @@ from chronos.scheduler.lead import Lead
 from chronos.scheduler.line import Line
 from chronos.scheduler.ports import Commands
 from chronos.scheduler.waiters import Waiters
-from chronos.store.tables import OPEN, SLOTS, Slots
+from chronos.store.fold.starting import room_of
+from chronos.store.tables import JOBS, OPEN, SLOTS, Slots
 
 WAITING_REARMED = 16
+GATHERED_US = 100_000
+"""Who asks ahead, and has time, asks together with all others of a tenth of a second: in one entry of the log."""
 
 
 class Wakeups:
@@ -51,7 +54,16 @@ class Wakeups:
             self._rearm_waiting(execution.job_id)
 
     def _ask_when_ready(self, execution: Execution) -> None:
-        self._line.add(execution.id, ready_us(execution) - self._lead_of(execution))
+        """Let it ask ahead of its time; where others have all the slots, when it is due, or one of them ends."""
+        lead_us = 0 if self._has_to_wait(execution) else self._lead_of(execution)
+        self._line.add(execution.id, ready_us(execution) - lead_us)
+
+    def _has_to_wait(self, execution: Execution) -> bool:
+        slots = self._commands.view.get(SLOTS, execution.job_id)
+        if slots is None or not slots.holding or execution.id in slots.holding or execution.force:
+            return False
+        job = self._commands.view.get(JOBS, execution.job_id)
+        return job is not None and len(slots.holding) >= room_of(job)
 
     def rearm(self, execution_id: str) -> None:
         """Let an open execution that does not run, and stands in no line, ask as soon as it is ready."""
@@ -66,10 +78,26 @@ class Wakeups:
             self.rearm(key)
 
     def _rearm_waiting(self, job_id: str) -> None:
-        """A slot may have become free: let the first in line ask."""
-        slots = self._commands.view.get(SLOTS, job_id)
+        """A slot may have become free: let the first in line ask, and who is due next, ahead of its time."""
+        view = self._commands.view
+        slots = view.get(SLOTS, job_id)
+        next_us, due_next = 0, None
         for key in slots.waiting[:WAITING_REARMED] if slots else ():
             self.rearm(key)
+            execution = view.get(OPEN, key)
+            if execution is not None and (due_next is None or ready_us(execution) < next_us):
+                next_us, due_next = ready_us(execution), execution
+        if due_next is not None:
+            self._ask_ahead(due_next, next_us)
+
+    def _ask_ahead(self, execution: Execution, ready_at_us: int) -> None:
+        now_us = self._commands.time_us
+        if ready_at_us <= now_us or execution.running_attempt is not None:
+            return
+        at_us = max(ready_at_us - self._lead_of(execution), now_us)
+        if ready_at_us - at_us > 2 * GATHERED_US:
+            at_us += -at_us % GATHERED_US
+        self._line.add(execution.id, at_us)
 
     def _lead_of(self, execution: Execution) -> int:
         """A run by hand is due now; everything that has a time of its own is claimed ahead of it."""

@@ -57,8 +57,7 @@ def open_started(draft: Draft, job: Job, owed: Owed, key: str, node: str, token:
     if execution is None:
         return "", None
     slots = draft.slots(job.id)
-    room = job.spec.max_concurrent if job.spec.concurrency is ALLOW else 1
-    if slots.waiting or len(slots.holding) >= room or job.paused is not None:
+    if slots.waiting or len(slots.holding) >= room_of(job) or job.paused is not None:
         open_owed(draft, job, owed, key)
         asked = StartAttempt(execution.id, 1, node, owed.not_before_us)
         return execution.id, _start_one(draft, execution, asked, token)
@@ -95,6 +94,11 @@ def _start_one(draft: Draft, execution: Execution, asked: StartAttempt, token: s
     return _grant(draft, execution, slots, asked, token)
 
 
+def room_of(job: Job) -> int:
+    """Return how many executions of a job may hold a slot at a time."""
+    return job.spec.max_concurrent if job.spec.concurrency is ALLOW else 1
+
+
 def is_held(job: Job, execution: Execution) -> bool:
     """Whether a pause keeps `execution` from starting. What is asked for by hand during the pause is meant to run."""
     if job.paused is None:
@@ -107,7 +111,7 @@ def _slot_is_free(draft: Draft, execution: Execution, job: Job, slots: Slots, as
     """Whether it, who holds no slot, may start now; if not, it has been skipped, or it waits."""
     others = slots.holding
     policy = job.spec.concurrency
-    room = job.spec.max_concurrent if policy is Concurrency.ALLOW else 1
+    room = room_of(job)
     due = asked.not_before_us <= draft.at.time_us
     if len(others) < room:
         if due and policy is Concurrency.REPLACE:
