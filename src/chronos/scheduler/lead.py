@@ -6,7 +6,9 @@ from chronos.scheduler.book import Book
 
 PER_JOB_US = 110
 """What deciding and starting one execution takes, about. A lower bound would do no harm: late starts are caught up."""
-LEAD_US_MAX = 1_500_000
+SPARE_US = 110
+"""And for each of a crowd as much again: what falls behind while others use the machine takes long to catch up."""
+LEAD_US_MAX = 2_500_000
 CROWD_MAX = 20_000
 CROWD_MIN = 500
 """Who is fewer takes no time worth speaking of."""
@@ -40,10 +42,12 @@ class Lead:
         if instant != self._instant:
             self._instant = instant
             crowd = self._book.crowd(instant, CROWD_MAX)
-            self.us = max(self._least_us, min(LEAD_US_MAX, self._least_us + crowd * PER_JOB_US))
-            self.claim_us = self.us + (SPREAD_US if crowd >= CROWD_MIN else 0)
+            is_crowd = crowd >= CROWD_MIN
+            takes_us = crowd * (PER_JOB_US + SPARE_US if is_crowd else PER_JOB_US)
+            self.us = max(self._least_us, min(LEAD_US_MAX, self._least_us + takes_us))
+            self.claim_us = self.us + (SPREAD_US if is_crowd else 0)
         return self.us
 
     def is_short(self, jobs: int, instant_s: int, now_us: int) -> bool:
-        """Whether less time is left until the instant looked at than the lead gives that many, who are due then."""
-        return jobs >= CROWD_MIN and instant_s * 1_000_000 - now_us < self.us - self._least_us
+        """Whether less time is left until an instant than it takes to decide and start that many, who are due then."""
+        return jobs >= CROWD_MIN and instant_s * 1_000_000 - now_us < jobs * PER_JOB_US

@@ -17,7 +17,10 @@ def a_book(crowd: int, *, later: int = 0) -> Book:
     return book
 
 
-@pytest.mark.parametrize(("crowd", "lead_us"), [(1, LEAST_US + PER_JOB_US), (5_000, 800_000), (15_000, LEAD_US_MAX)])
+@pytest.mark.parametrize(
+    ("crowd", "lead_us"),
+    [(1, LEAST_US + PER_JOB_US), (CROWD_MIN - 1, 304_890), (5_000, 1_350_000), (15_000, LEAD_US_MAX)],
+)
 def test_the_lead_grows_with_how_many_are_due_next(crowd: int, lead_us: int) -> None:
     assert Lead(a_book(crowd, later=500), LEAST_US).look((DUE_S - 1) * 1_000_000 + 100_000) == lead_us
 
@@ -25,7 +28,7 @@ def test_the_lead_grows_with_how_many_are_due_next(crowd: int, lead_us: int) -> 
 def test_it_never_grows_beyond_its_bound_but_is_never_less_than_what_was_set() -> None:
     near_us = DUE_S * 1_000_000 - 500_000
     assert Lead(a_book(100_000), LEAST_US).look(near_us) == LEAD_US_MAX
-    assert Lead(a_book(100_000), 2_000_000).look(near_us) == 2_000_000
+    assert Lead(a_book(100_000), 3_000_000).look(near_us) == 3_000_000
 
 
 @pytest.mark.parametrize(("crowd", "beyond_us"), [(1, 0), (CROWD_MIN - 1, 0), (CROWD_MIN, SPREAD_US)])
