@@ -17,7 +17,7 @@ from bench.pace import TICKS
 from bench.sink import Arrival, Witnessed
 from tests.acceptance.node import Node
 
-ROLES = {b"chronos.server.processes": "api", b"chronos.server.worker": "worker"}
+ROLES = {b"chronos.server.processes": "api", b"chronos.server.worker": "worker", b"chronos.store.background": "files"}
 BATCH = 5_000
 """Jobs a request: 10,000 documents are what the server takes at most."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.crash.nodework import Store, running, work
@@ -36,7 +37,8 @@ async def said(folder: Path) -> tuple[str, list[str], int]:
         for reader in (state._searcher, state._reader, state._searches.reader, state._lookups.reader):
             if reader is not None:
                 reader.close()
-        for holder in (store.log._file, state._writer, *state.history._live.values()):
+        holders: list[Any] = [store.log._file, state._writer, *state.history._live.values()]
+        for holder in holders:
             if holder is not None and holder._db is not None:
                 holder._db.close()
         store.log._place._executor.shutdown()

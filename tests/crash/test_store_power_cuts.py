@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -111,7 +112,8 @@ async def abandon(store: Store) -> None:
     state._searches.reader.close()
     state._lookups.reader.close()
     state.archive._reader.close()
-    for holder in (file, state._writer, *state.history._live.values()):
+    holders: list[Any] = [file, state._writer, *state.history._live.values()]
+    for holder in holders:
         if holder is not None and holder._db is not None:
             holder._db.close()
 

@@ -436,7 +436,7 @@ class CommandLog:
     async def _flush(self) -> None:
         began, rows, self._unflushed = self._clock.boottime(), self._unflushed, 0
         try:
-            await self._state.flush()
+            await self._state.flush(patiently=not self._parked)
         except StorageFull:
             self._full = True
             self._dirty.set()

@@ -19,7 +19,9 @@ from msgspec import Struct
 from chronos.failpoints import reach
 from chronos.model.execution import RangeRecord
 from chronos.model.formats import MANIFEST as MANIFEST_FORMAT
+from chronos.store.background.files import AnySegment
 from chronos.store.commands import Seal
+from chronos.store.generation import Generation
 from chronos.store.jobindex import GLANCED_MAX, WAITING_MAX
 from chronos.store.records import AFTER_ALL, Position, Record, RecordFilter, Row, row_of
 from chronos.store.refolding import Journaled, Refolding
@@ -73,7 +75,8 @@ class History:
         self._folder = folder
         self._vfs = vfs
         self._settings = settings or HistorySettings()
-        self._live: dict[int, SegmentWriter] = {}
+        self._live: dict[int, AnySegment] = {}
+        self._open: Callable[[Path, SegmentInfo], AnySegment] = self._open_here
         self._closed: tuple[SegmentInfo, ...] = ()
         self._newest = 0
         self._refolding: Refolding | None = None
@@ -99,6 +102,7 @@ class History:
         Args:
             above: Numbers up to here were used, whether or not their files are still there.
         """
+        self._open = self._open_here
         with translated(self._folder):
             found = self._found()
             self._newest = max([above, *(info.number for info in found)])
@@ -107,7 +111,7 @@ class History:
             self._closed = tuple(info for info in ended if info.closed_us)
             for info in ended:
                 if not info.closed_us:
-                    self._live[info.days] = SegmentWriter(self._path(info.number), info, self._vfs)
+                    self._live[info.days] = self._open(self._path(info.number), info)
             self._publish()
 
     def _found(self) -> list[SegmentInfo]:
@@ -124,6 +128,27 @@ class History:
         numbers = sorted(int(path.stem) for path in self._folder.glob("[0-9]*.db"))
         found = [(number, known.get(number) or read_info(self._path(number), self._vfs)) for number in numbers]
         return [(number, info) for number, info in found if info is not None]
+
+    def _open_here(self, path: Path, fresh: SegmentInfo) -> SegmentWriter:
+        return SegmentWriter(path, fresh, self._vfs)
+
+    def hand_over(self, opened: Callable[[Path, SegmentInfo], AnySegment]) -> None:
+        """Have what is being written, and will be, written by what `opened` returns of (path, what is known of it)."""
+        self._open = opened
+        with translated(self._folder):
+            for days, live in list(self._live.items()):
+                self._live[days] = opened(self._path(live.info.number), live.info)
+                live.close()
+
+    def write_all(self, batch: Generation, index: int, time_us: int) -> None:
+        """Write what a generation has for history, which ends with entry `index`, durably."""
+        if batch.journal:
+            self.refold(batch.journal, index, time_us)
+            return
+        for part in (part for part in batch.parts if not part.is_written):  # one behind it may have failed
+            self.write(part.records.values(), part.index, part.time_us, part.days)
+            part.is_written = True
+        self.write(batch.last.values(), index, time_us, batch.days)
 
     def write(
         self, records: Collection[Record], index: int, time_us: int, days: Mapping[tuple[str, int], int] | None = None
@@ -150,17 +175,17 @@ class History:
             self.complete_to = index
         self._publish()
 
-    def _writer(self, days: int, time_us: int) -> SegmentWriter:
+    def _writer(self, days: int, time_us: int) -> AnySegment:
         live = self._live.get(days)
         if live is not None and self._is_due(live.info, time_us):
             self._close_segment(days, time_us)
         return self._begun(days, time_us)
 
-    def _begun(self, days: int, time_us: int) -> SegmentWriter:
+    def _begun(self, days: int, time_us: int) -> AnySegment:
         live = self._live.get(days)
         if live is None:
             fresh = SegmentInfo(self._newest + 1, opened_us=time_us, complete_to=self.complete_to, days=days)
-            live = self._live[days] = SegmentWriter(self._path(fresh.number), fresh, self._vfs)
+            live = self._live[days] = self._open(self._path(fresh.number), fresh)
             self._newest += 1
         return live
 
@@ -204,7 +229,7 @@ class History:
             if live.info.number in {seal.segment for seal in self.missing}:
                 self._newest += 1
                 info = self._renamed(days, self._newest)
-                self._live[days] = SegmentWriter(self._path(info.number), info, self._vfs)
+                self._live[days] = self._open(self._path(info.number), info)
         self._publish()
 
     def _renamed(self, days: int, number: int, seal: Seal | None = None) -> SegmentInfo:

@@ -235,14 +235,20 @@ def record_in(row: Row) -> Record:
     return _range(row.value) if row.id.startswith(RANGE_PREFIX) else _execution(row.value)
 
 
-def columns(record: Record) -> tuple[str, int, str, str, str, str, int, int, int, int, bytes]:
-    """Return what a segment keeps of a record.
+Columns = tuple[str, int, str, str, str, str, int, int, int, int, bytes]
+"""What a segment keeps of a record.
 
-    Its id, series, job, namespace, status, kind, first and last instant, end (µs), whether it is a range, and itself.
-    """
+Its id, series, job, namespace, status, kind, first and last instant, end (µs), whether it is a range, and itself.
+"""
+
+
+def columns(record: Record, encoded: bytes | None = None) -> Columns:
+    """Return what a segment keeps of a record; `encoded` is the record as it is kept, if that is known."""
+    if encoded is None:
+        encoded = _encode(record)
     if isinstance(record, RangeRecord):
         head = (range_id(record), 0, record.job_id, record.namespace, Status.SKIPPED.value, Kind.SCHEDULE.value)
-        return (*head, record.first_s, record.last_s, record.decided_at_us, 1, _encode(record))
+        return (*head, record.first_s, record.last_s, record.decided_at_us, 1, encoded)
     return (
         record.id,
         record.series,
@@ -254,7 +260,7 @@ def columns(record: Record) -> tuple[str, int, str, str, str, str, int, int, int
         record.scheduled_s,
         record.ended_at_us,
         0,
-        _encode(record),
+        encoded,
     )
 
 

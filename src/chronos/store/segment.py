@@ -19,6 +19,7 @@ from chronos.store.jobfilter import JOBS_MAX, filter_of, may_have
 from chronos.store.jobindex import JobIndex
 from chronos.store.records import (
     INSTANT_MAX,
+    Columns,
     Position,
     Record,
     RecordFilter,
@@ -192,8 +193,12 @@ class SegmentWriter:
 
     def write(self, records: Iterable[Record], complete_to: int, time_us: int) -> None:
         """Write records durably, in one transaction with the entry they are complete up to."""
+        self.write_rows([columns(record) for record in records], complete_to, time_us)
+
+    def write_rows(self, rows: list[Columns], complete_to: int, time_us: int) -> None:
+        """Write the rows of records, as `write` does."""
         # By id they go to neighbouring places of each index; as they ended, every one would look for its own.
-        rows = sorted([columns(record) for record in records], key=_ID)
+        rows = sorted(rows, key=_ID)
         info = msgspec.structs.replace(
             self.info,
             rows=self.info.rows + len(rows),
@@ -207,7 +212,6 @@ class SegmentWriter:
             self._by_job.wrote(len(rows))
             _write_info(db, info)
         self.info = info
-
         self.waiting = self._by_job.waiting
 
     def catch_up(self) -> None:

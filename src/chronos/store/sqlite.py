@@ -23,6 +23,9 @@ from chronos.model.execution import Execution
 from chronos.model.job import Job
 from chronos.model.times import PlanRow, plan_row
 from chronos.store.archive import Archive
+from chronos.store.background.files import AnyState
+from chronos.store.background.lock import wait_unused
+from chronos.store.background.relief import Relief
 from chronos.store.cache import NOTHING, Cache
 from chronos.store.commands import Seal
 from chronos.store.copying import copy_files
@@ -60,11 +63,13 @@ class StateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         cached_bytes: What values kept in memory may weigh, about, beside what is dirty and what is open.
         checkpoint_pages: After this many pages of a write-ahead log it is folded into the file, after a flush.
         pages_max: Bound of state.db; 0 is SQLite's own.
+        background_rows: From so many rows in a flush on, a process of their own writes the files; 0 is never.
     """
 
     cached_bytes: int = 96 * 1024 * 1024
     checkpoint_pages: int = 4_000
     pages_max: int = 0
+    background_rows: int = 5_000
     history: HistorySettings = HistorySettings()
 
 
@@ -101,7 +106,8 @@ class SqliteState:
             own=offload("chronos-archive"),
             vfs=vfs,
         )
-        self._writer: StateWriter | None = None
+        self._relief = Relief(self._path, self._history, self._settings, vfs)
+        self._writer: AnyState | None = None
         self._reader: StateReader | None = None
         self._searcher: StateReader | None = None
         self._dirty = Generation()
@@ -149,6 +155,7 @@ class SqliteState:
     def _open_files(self) -> None:
         with translated(self._path):
             (self._path.parent / "history").mkdir(mode=0o700, exist_ok=True)
+            wait_unused(self._path.parent / "history")
             self._history.check()  # before the state is touched: what a newer release wrote is left as it is
             self._writer = StateWriter(self._path, self._settings.pages_max, self._vfs)
             self._writer.verify()
@@ -175,6 +182,7 @@ class SqliteState:
         await self.archive.stop()
         await self._writing.run(self._history.close)
         await self._writing.run(partial(self._translate, self._writer.close))
+        await self._writing.run(self._relief.close)
         self._writer = None
 
     def get(self, table: Table[T], key: str) -> T | None:
@@ -267,8 +275,9 @@ class SqliteState:
                 row = row_of(record)
                 dirty.journal.append(Journaled(index, time_us, dirty.days[row.key], record))
 
-    async def flush(self) -> None:
+    async def flush(self, *, patiently: bool = False) -> None:
         async with self._turn:
+            self._relief.be(patient=patiently)
             if self._index == self._flushed:
                 return
             batch = self._flushing = self._dirty
@@ -289,14 +298,10 @@ class SqliteState:
     def _write(self, batch: Generation, index: int, time_us: int) -> None:
         """History first: through a power cut it has then everything that state no longer has."""
         assert self._writer is not None
+        if not batch.journal:
+            self._writer = self._relief.writer(self._writer, len(batch.records) + len(batch.puts))
         reach("state.flush-before")
-        if batch.journal:
-            self._history.refold(batch.journal, index, time_us)
-        else:
-            for part in (part for part in batch.parts if not part.is_written):  # one behind it may have failed
-                self._history.write(part.records.values(), part.index, part.time_us, part.days)
-                part.is_written = True
-            self._history.write(batch.last.values(), index, time_us, batch.days)
+        self._history.write_all(batch, index, time_us)
         reach("state.flush-midway")
         with translated(self._path):
             self._writer.write(batch.puts, index, time_us, batch.fresh)

@@ -88,8 +88,11 @@ class State(View, Protocol):
         """Take in what the entry at `index` changes. It must be the next one."""
         ...
 
-    async def flush(self) -> None:
+    async def flush(self, *, patiently: bool = False) -> None:
         """Write everything taken in, history first; then `flushed_index` is what `applied_index` was.
+
+        Args:
+            patiently: Nobody waits for it: it may take longer while others need the cores.
 
         Raises:
             StorageFull: Nothing is lost; a later flush writes it.
@@ -302,7 +305,7 @@ class MemoryState:
                 self._history[row.key] = record
         self._index, self._time_us = index, time_us
 
-    async def flush(self) -> None:
+    async def flush(self, *, patiently: bool = False) -> None:
         """There is nowhere to write to."""
 
     async def refold(self, seals: Sequence[Seal]) -> list[Seal]:

@@ -42,7 +42,7 @@ from chronos.store.tables import DEAD, DOCUMENTS, JOBS, OPEN, SLOTS, Document, S
 TINY = StateSettings(
     cached_bytes=8_000, checkpoint_pages=20, history=HistorySettings(segment_rows=7, segment_us=5_000_000)
 )
-MEMORY, INLINE, THREADS = "memory", "inline", "threads"
+MEMORY, INLINE, THREADS, PROCESS = "memory", "inline", "threads", "process"
 
 
 class Disk:
@@ -56,10 +56,11 @@ class Disk:
     def state(self) -> State:
         if self._kind == MEMORY:
             return self._memory
-        return SqliteState(self._folder, TINY, offload=Thread if self._kind == THREADS else Inline)
+        kept = replace(TINY, background_rows=1) if self._kind == PROCESS else TINY
+        return SqliteState(self._folder, kept, offload=Inline if self._kind == INLINE else Thread)
 
 
-@pytest.fixture(params=[MEMORY, INLINE, THREADS])
+@pytest.fixture(params=[MEMORY, INLINE, THREADS, PROCESS])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
     return Disk(request.param, tmp_path)
 
@@ -306,7 +307,7 @@ def commit_some(states: list[State], writer: Writer, count: int) -> None:
 @given(
     seed=st.integers(0, 1 << 30),
     plan=st.lists(st.tuples(st.integers(0, 25), st.sampled_from("frcx")), max_size=8),
-    kept=st.sampled_from([TINY, StateSettings()]),
+    kept=st.sampled_from([TINY, StateSettings(), replace(TINY, background_rows=1)]),
 )
 def test_state_on_disk_answers_as_state_in_memory_does_whenever_it_is_flushed_or_reopened(
     tmp_path_factory: pytest.TempPathFactory, seed: int, plan: list[tuple[int, str]], kept: StateSettings

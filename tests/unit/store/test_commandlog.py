@@ -406,7 +406,7 @@ class SlowState(MemoryState):
     def flushed_index(self) -> int:
         return self._flushed
 
-    async def flush(self) -> None:
+    async def flush(self, *, patiently: bool = False) -> None:
         upto = self.applied_index
         await asyncio.sleep(1)
         if self.full:
@@ -471,7 +471,7 @@ async def test_a_state_that_cannot_be_written_any_more_ends_the_log_too() -> Non
     class Broken(MemoryState):
         broken = False
 
-        async def flush(self) -> None:
+        async def flush(self, *, patiently: bool = False) -> None:
             if self.broken:
                 raise LogFailed("the disk is gone")
 
@@ -575,7 +575,7 @@ class FailingState(MemoryState):
 
     is_broken = False
 
-    async def flush(self) -> None:
+    async def flush(self, *, patiently: bool = False) -> None:
         if self.is_broken:
             raise LogFailed("broken")
 
