@@ -239,7 +239,7 @@ class Pruning:
         while True:
             await asyncio.sleep(PUBLISH_S)
             try:
-                await self._log.publish_progress(self._node, await self._state.checkpoint(), address)
+                await self._log.publish_progress(self._node, await self._state.checkpoint(patiently=True), address)
             except Unavailable as error:
                 log.info("progress_not_published", reason=str(error))
 

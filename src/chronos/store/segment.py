@@ -30,11 +30,13 @@ from chronos.store.records import (
     record_in,
 )
 from chronos.store.sqlitefile import (
+    Pause,
     check_pages,
     damaged,
     note_format,
     open_reader,
     open_writer,
+    pausing,
     transaction,
     write_rows,
 )
@@ -186,6 +188,10 @@ class SegmentWriter:
         self.waiting = self._by_job.waiting
         self.wal_pages = 0
         self._db.set_wal_hook(self._on_commit)
+
+    def pause_with(self, pause: Pause) -> None:
+        """Write in pieces from now on, with a pause between two."""
+        pausing(self._db, pause)
 
     def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages

@@ -339,8 +339,8 @@ class SqliteState:
             self._writer.checkpoint()
         return self._writer.durable
 
-    async def checkpoint(self) -> int:
-        await self.flush()
+    async def checkpoint(self, *, patiently: bool = False) -> int:
+        await self.flush(patiently=patiently)
         return await self._writing.run(self._checkpoint)
 
     async def copy(self, into: Path) -> int:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import apsw
 
 from chronos.errors import LogFailed, StateDamaged, StorageFull
 from chronos.model.formats import FileFormat
+
+T = TypeVar("T")
 
 _TUNING = (
     "journal_mode=WAL",
@@ -29,6 +31,12 @@ _TUNING = (
 _BOOTS_MAX = 1 << 31
 
 ROWS_AT_ONCE = 200
+
+Pause = Callable[[], None]
+"""What is done between two pieces of work, so that others get the core."""
+
+PIECE_STEPS, PIECE_ROWS = 4_000, 500
+"""What a piece is: of SQLite's work, in its own steps, and of ours; each a millisecond or two."""
 
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
 """Files up to this size are read whole at every start, to see whether they are what was written: about 0.4 s."""
@@ -133,6 +141,24 @@ def write_rows(db: apsw.Connection, statement: str, rows: Sequence[tuple[Any, ..
     for first in range(0, whole, ROWS_AT_ONCE):
         db.execute(_of_many(statement), tuple(chain.from_iterable(rows[first : first + ROWS_AT_ONCE])))
     db.executemany(statement, rows[whole:])
+
+
+def in_pieces(rows: Iterable[T], pause: Pause) -> Iterator[T]:
+    """Yield `rows`, with a pause behind each piece."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if not number % PIECE_ROWS:
+            pause()
+
+
+def pausing(db: apsw.Connection, pause: Pause) -> None:
+    """Let what SQLite does from now on be done in pieces."""
+
+    def handler() -> bool:
+        pause()
+        return False  # go on
+
+    db.set_progress_handler(handler, PIECE_STEPS)
 
 
 @lru_cache(maxsize=20)

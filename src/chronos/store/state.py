@@ -107,8 +107,8 @@ class State(View, Protocol):
         """
         ...
 
-    async def checkpoint(self) -> int:
-        """Flush, and return the entry up to which everything survives a power cut."""
+    async def checkpoint(self, *, patiently: bool = False) -> int:
+        """Flush, patiently or not, and return the entry up to which everything survives a power cut."""
         ...
 
     async def digest(self) -> str:
@@ -311,7 +311,7 @@ class MemoryState:
     async def refold(self, seals: Sequence[Seal]) -> list[Seal]:
         return []  # there are no segments
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self, *, patiently: bool = False) -> int:
         return self._index
 
     async def digest(self) -> str:

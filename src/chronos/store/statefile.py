@@ -19,10 +19,13 @@ from chronos.store.jobsearch import Found, Listed
 from chronos.store.jobtables import MARK, JobTables
 from chronos.store.sqlitefile import (
     CHECKED_BYTES_MAX,
+    Pause,
     damaged,
+    in_pieces,
     note_format,
     open_reader,
     open_writer,
+    pausing,
     transaction,
     write_rows,
 )
@@ -100,6 +103,10 @@ SHARES_KNOWN_MAX = 100_000
 """Rows whose share in the digest is remembered, so that it need not be read before it is written anew."""
 
 
+def _at_once() -> None:
+    """No pause."""
+
+
 class StateWriter:
     """The connection that writes.
 
@@ -126,7 +133,13 @@ class StateWriter:
         self._known: dict[Key, int] = {}
         self.highest = {table: self._highest_in(table) for table in ASCENDING}
         self._wal_pages = 0
+        self._pause: Pause = _at_once
         self._db.set_wal_hook(self._on_commit)
+
+    def pause_with(self, pause: Pause) -> None:
+        """Write in pieces from now on, with a pause between two."""
+        self._pause = pause
+        pausing(self._db, pause)
 
     def _open_tables(self, mark: object) -> None:
         self._tables = JobTables(self._db)
@@ -195,7 +208,8 @@ class StateWriter:
         known, self._known = self._known, {}
         jobs = sorted(key for table, key in puts if table == JOBS.name)
         rows = sorted(place for place in puts if place[0] != JOBS.name) if jobs else sorted(puts)
-        digest = self.digest - sum([self._share(place, known) for place in rows if place not in fresh])
+        asked = in_pieces((place for place in rows if place not in fresh), self._pause)
+        digest = self.digest - sum([self._share(place, known) for place in asked])
         self._tables.begin()
         new = {key for key in jobs if key > self.highest[JOBS.name]}
         self._raise_highest(puts)
@@ -234,7 +248,7 @@ class StateWriter:
         added = 0
         rows: dict[str, list[Any]] = {}
         gone: dict[str, list[Any]] = {}
-        for place in places:
+        for place in in_pieces(places, self._pause):
             value, sql = puts[place], _sql(place[0])
             if value is None:
                 known.pop(place, None)

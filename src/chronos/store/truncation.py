@@ -121,7 +121,7 @@ class Truncation:
 
     async def _turn(self) -> int:
         settings = self._settings
-        durable = await self._state.checkpoint()
+        durable = await self._state.checkpoint(patiently=True)
         keep_from = await self._log.keep_from(settings.reserve_entries, settings.reserve_bytes)
         below = await self._held_back(min(durable + 1, keep_from))
         first, _ = await self._log.bounds()

@@ -193,7 +193,7 @@ def test_a_truncated_log_is_enough_for_the_next_start(tmp_path: Path) -> None:
 
 def test_what_is_not_in_state_stays_in_the_log_however_little_is_to_be_kept(tmp_path: Path) -> None:
     class Unwritable(SqliteState):
-        async def checkpoint(self) -> int:
+        async def checkpoint(self, *, patiently: bool = False) -> int:
             return 3
 
     async def run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from chronos.store.sqlitefile import ROWS_AT_ONCE, write_rows
+from chronos.store.sqlitefile import PIECE_ROWS, PIECE_STEPS, ROWS_AT_ONCE, in_pieces, pausing, write_rows
 
 PUT = "INSERT INTO kept VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
@@ -40,3 +40,19 @@ def test_as_many_go_as_were_named_and_all_others_stay(db: apsw.Connection, gone:
     write_rows(db, PUT, given)
     write_rows(db, "DELETE FROM kept WHERE key IN (VALUES (?))", [(key,) for key, _ in given[:gone]])
     assert db.execute("SELECT key, value FROM kept ORDER BY key").fetchall() == given[gone:]
+
+
+@pytest.mark.parametrize(("rows", "pauses"), [(0, 0), (PIECE_ROWS - 1, 0), (PIECE_ROWS, 1), (3 * PIECE_ROWS + 7, 3)])
+def test_all_rows_come_in_pieces_with_a_pause_behind_each(rows: int, pauses: int) -> None:
+    paused: list[int] = []
+    assert list(in_pieces(range(rows), lambda: paused.append(1))) == list(range(rows))
+    assert len(paused) == pauses
+
+
+def test_one_long_statement_is_done_in_pieces_too_and_comes_to_its_end(db: apsw.Connection) -> None:
+    write_rows(db, PUT, [(f"key-{n:04d}", n) for n in range(3 * PIECE_STEPS)])
+    paused: list[int] = []
+    pausing(db, lambda: paused.append(1))
+    db.execute("CREATE TABLE copied AS SELECT * FROM kept")
+    assert db.execute("SELECT count(*) FROM copied").fetchall() == [(3 * PIECE_STEPS,)]
+    assert len(paused) > 10

@@ -53,6 +53,23 @@ def test_what_was_written_lately_is_remembered_and_what_is_gone_is_not_missed(tm
     assert [key for key, _ in StateReader(tmp_path / "state.db").everything(OPEN.name)] == sorted(k for _, k in left)
 
 
+def test_what_is_written_in_pieces_is_the_same(tmp_path: Path) -> None:
+    first, changed = opened(range(1_200)), opened(range(100, 1_200), priority=9)
+    gone: dict[Key, Any] = dict.fromkeys(opened(range(50)))
+    paused: list[int] = []
+    digests: list[int] = []
+    for pause in (lambda: paused.append(1), None):
+        writer = StateWriter(tmp_path / f"{len(digests)}.db")
+        if pause is not None:
+            writer.pause_with(pause)
+        writer.write(first, 1, 1, fresh=first.keys())
+        writer.write({**changed, **gone}, 2, 2)
+        writer.verify()
+        digests.append(writer.digest)
+    assert len(set(digests)) == 1
+    assert len(paused) > 6
+
+
 def test_of_more_than_it_remembers_the_oldest_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statefile, "SHARES_KNOWN_MAX", 100)
     writer = StateWriter(tmp_path / "state.db")

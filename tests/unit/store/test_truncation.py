@@ -16,7 +16,7 @@ FEW = TruncationSettings(reserve_entries=2, held_bytes=50, free_bytes=1_000)
 class Folded(MemoryState):
     """A state that has everything."""
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self, *, patiently: bool = False) -> int:
         return 1 << 40
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 from chronos import __version__
 from chronos.frames import FrameReader, decoded, framed
@@ -26,6 +27,9 @@ from chronos.store.background.serve import Desk
 OK, REFUSED = 0, 1
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _READ_BYTES = 1 << 18
+
+BREATH_S = 0.00005
+_NEVER = Event()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _work(end: socket.socket) -> None:
-    desk = Desk()
+    desk = Desk(_breathe)
     # A thread may yield to others as a whole process may; it cannot take that back, but another thread can do the work.
     with ThreadPoolExecutor(1, "patient", initializer=_yield_to_others) as patient:
         for frame in _frames(end):
@@ -79,6 +83,15 @@ def _received(end: socket.socket) -> bytes:
         return end.recv(_READ_BYTES)
     except OSError:
         return b""
+
+
+def _breathe() -> None:
+    """Leave the core idle for a moment.
+
+    Linux gives an idle core at once to whoever waits for the other. Beside one on which somebody runs without a pause,
+    of however low a priority, they wait until the cores are balanced: up to eight milliseconds.
+    """
+    _NEVER.wait(BREATH_S)
 
 
 def _yield_to_others() -> None:

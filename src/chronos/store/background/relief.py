@@ -79,6 +79,7 @@ class Relief:
         self._history.hand_over(partial(BackgroundSegment, process))
         with suppress(apsw.Error):  # that it could not be folded in is met by whoever writes next
             writer.close()
+        process.is_patient = self._is_patient
         log.info("background_started", pid=process.pid)
         return state
 

@@ -34,7 +34,7 @@ from chronos.store.background.protocol import (
 )
 from chronos.store.records import Columns, Record, columns
 from chronos.store.segment import SegmentWriter
-from chronos.store.sqlitefile import translated
+from chronos.store.sqlitefile import Pause, in_pieces, translated
 from chronos.store.state import Key
 from chronos.store.statefile import StateWriter
 from chronos.store.tables import JOBS
@@ -46,9 +46,14 @@ _NIL = msgspec.msgpack.encode(None)
 
 
 class Desk:
-    """State.db and the segments being written, once they have been opened."""
+    """State.db and the segments being written, once they have been opened.
 
-    def __init__(self) -> None:
+    Args:
+        pause: Done between two pieces of work of a millisecond or two.
+    """
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
         self._state: StateWriter | None = None
         self._segments: dict[str, SegmentWriter] = {}
         self._puts: list[StateRows] = []
@@ -96,6 +101,7 @@ class Desk:
     def _to_state(self, message: OpenState | WriteState) -> StateIs:
         if isinstance(message, OpenState):
             self._state = StateWriter(Path(message.path), message.pages_max)
+            self._state.pause_with(self._pause)
         else:
             assert self._state is not None
             puts = {place: _value(place, raw) for told in self._puts for place, raw in told.rows}
@@ -105,10 +111,15 @@ class Desk:
     def _to_segment(self, message: OfSegment) -> SegmentIs:
         if isinstance(message, OpenSegment):
             self._segments[message.path] = SegmentWriter(Path(message.path), message.fresh)
+            self._segments[message.path].pause_with(self._pause)
         segment = self._segments[message.path]
         match message:
             case WriteSegment(_, complete_to, time_us):
-                segment.write_rows([row for told in self._records for row in _columns(told)], complete_to, time_us)
+                segment.write_rows(
+                    list(in_pieces((row for told in self._records for row in _columns(told)), self._pause)),
+                    complete_to,
+                    time_us,
+                )
             case Place():
                 segment.catch_up()
             case Finish(_, closed_us, known):
