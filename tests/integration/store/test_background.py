@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -287,6 +288,18 @@ def test_it_does_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
     server.communicate()
     wait_unused(tmp_path)
     os.close(hold(tmp_path))
+
+
+def test_where_a_folder_cannot_be_locked_nobody_waits_and_no_process_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    wait_unused(tmp_path)
+    with pytest.raises(OSError, match="No locks"):
+        hold(tmp_path)
 
 
 def test_a_server_does_not_start_beside_a_process_of_the_one_before(

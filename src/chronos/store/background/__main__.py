@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return REFUSED  # the package was replaced under a running server
     try:
         lock = hold(Path(folder))
-    except Locked:
+    except (Locked, OSError):
         return REFUSED
     gc.freeze()
     gc.disable()  # rows have no cycles, and what little there is besides is looked for between two writes

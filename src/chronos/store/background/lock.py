@@ -22,13 +22,16 @@ def hold(folder: Path) -> int:
 
     Raises:
         Locked: Another process has it.
+        OSError: It cannot be locked, as on some file systems that lie on other machines.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as exc:
         os.close(descriptor)
-        raise Locked from None
+        if isinstance(exc, BlockingIOError):
+            raise Locked from None
+        raise
     return descriptor
 
 
@@ -43,6 +46,8 @@ def wait_unused(folder: Path) -> None:
             os.close(hold(folder))
         except Locked:
             Event().wait(LOOK_S)
+        except OSError:
+            return  # where nobody can lock, no such process has ever worked
         else:
             return
     raise DataFolderInUse(
