@@ -18,7 +18,7 @@ from tests.integration.store.test_recovery import TINY, Node, recovers_to_what_t
 from tests.integration.store.workload import Workload
 
 from chronos.errors import DataFolderInUse, StorageFull
-from chronos.store.background import lock, process, protocol, relief
+from chronos.store.background import files, lock, process, protocol, relief
 from chronos.store.background.files import BackgroundSegment, BackgroundState
 from chronos.store.background.lock import Locked, hold, wait_unused
 from chronos.store.background.process import BackgroundProcess, Lost
@@ -138,6 +138,40 @@ def test_what_it_did_and_did_not_say_is_not_done_twice(
     async def run() -> None:
         await worked(tmp_path)
         assert done
+        await recovers_to_what_the_log_says(tmp_path)
+
+    asyncio.run(run())
+
+
+def test_a_file_that_is_further_than_anybody_heard_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process commits and dies, and there is no space to open the file anew: the next one finds it further on."""
+
+    def told_nobody(self: BackgroundProcess) -> protocol.Answer:
+        self._reader.feed(self._socket.recv(1 << 16))  # it has been done
+        raise OSError("it has ended")
+
+    def no_space(*_: object) -> None:
+        raise StorageFull
+
+    async def run() -> None:
+        async with running(tmp_path, BUSY) as node:
+            workload = Workload(7, node.commands, node.state)
+            for _ in range(20):
+                await workload.step()
+                await node.state.flush()
+            first = the_process(node.state)
+            await workload.step()
+            with monkeypatch.context() as broken:
+                broken.setattr(BackgroundProcess, "_answer", told_nobody)
+                broken.setattr(files, "StateWriter", no_space)
+                broken.setattr(node.state.history, "write_all", lambda *_: None)
+                with pytest.raises(StorageFull):
+                    await node.state.flush()
+            await workload.step()
+            await node.state.flush()
+            assert the_process(node.state) is not first
         await recovers_to_what_the_log_says(tmp_path)
 
     asyncio.run(run())
