@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx2
 import psutil
+from bench.rig import ROLES
 
 from chronos.cluster.etcd.child import mortal
 from chronos.errors import Unavailable
@@ -304,4 +305,4 @@ def _role(process: psutil.Process, number: int) -> str:
         return f"child.{number}"
     if command and Path(command[0]).name.startswith("etcd"):
         return "engine"
-    return f"worker.{number}" if "chronos.server.worker" in command else f"child.{number}"
+    return next((f"{role}.{number}" for module, role in ROLES.items() if module in command), f"child.{number}")

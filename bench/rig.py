@@ -17,7 +17,7 @@ from bench.pace import TICKS
 from bench.sink import Arrival, Witnessed
 from tests.acceptance.node import Node
 
-ROLES = {b"chronos.server.processes": "api", b"chronos.server.worker": "worker", b"chronos.store.background": "files"}
+ROLES = {"chronos.server.processes": "api", "chronos.server.worker": "worker", "chronos.store.background": "files"}
 BATCH = 5_000
 """Jobs a request: 10,000 documents are what the server takes at most."""
 
@@ -140,7 +140,7 @@ def process_of(pid: int) -> Process:
 def role_of(pid: int) -> str:
     """Return what a server's child does, by the module it runs."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
     except OSError:
         return "child"
     return next((role for module, role in ROLES.items() if module in command), "child")
