@@ -81,17 +81,15 @@ class Wakeups:
         """A slot may have become free: let the first in line ask, and who is due next, ahead of its time."""
         view = self._commands.view
         slots = view.get(SLOTS, job_id)
-        next_us, due_next = 0, None
-        for key in slots.waiting[:WAITING_REARMED] if slots else ():
+        first = slots.waiting[:WAITING_REARMED] if slots else ()
+        for key in first:
             self.rearm(key)
-            execution = view.get(OPEN, key)
-            if execution is not None and (due_next is None or ready_us(execution) < next_us):
-                next_us, due_next = ready_us(execution), execution
-        if due_next is not None:
-            self._ask_ahead(due_next, next_us)
+        waiting = [execution for key in first if (execution := view.get(OPEN, key)) is not None]
+        if waiting:
+            self._ask_ahead(min(waiting, key=ready_us))
 
-    def _ask_ahead(self, execution: Execution, ready_at_us: int) -> None:
-        now_us = self._commands.time_us
+    def _ask_ahead(self, execution: Execution) -> None:
+        ready_at_us, now_us = ready_us(execution), self._commands.time_us
         if ready_at_us <= now_us or execution.running_attempt is not None:
             return
         at_us = max(ready_at_us - self._lead_of(execution), now_us)

@@ -103,6 +103,13 @@ SHARES_KNOWN_MAX = 100_000
 """Rows whose share in the digest is remembered, so that it need not be read before it is written anew."""
 
 
+def raise_highest(highest: dict[str, str], puts: Iterable[Key]) -> None:
+    """Let no key that is about to be written be above `highest` of its table, where that has one."""
+    for table, key in puts:
+        if key > highest.get(table, KEY_MAX):
+            highest[table] = key
+
+
 def _at_once() -> None:
     """No pause."""
 
@@ -212,7 +219,7 @@ class StateWriter:
         digest = self.digest - sum([self._share(place, known) for place in asked])
         self._tables.begin()
         new = {key for key in jobs if key > self.highest[JOBS.name]}
-        self._raise_highest(puts)
+        raise_highest(self.highest, puts)
         with transaction(self._db) as db:
             digest += self._put_all(rows, puts, known)
             digest += sum([self._put_job(key, puts[JOBS.name, key], is_new=key in new) for key in jobs])
@@ -226,11 +233,6 @@ class StateWriter:
         for place in list(islice(known, max(0, len(known) - SHARES_KNOWN_MAX))):
             del known[place]  # the oldest
         self._known = known  # only now: what was not written is asked for again
-
-    def _raise_highest(self, puts: Iterable[Key]) -> None:
-        for table, key in puts:
-            if key > self.highest.get(table, KEY_MAX):
-                self.highest[table] = key
 
     def _share(self, place: Key, known: dict[Key, int]) -> int:
         """Return what a row, as it is in the file, adds to the digest."""

@@ -17,8 +17,8 @@ from chronos.store.background.process import BackgroundProcess, Lost
 from chronos.store.background.protocol import SegmentIs, StateIs
 from chronos.store.records import Record, Row
 from chronos.store.segment import SegmentInfo, SegmentReader, SegmentWriter
-from chronos.store.state import KEY_MAX, Key
-from chronos.store.statefile import StateWriter
+from chronos.store.state import Key
+from chronos.store.statefile import StateWriter, raise_highest
 
 log = structlog.get_logger("chronos.state")
 
@@ -40,32 +40,27 @@ class _Handed(ABC, Generic[W]):
 
     def close(self) -> None:
         """Fold the write-ahead log in, and close."""
-        if self._here is None:
-            try:
-                self._process.ask(protocol.Close(str(self._path)))
-            except Lost:
-                self._go_on()
-            else:
-                return
-        assert self._here is not None
-        self._here.close()
+        if (writer := self._asked((), protocol.Close(str(self._path)))[1]) is not None:
+            writer.close()
 
     def _do(self, rows: Iterable[protocol.Row], request: protocol.Request, here: Callable[[W], object]) -> None:
         """Have it done, by the process or here, and note how the file stands then."""
+        answer, writer = self._asked(rows, request)
+        if writer is not None:
+            here(writer)
+        self._take(answer if writer is None else writer)
+
+    def _asked(
+        self, rows: Iterable[protocol.Row], request: protocol.Request
+    ) -> tuple[protocol.Answer | None, W | None]:
+        """Return what the process answers, or who does it here: the process is gone."""
         if self._here is None:
             try:
-                self._take(self._process.write(rows, request))
+                return self._process.write(rows, request), None
             except Lost:
-                self._go_on()
-            else:
-                return
-        assert self._here is not None
-        here(self._here)
-        self._take(self._here)
-
-    def _go_on(self) -> None:
-        log.warning("background_lost", file=str(self._path), pid=self._process.pid)
-        self._here = self._open()
+                log.warning("background_lost", file=str(self._path), pid=self._process.pid)
+                self._here = self._open()
+        return None, self._here
 
     @abstractmethod
     def _open(self) -> W: ...
@@ -92,9 +87,7 @@ class BackgroundState(_Handed[StateWriter]):
 
     def write(self, puts: Mapping[Key, Any], applied: int, time_us: int, fresh: Set[Key] = frozenset()) -> None:
         """See `StateWriter.write`."""
-        for table, key in puts:
-            if key > self.highest.get(table, KEY_MAX):
-                self.highest[table] = key
+        raise_highest(self.highest, puts)
 
         def write_here(writer: StateWriter) -> None:
             if writer.applied != applied:  # or the process has still come to it
@@ -127,7 +120,7 @@ class BackgroundSegment(_Handed[SegmentWriter]):
 
     def catch_up(self) -> None:
         """See `SegmentWriter.catch_up`."""
-        self._do((), protocol.Place(str(self._path)), SegmentWriter.catch_up)
+        self._do((), protocol.CatchUp(str(self._path)), SegmentWriter.catch_up)
 
     def finish(self, closed_us: int, **known: int) -> SegmentInfo:
         """See `SegmentWriter.finish`."""

@@ -1,7 +1,7 @@
 """What the server says to the process that writes its files, and what that answers: frames of msgpack.
 
     server ─▶ process   open state · rows of state* · write state
-                        open segment · (executions | ranges)* · write segment · place · finish · note
+                        open segment · (executions | ranges)* · write segment · catch up · finish · note
                         checkpoint · close
     server ◀─ process   how state stands · how a segment stands · closed · failed
 
@@ -76,7 +76,7 @@ class WriteSegment(_Message, frozen=True, array_like=True):
     time_us: int
 
 
-class Place(_Message, frozen=True, array_like=True):
+class CatchUp(_Message, frozen=True, array_like=True):
     """See `SegmentWriter.catch_up`."""
 
     path: str
@@ -110,7 +110,7 @@ class Close(_Message, frozen=True, array_like=True):
 
 
 Row = StateRows | Executions | Ranges
-OfSegment = OpenSegment | WriteSegment | Place | Finish | Note
+OfSegment = OpenSegment | WriteSegment | CatchUp | Finish | Note
 Request = OpenState | WriteState | OfSegment | Checkpoint | Close
 
 

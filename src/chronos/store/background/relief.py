@@ -85,7 +85,7 @@ class Relief:
         return state
 
     def be(self, *, patient: bool) -> None:
-        """Let what is done from now on be patient, or not; for any thread, while nothing is done."""
+        """Let what is begun from now on be patient, or not; for any thread."""
         self._is_patient = patient
         if self.process is not None:
             self.process.is_patient = patient

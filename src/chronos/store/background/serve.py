@@ -12,6 +12,7 @@ from chronos.model.execution import Execution, RangeRecord
 from chronos.model.job import Job
 from chronos.store.background.protocol import (
     Answer,
+    CatchUp,
     Checkpoint,
     Close,
     Closed,
@@ -22,7 +23,6 @@ from chronos.store.background.protocol import (
     OfSegment,
     OpenSegment,
     OpenState,
-    Place,
     Ranges,
     Request,
     Row,
@@ -120,7 +120,7 @@ class Desk:
                     complete_to,
                     time_us,
                 )
-            case Place():
+            case CatchUp():
                 segment.catch_up()
             case Finish(_, closed_us, known):
                 segment.finish(closed_us, **known)
